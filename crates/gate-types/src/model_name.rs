@@ -1,0 +1,214 @@
+//! Model names. Ollama accepts at least eight spellings of one model; every check here sees one.
+//!
+//! Form and bounds as Ollama reads them (v0.24.0 and v0.32.15): `[scheme://][host/][namespace/]model[:tag]`, case does
+//! not matter, host part up to 350 bytes, every other part up to 80. Defaults: host `registry.ollama.ai`, namespace
+//! `library`, tag `latest`. A final `:local` or `:cloud` says where to run the model and is no tag.
+
+use std::fmt;
+
+const DEFAULT_HOST: &str = "registry.ollama.ai";
+const DEFAULT_NAMESPACE: &str = "library";
+const DEFAULT_TAG: &str = "latest";
+const HOST_BYTES: usize = 350;
+const PART_BYTES: usize = 80;
+
+/// A model's canonical name: lower case, with its tag, without the default host and namespace.
+///
+/// Two spellings are equal exactly when Ollama would run the same model for them.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ModelName {
+    short: Box<str>,
+    cloud: bool,
+}
+
+/// A text that Ollama would not take as a model name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadName {
+    /// Empty, too long, too many parts, or with a character that no name may hold.
+    #[error("invalid model name")]
+    Invalid,
+    /// Both `:local` and `:cloud` were asked for.
+    #[error("use either :local or :cloud, not both")]
+    LocalAndCloud,
+}
+
+impl ModelName {
+    /// Reads any spelling of a name.
+    ///
+    /// # Errors
+    /// [`BadName`] where Ollama itself answers 400.
+    pub fn parse(text: &str) -> Result<Self, BadName> {
+        let lower = text.trim().to_ascii_lowercase();
+        let (name, source) = strip_source(&lower)?;
+        let name = name.split_once("://").map_or(name, |(_scheme, rest)| rest);
+        let (path, tag) = match name.rsplit_once(':') {
+            Some((path, tag)) if !tag.contains('/') => (path, tag),
+            _ => (name, DEFAULT_TAG),
+        };
+        let mut parts = path.rsplitn(3, '/');
+        let model = parts.next().unwrap_or_default();
+        let namespace = parts.next().unwrap_or(DEFAULT_NAMESPACE);
+        let host = parts.next().unwrap_or(DEFAULT_HOST);
+        let sound = is_part(model, PART_BYTES, ".")
+            && is_part(tag, PART_BYTES, ".")
+            && is_part(namespace, PART_BYTES, "")
+            && is_part(host, HOST_BYTES, ".:");
+        if !sound {
+            return Err(BadName::Invalid);
+        }
+        let cloud = match source {
+            Source::Local => false,
+            Source::Cloud => true,
+            Source::Unsaid => tag.ends_with("-cloud"),
+        };
+        Ok(ModelName { short: join(host, namespace, model, tag).into(), cloud })
+    }
+
+    /// The canonical name without the default host and namespace, tag always there: `qwen3:8b`, `hf.co/acme/x:latest`.
+    #[must_use]
+    pub fn short(&self) -> &str {
+        &self.short
+    }
+
+    /// Whether Ollama would send a request for this name to its cloud service.
+    #[must_use]
+    pub fn is_cloud(&self) -> bool {
+        self.cloud
+    }
+
+    /// The tag: what stands behind the last colon.
+    #[must_use]
+    pub fn tag(&self) -> &str {
+        self.short.rsplit_once(':').map_or(DEFAULT_TAG, |(_, tag)| tag)
+    }
+}
+
+impl fmt::Display for ModelName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.short)
+    }
+}
+
+impl fmt::Debug for ModelName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ModelName({}{})", self.short, if self.cloud { " in the cloud" } else { "" })
+    }
+}
+
+enum Source {
+    Unsaid,
+    Local,
+    Cloud,
+}
+
+fn strip_source(name: &str) -> Result<(&str, Source), BadName> {
+    let (rest, source) = if let Some(rest) = name.strip_suffix(":local") {
+        (rest, Source::Local)
+    } else if let Some(rest) = name.strip_suffix(":cloud") {
+        (rest, Source::Cloud)
+    } else {
+        return Ok((name, Source::Unsaid));
+    };
+    if rest.ends_with(":local") || rest.ends_with(":cloud") {
+        return Err(BadName::LocalAndCloud);
+    }
+    Ok((rest, source))
+}
+
+fn is_part(part: &str, longest: usize, also: &str) -> bool {
+    let mut bytes = part.bytes();
+    let starts_well = bytes.next().is_some_and(|first| first.is_ascii_alphanumeric() || first == b'_');
+    starts_well
+        && part.len() <= longest
+        && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-' || also.as_bytes().contains(&b))
+}
+
+fn join(host: &str, namespace: &str, model: &str, tag: &str) -> String {
+    if host != DEFAULT_HOST {
+        format!("{host}/{namespace}/{model}:{tag}")
+    } else if namespace != DEFAULT_NAMESPACE {
+        format!("{namespace}/{model}:{tag}")
+    } else {
+        format!("{model}:{tag}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn eight_spellings_are_one_model() {
+        let spellings = [
+            "llama3",
+            "llama3:latest",
+            "library/llama3",
+            "registry.ollama.ai/library/llama3:latest",
+            "https://registry.ollama.ai/library/llama3",
+            " llama3 ",
+            "LLAMA3",
+            "llama3:local",
+        ];
+        for spelling in spellings {
+            let name = ModelName::parse(spelling).unwrap();
+            assert_eq!(name.short(), "llama3:latest", "{spelling}");
+            assert!(!name.is_cloud(), "{spelling}");
+        }
+    }
+
+    #[test]
+    fn parts_that_are_not_default_stay() {
+        for (text, short) in [
+            ("User/Demo-FIM", "user/demo-fim:latest"),
+            ("hf.co/Acme/X:Q4_K_M", "hf.co/acme/x:q4_k_m"),
+            ("localhost:5000/a/b", "localhost:5000/a/b:latest"),
+            ("qwen3:8b", "qwen3:8b"),
+        ] {
+            assert_eq!(ModelName::parse(text).unwrap().short(), short);
+        }
+    }
+
+    #[test]
+    fn what_ollama_refuses_is_refused() {
+        let long = "x".repeat(81);
+        for text in [
+            "",
+            " ",
+            "library\\demo",
+            "demo:",
+            "demo@sha256:00",
+            "../demo",
+            "demo:a:b",
+            "demo\u{212a}",
+            "de\0mo",
+            "library%2Fdemo",
+            "demo/",
+            "a/b/c/d",
+            "démo",
+            "-demo",
+            "a.b/demo",
+            long.as_str(),
+        ] {
+            assert_eq!(ModelName::parse(text), Err(BadName::Invalid), "{text:?}");
+        }
+        assert_eq!(ModelName::parse("demo:cloud:local"), Err(BadName::LocalAndCloud));
+    }
+
+    #[test]
+    fn cloud_names_are_seen() {
+        assert!(ModelName::parse("demo:cloud").unwrap().is_cloud());
+        assert!(ModelName::parse("demo:1B-Cloud").unwrap().is_cloud());
+        assert!(!ModelName::parse("demo:1b-cloud:local").unwrap().is_cloud());
+        assert!(!ModelName::parse("my-cloud").unwrap().is_cloud());
+    }
+
+    proptest! {
+        #[test]
+        fn a_canonical_name_is_its_own_spelling(text in "[a-zA-Z0-9_./:-]{1,40}") {
+            if let Ok(name) = ModelName::parse(&text) && !name.is_cloud() {
+                prop_assert_eq!(ModelName::parse(name.short()).unwrap(), name);
+            }
+        }
+    }
+}

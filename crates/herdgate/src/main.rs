@@ -1,0 +1,3 @@
+//! The `herdgate` program.
+
+fn main() {}
