@@ -1,0 +1,99 @@
+//! Where a head ends, found without looking at any byte twice.
+//!
+//! A head that arrives byte by byte would cost quadratic time if it were parsed on each arrival. The scan remembers
+//! how far it looked, judges line ends and bounds as they come, and lets the parser run once, on a whole head.
+
+use crate::head::{self, RequestHead, ResponseHead};
+use crate::{H1Error, Limits, Parsed, chars};
+
+/// How far a head that arrives in pieces has been looked through.
+///
+/// Use one per connection: hand it the same bytes again with the new ones behind them. It starts over by itself
+/// after each whole head. After an error the connection must be closed.
+#[derive(Debug, Clone, Default)]
+pub struct HeadScan {
+    /// Bytes that need no second look.
+    seen: usize,
+    /// Where the line begins that is being looked at.
+    line: usize,
+    /// Lines that ended, without the empty ones.
+    lines: usize,
+    /// Bytes of empty line before the head.
+    lead: usize,
+}
+
+impl HeadScan {
+    /// As [`request_head`](crate::request_head), for bytes that grow between the calls.
+    ///
+    /// # Errors
+    /// As soon as the bytes so far cannot become an acceptable head.
+    pub fn request<'b>(
+        &mut self,
+        buf: &'b [u8],
+        limits: &Limits,
+    ) -> Result<Parsed<RequestHead<'b>>, H1Error> {
+        // RFC 9112 section 2.2: an empty line before a request is to be ignored; one is, more are not.
+        if self.lead == 0 && buf.starts_with(b"\r\n") {
+            *self = Self { seen: 2, line: 2, lines: 0, lead: 2 };
+        }
+        if self.lead == 0 && buf == b"\r" {
+            return Ok(Parsed::Partial);
+        }
+        let Some(end) = self.find_end(buf, limits)? else { return Ok(Parsed::Partial) };
+        let parsed = head::parse_request(&buf[self.lead..end], self.lines)?;
+        *self = Self::default();
+        Ok(Parsed::Done(parsed, end))
+    }
+
+    /// As [`response_head`](crate::response_head), for bytes that grow between the calls.
+    ///
+    /// # Errors
+    /// As soon as the bytes so far cannot become an acceptable head.
+    pub fn response<'b>(
+        &mut self,
+        buf: &'b [u8],
+        limits: &Limits,
+        request_was_head: bool,
+    ) -> Result<Parsed<ResponseHead<'b>>, H1Error> {
+        let Some(end) = self.find_end(buf, limits)? else { return Ok(Parsed::Partial) };
+        let parsed = head::parse_response(&buf[..end], self.lines, request_was_head)?;
+        *self = Self::default();
+        Ok(Parsed::Done(parsed, end))
+    }
+
+    /// The end of the head, its empty line included.
+    fn find_end(&mut self, buf: &[u8], limits: &Limits) -> Result<Option<usize>, H1Error> {
+        if buf.get(self.lead).is_some_and(|&first| !chars::is_token_byte(first)) {
+            return Err(H1Error::NotHttp);
+        }
+        // Nothing behind the bound is looked at, so that the verdict does not depend on how much came at once.
+        let within = &buf[..buf.len().min(limits.head)];
+        let from = self.seen.min(within.len());
+        self.seen = within.len();
+        for at in memchr::memchr2_iter(b'\r', b'\n', &within[from..]).map(|at| at + from) {
+            if within[at] == b'\r' {
+                match within.get(at + 1) {
+                    Some(b'\n') => {}
+                    Some(_) => return Err(H1Error::BareCr),
+                    None => self.seen = at,
+                }
+                continue;
+            }
+            if at == 0 || within[at - 1] != b'\r' {
+                return Err(H1Error::BareLf);
+            }
+            if at - 1 == self.line {
+                return Ok(Some(at + 1));
+            }
+            self.lines += 1;
+            self.line = at + 1;
+            if self.lines > limits.fields.saturating_add(1) {
+                return Err(H1Error::TooManyFields);
+            }
+        }
+        if within.len() < limits.head {
+            return Ok(None);
+        }
+        Err(if self.lines == 0 { H1Error::LineTooLong } else { H1Error::HeadTooLarge })
+    }
+}
