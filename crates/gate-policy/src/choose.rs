@@ -1,0 +1,99 @@
+//! Where a call goes. Pure: reads the fleet, returns a named answer; the caller acts on it.
+
+use crate::chance::Chance;
+use crate::fleet::{Fleet, Health, Upstream};
+use gate_types::{ModelName, UpstreamId};
+
+/// What a call needs of an upstream.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Ask<'a> {
+    /// The model that is asked for; `None` where the route or the body names none.
+    pub model: Option<&'a ModelName>,
+}
+
+/// What to do with a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// Send it to this upstream.
+    Send(UpstreamId),
+    /// Send it nowhere.
+    Reject(Why),
+}
+
+/// Why a call goes nowhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
+    /// There is no upstream at all.
+    NoUpstream,
+    /// Each upstream was tried already.
+    AllTried,
+}
+
+/// Chooses the upstream for a call among those that are not in `tried`.
+///
+/// Best first: up and known to have the model, warm before cold, fewest in flight, chance among equals; then one that
+/// has it but is down (its list is what was known last, and nobody else can help); then one that is up and may have
+/// got the model since its last probe; last, any. Without a model only health and load count.
+pub fn choose(fleet: &Fleet, ask: &Ask<'_>, tried: &[UpstreamId], chance: &mut Chance) -> Decision {
+    if fleet.is_empty() {
+        return Decision::Reject(Why::NoUpstream);
+    }
+    let mut best: Option<(Merit, UpstreamId)> = None;
+    let mut equals = 0;
+    for (id, upstream) in fleet.iter().filter(|(id, _)| !tried.contains(id)) {
+        let merit = Merit::of(upstream, ask);
+        let takes = match best {
+            Some((top, _)) if merit > top => false,
+            // Each of n equals wins with the same chance: the n-th replaces the holder one time in n.
+            Some((top, _)) if merit == top => {
+                equals += 1;
+                chance.one_in(equals)
+            }
+            _ => {
+                equals = 1;
+                true
+            }
+        };
+        if takes {
+            best = Some((merit, id));
+        }
+    }
+    best.map_or(Decision::Reject(Why::AllTried), |(_, id)| Decision::Send(id))
+}
+
+/// How well an upstream suits a call; the least is the best. The order of the fields is the order of the rules.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Merit {
+    tier: Tier,
+    is_cold: bool,
+    failures: u32,
+    in_flight: u32,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Tier {
+    UpWithModel,
+    DownWithModel,
+    MayHaveIt,
+    Down,
+}
+
+impl Merit {
+    fn of(upstream: &Upstream, ask: &Ask<'_>) -> Self {
+        let is_down = upstream.health() == Health::Down;
+        let has = ask.model.is_some_and(|model| upstream.has(model));
+        let tier = match (has, is_down) {
+            (true, false) => Tier::UpWithModel,
+            (true, true) => Tier::DownWithModel,
+            (false, false) => Tier::MayHaveIt,
+            (false, true) => Tier::Down,
+        };
+        Merit {
+            tier,
+            is_cold: !ask.model.is_some_and(|model| upstream.is_warm(model)),
+            // Among the healthy a single failed probe is no reason; among the others the least broken is the best guess.
+            failures: if is_down { upstream.failures() } else { 0 },
+            in_flight: upstream.in_flight(),
+        }
+    }
+}

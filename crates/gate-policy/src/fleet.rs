@@ -1,0 +1,376 @@
+//! The fleet: what the gate knows of each upstream, and how it learns it.
+//!
+//! Pure state. Probes and finished attempts hand in an [`Observation`]; [`Fleet::apply`] makes the next state. In
+//! flight is counted by [`Fleet::start`] and [`Fleet::finish`]. Nothing here waits, asks a clock or rolls a dice.
+
+use crate::version;
+use gate_types::{ModelName, UpstreamId};
+use std::time::Instant;
+
+/// So many failed probes in a row take an upstream that was up out of the healthy ones. One alone may be a busy moment.
+pub const PROBES_UNTIL_DOWN: u32 = 2;
+
+/// Whether an upstream is thought to answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Health {
+    /// Nothing was heard yet, good or bad.
+    Unknown,
+    /// It answered last.
+    Up,
+    /// It could not be reached, or failed several probes in a row.
+    Down,
+}
+
+/// One upstream as the gate sees it.
+#[derive(Debug, Clone)]
+pub struct Upstream {
+    pub(crate) health: Health,
+    pub(crate) version: Option<String>,
+    pub(crate) models: Box<[ModelName]>,
+    pub(crate) loaded: Box<[ModelName]>,
+    pub(crate) in_flight: u32,
+    pub(crate) failures: u32,
+    pub(crate) since: Option<Instant>,
+    pub(crate) probed: Option<Instant>,
+}
+
+impl Upstream {
+    fn unheard() -> Self {
+        Upstream {
+            health: Health::Unknown,
+            version: None,
+            models: Box::default(),
+            loaded: Box::default(),
+            in_flight: 0,
+            failures: 0,
+            since: None,
+            probed: None,
+        }
+    }
+
+    /// Whether it is thought to answer.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.health
+    }
+
+    /// What its last good probe said in `/api/version`.
+    #[must_use]
+    pub fn version(&self) -> Option<&str> {
+        self.version.as_deref()
+    }
+
+    /// The models on its disk by its last good probe, in order of name. Kept while it is down.
+    #[must_use]
+    pub fn models(&self) -> &[ModelName] {
+        &self.models
+    }
+
+    /// The models in its memory by its last good probe, in order of name. Empty while it is down.
+    #[must_use]
+    pub fn loaded(&self) -> &[ModelName] {
+        &self.loaded
+    }
+
+    /// Requests of this gate that it has not finished.
+    #[must_use]
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight
+    }
+
+    /// Failed probes and connects since it answered last.
+    #[must_use]
+    pub fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    /// When its health changed last; `None` while nothing was heard.
+    #[must_use]
+    pub fn since(&self) -> Option<Instant> {
+        self.since
+    }
+
+    /// When a probe last succeeded.
+    #[must_use]
+    pub fn probed(&self) -> Option<Instant> {
+        self.probed
+    }
+
+    /// Whether its last good probe listed `model`.
+    #[must_use]
+    pub fn has(&self, model: &ModelName) -> bool {
+        self.models.binary_search(model).is_ok()
+    }
+
+    /// Whether it holds `model` in memory, so that no load time is spent on it.
+    #[must_use]
+    pub fn is_warm(&self, model: &ModelName) -> bool {
+        self.loaded.binary_search(model).is_ok()
+    }
+
+    fn turn(&mut self, health: Health, now: Instant) {
+        if self.health != health {
+            self.health = health;
+            self.since = Some(now);
+        }
+        if health == Health::Down {
+            self.loaded = Box::default();
+        }
+    }
+}
+
+/// Something that was seen of an upstream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Observation {
+    /// A probe was answered in full.
+    Probed {
+        /// `/api/version`.
+        version: String,
+        /// `/api/tags`.
+        models: Vec<ModelName>,
+        /// `/api/ps`.
+        loaded: Vec<ModelName>,
+    },
+    /// A probe got no answer, or a wrong one.
+    ProbeFailed,
+    /// A request found nobody listening, or no way there.
+    ConnectFailed,
+    /// A request was answered, with whatever status that is not the upstream's own failure.
+    Answered,
+    /// A request for this model was answered "not found": the list is out of date.
+    ModelMissing(ModelName),
+}
+
+/// All upstreams of the settings, in their order.
+#[derive(Debug, Clone, Default)]
+pub struct Fleet {
+    upstreams: Vec<Upstream>,
+}
+
+impl Fleet {
+    /// A fleet of `count` upstreams of which nothing is known; their ids are 0 to `count - 1`.
+    #[must_use]
+    pub fn new(count: u16) -> Self {
+        Fleet { upstreams: (0..count).map(|_| Upstream::unheard()).collect() }
+    }
+
+    /// How many upstreams there are, whatever their health.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.upstreams.len()
+    }
+
+    /// Whether the settings name no upstream.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.upstreams.is_empty()
+    }
+
+    /// The upstream of this id; `None` for an id of other settings.
+    #[must_use]
+    pub fn get(&self, id: UpstreamId) -> Option<&Upstream> {
+        self.upstreams.get(id.index())
+    }
+
+    /// All upstreams with their ids, in the order of the settings.
+    pub fn iter(&self) -> impl Iterator<Item = (UpstreamId, &Upstream)> {
+        (0..).map(UpstreamId).zip(&self.upstreams)
+    }
+
+    /// Takes in what was seen of upstream `id` at `now`. An id of other settings changes nothing.
+    pub fn apply(&mut self, id: UpstreamId, seen: Observation, now: Instant) {
+        let Some(upstream) = self.upstreams.get_mut(id.index()) else { return };
+        match seen {
+            Observation::Probed { version, models, loaded } => {
+                upstream.version = Some(version);
+                upstream.models = in_order(models);
+                upstream.loaded = in_order(loaded);
+                upstream.failures = 0;
+                upstream.probed = Some(now);
+                upstream.turn(Health::Up, now);
+            }
+            Observation::ProbeFailed => {
+                upstream.failures = upstream.failures.saturating_add(1);
+                if upstream.health != Health::Up || upstream.failures >= PROBES_UNTIL_DOWN {
+                    upstream.turn(Health::Down, now);
+                }
+            }
+            Observation::ConnectFailed => {
+                upstream.failures = upstream.failures.saturating_add(1);
+                upstream.turn(Health::Down, now);
+            }
+            Observation::Answered => {
+                upstream.failures = 0;
+                upstream.turn(Health::Up, now);
+            }
+            Observation::ModelMissing(model) => {
+                upstream.failures = 0;
+                upstream.turn(Health::Up, now);
+                upstream.models = without(&upstream.models, &model);
+                upstream.loaded = without(&upstream.loaded, &model);
+            }
+        }
+    }
+
+    /// One more request is with upstream `id`.
+    pub fn start(&mut self, id: UpstreamId) {
+        if let Some(upstream) = self.upstreams.get_mut(id.index()) {
+            upstream.in_flight = upstream.in_flight.saturating_add(1);
+        }
+    }
+
+    /// One request fewer is with upstream `id`. Never below none.
+    pub fn finish(&mut self, id: UpstreamId) {
+        if let Some(upstream) = self.upstreams.get_mut(id.index()) {
+            upstream.in_flight = upstream.in_flight.saturating_sub(1);
+        }
+    }
+
+    /// The lowest version among the upstreams that are up: what a client may count on wherever its request lands.
+    ///
+    /// Versions that are no numbers (`dev`) count only where there is nothing else.
+    #[must_use]
+    pub fn lowest_version(&self) -> Option<&str> {
+        self.upstreams
+            .iter()
+            .filter(|upstream| upstream.health == Health::Up)
+            .filter_map(Upstream::version)
+            .min_by(|a, b| version::compare(a, b))
+    }
+
+    /// Every model that any upstream is known to have, each once, in order of name.
+    #[must_use]
+    pub fn names(&self) -> Vec<&ModelName> {
+        let mut names: Vec<&ModelName> =
+            self.upstreams.iter().flat_map(|upstream| &*upstream.models).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    /// Whether any upstream is known to have `model`, up or down.
+    #[must_use]
+    pub fn knows(&self, model: &ModelName) -> bool {
+        self.upstreams.iter().any(|upstream| upstream.has(model))
+    }
+
+    /// How many upstreams are up.
+    #[must_use]
+    pub fn up(&self) -> usize {
+        self.upstreams.iter().filter(|upstream| upstream.health == Health::Up).count()
+    }
+}
+
+fn in_order(mut names: Vec<ModelName>) -> Box<[ModelName]> {
+    names.sort_unstable();
+    names.dedup();
+    names.into()
+}
+
+fn without(names: &[ModelName], gone: &ModelName) -> Box<[ModelName]> {
+    names.iter().filter(|name| *name != gone).cloned().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const ONE: UpstreamId = UpstreamId(0);
+
+    fn name(text: &str) -> ModelName {
+        ModelName::parse(text).unwrap()
+    }
+
+    fn probed(version: &str, models: &[&str], loaded: &[&str]) -> Observation {
+        let names = |list: &[&str]| list.iter().map(|text| name(text)).collect();
+        Observation::Probed { version: version.into(), models: names(models), loaded: names(loaded) }
+    }
+
+    #[test]
+    fn one_failed_probe_of_a_server_that_was_up_is_forgiven() {
+        let (mut fleet, now) = (Fleet::new(1), Instant::now());
+        fleet.apply(ONE, probed("0.32.15", &["demo"], &[]), now);
+        fleet.apply(ONE, Observation::ProbeFailed, now);
+        assert_eq!(fleet.get(ONE).unwrap().health(), Health::Up);
+        fleet.apply(ONE, Observation::ProbeFailed, now);
+        assert_eq!(fleet.get(ONE).unwrap().health(), Health::Down);
+        assert_eq!(fleet.get(ONE).unwrap().failures(), 2);
+    }
+
+    #[test]
+    fn a_first_failed_probe_and_a_failed_connect_count_at_once() {
+        let (mut fleet, now) = (Fleet::new(2), Instant::now());
+        fleet.apply(ONE, Observation::ProbeFailed, now);
+        assert_eq!(fleet.get(ONE).unwrap().health(), Health::Down);
+        fleet.apply(UpstreamId(1), probed("1.0.0", &[], &[]), now);
+        fleet.apply(UpstreamId(1), Observation::ConnectFailed, now);
+        assert_eq!(fleet.get(UpstreamId(1)).unwrap().health(), Health::Down);
+    }
+
+    #[test]
+    fn what_is_down_keeps_its_models_but_nothing_in_memory_and_comes_back() {
+        let (mut fleet, now) = (Fleet::new(1), Instant::now());
+        fleet.apply(ONE, probed("0.32.15", &["demo"], &["demo"]), now);
+        fleet.apply(ONE, Observation::ConnectFailed, now);
+        assert!(fleet.get(ONE).unwrap().has(&name("demo")));
+        assert!(!fleet.get(ONE).unwrap().is_warm(&name("demo")));
+        fleet.apply(ONE, Observation::Answered, now);
+        assert_eq!(fleet.get(ONE).unwrap().health(), Health::Up);
+        assert_eq!(fleet.get(ONE).unwrap().failures(), 0);
+    }
+
+    #[test]
+    fn a_model_that_was_not_found_is_forgotten_there() {
+        let (mut fleet, now) = (Fleet::new(1), Instant::now());
+        fleet.apply(ONE, probed("0.32.15", &["b", "a", "a"], &["b"]), now);
+        assert_eq!(fleet.names(), [&name("a"), &name("b")]);
+        fleet.apply(ONE, Observation::ModelMissing(name("b")), now);
+        assert_eq!(fleet.names(), [&name("a")]);
+        assert!(fleet.get(ONE).unwrap().loaded().is_empty());
+    }
+
+    #[test]
+    fn the_lowest_version_is_of_those_that_are_up() {
+        let (mut fleet, now) = (Fleet::new(4), Instant::now());
+        assert_eq!(fleet.lowest_version(), None);
+        for (id, version) in [(0, "0.9.1"), (1, "0.32.15"), (2, "0.33.0-rc2"), (3, "dev")] {
+            fleet.apply(UpstreamId(id), probed(version, &[], &[]), now);
+        }
+        assert_eq!(fleet.lowest_version(), Some("0.9.1"));
+        fleet.apply(ONE, Observation::ConnectFailed, now);
+        assert_eq!(fleet.lowest_version(), Some("0.32.15"));
+        assert_eq!(fleet.up(), 3);
+    }
+
+    #[test]
+    fn an_id_of_other_settings_changes_nothing() {
+        let mut fleet = Fleet::new(1);
+        fleet.start(UpstreamId(7));
+        fleet.finish(UpstreamId(7));
+        fleet.apply(UpstreamId(7), Observation::Answered, Instant::now());
+        assert_eq!(fleet.len(), 1);
+        assert!(fleet.get(UpstreamId(7)).is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn in_flight_is_what_was_started_and_not_finished(steps in prop::collection::vec((0u16..3, any::<bool>()), 0..200)) {
+            let mut fleet = Fleet::new(3);
+            let mut expected = [0u32; 3];
+            for (id, starts) in steps {
+                let count = &mut expected[usize::from(id)];
+                if starts {
+                    fleet.start(UpstreamId(id));
+                    *count += 1;
+                } else {
+                    fleet.finish(UpstreamId(id));
+                    *count = count.saturating_sub(1);
+                }
+            }
+            for (id, upstream) in fleet.iter() {
+                prop_assert_eq!(upstream.in_flight(), expected[id.index()]);
+            }
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! The mind of herdgate: which upstream serves a call.
+//!
+//! Floor 2, pure: no IO, no clock, no randomness of its own; time and chance are arguments, so that any case replays
+//! from a seed. It decides and never acts: the path and the prober do.
+
+mod chance;
+mod choose;
+mod fleet;
+mod version;
+
+pub use chance::Chance;
+pub use choose::{Ask, Decision, Why, choose};
+pub use fleet::{Fleet, Health, Observation, PROBES_UNTIL_DOWN, Upstream};

@@ -1,0 +1,169 @@
+//! Where calls go: a table of cases, and rules that hold for any fleet.
+
+use gate_policy::{Ask, Chance, Decision, Fleet, Health, Observation, Why, choose};
+use gate_types::{ModelName, UpstreamId};
+use proptest::prelude::*;
+use std::time::Instant;
+
+fn name(text: &str) -> ModelName {
+    ModelName::parse(text).unwrap()
+}
+
+fn names(list: &str) -> Vec<ModelName> {
+    list.split_whitespace().map(name).collect()
+}
+
+/// One upstream from a line `up|down|new; models; loaded; in flight`.
+fn fleet(lines: &[&str]) -> Fleet {
+    let mut fleet = Fleet::new(u16::try_from(lines.len()).unwrap());
+    let now = Instant::now();
+    for (id, line) in (0..).map(UpstreamId).zip(lines) {
+        let [health, models, loaded, in_flight] = line.split(';').map(str::trim).collect::<Vec<_>>()[..]
+        else {
+            panic!("four fields in {line:?}")
+        };
+        if health != "new" {
+            let version = "0.32.15".to_owned();
+            fleet.apply(
+                id,
+                Observation::Probed { version, models: names(models), loaded: names(loaded) },
+                now,
+            );
+        }
+        if health == "down" {
+            fleet.apply(id, Observation::ConnectFailed, now);
+        }
+        for _ in 0..in_flight.parse::<u32>().unwrap() {
+            fleet.start(id);
+        }
+    }
+    fleet
+}
+
+#[test]
+fn the_table() {
+    let send = |id| Decision::Send(UpstreamId(id));
+    let cases: &[(&str, &[&str], &[u16], Decision)] = &[
+        ("the only one", &["up; m; ; 0"], &[], send(0)),
+        ("the one that has it", &["up; x; ; 0", "up; m; ; 9"], &[], send(1)),
+        ("warm beats less busy", &["up; m; ; 0", "up; m; m; 9"], &[], send(1)),
+        ("the less busy of two warm", &["up; m; m; 3", "up; m; m; 2"], &[], send(1)),
+        ("the less busy of two cold", &["up; m; ; 3", "up; m; ; 2"], &[], send(1)),
+        ("up beats down with the same", &["down; m; ; 0", "up; m; ; 50"], &[], send(1)),
+        ("the only holder is tried though down", &["up; x; ; 0", "down; m; ; 0"], &[], send(1)),
+        ("then the one that may have got it", &["up; x; ; 0", "down; m; ; 0"], &[1], send(0)),
+        ("nobody has it: the less busy", &["up; x; ; 2", "up; y; ; 1"], &[], send(1)),
+        ("nobody has it: up before down", &["down; x; ; 0", "up; y; ; 7"], &[], send(1)),
+        ("a new one may have it", &["down; x; ; 0", "new; ; ; 0"], &[], send(1)),
+        ("all down: still one", &["down; x; ; 0"], &[], send(0)),
+        ("a tried one is not tried again", &["up; m; m; 0", "up; m; ; 5"], &[0], send(1)),
+        ("all tried", &["up; m; ; 0", "up; m; ; 0"], &[0, 1], Decision::Reject(Why::AllTried)),
+        ("none at all", &[], &[], Decision::Reject(Why::NoUpstream)),
+    ];
+    for (case, lines, tried, expected) in cases {
+        let tried: Vec<_> = tried.iter().copied().map(UpstreamId).collect();
+        let model = name("m");
+        let got = choose(&fleet(lines), &Ask { model: Some(&model) }, &tried, &mut Chance::seeded(1));
+        assert_eq!(got, *expected, "{case}");
+    }
+}
+
+#[test]
+fn without_a_model_health_and_load_decide() {
+    let fleet = fleet(&["down; m; ; 0", "up; m; m; 3", "up; ; ; 2"]);
+    assert_eq!(choose(&fleet, &Ask::default(), &[], &mut Chance::seeded(1)), Decision::Send(UpstreamId(2)));
+}
+
+#[test]
+fn equals_share_evenly() {
+    let fleet = fleet(&["up; m; ; 1", "up; m; ; 1", "up; m; ; 1"]);
+    let (model, mut chance) = (name("m"), Chance::seeded(42));
+    let mut got = [0; 3];
+    for _ in 0..3_000 {
+        let Decision::Send(id) = choose(&fleet, &Ask { model: Some(&model) }, &[], &mut chance) else {
+            panic!("three are up")
+        };
+        got[id.index()] += 1;
+    }
+    assert!(got.iter().all(|count| (850..1150).contains(count)), "{got:?}");
+}
+
+const MODELS: [&str; 3] = ["a", "b", "c"];
+
+prop_compose! {
+    fn any_upstream()(
+        steps in prop::collection::vec(any_observation(), 0..5),
+        in_flight in 0u32..4,
+    ) -> (Vec<Observation>, u32) {
+        (steps, in_flight)
+    }
+}
+
+fn some_models() -> impl Strategy<Value = Vec<ModelName>> {
+    prop::sample::subsequence(MODELS.to_vec(), 0..=3).prop_map(|list| list.into_iter().map(name).collect())
+}
+
+fn any_observation() -> impl Strategy<Value = Observation> {
+    prop_oneof![
+        3 => (some_models(), some_models()).prop_map(|(models, loaded)| {
+            let loaded = loaded.into_iter().filter(|model| models.contains(model)).collect();
+            Observation::Probed { version: "0.32.15".to_owned(), models, loaded }
+        }),
+        1 => Just(Observation::ProbeFailed),
+        1 => Just(Observation::ConnectFailed),
+        1 => Just(Observation::Answered),
+        1 => prop::sample::select(&MODELS[..]).prop_map(|model| Observation::ModelMissing(name(model))),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn rules_of_choosing(
+        upstreams in prop::collection::vec(any_upstream(), 0..6),
+        model in prop::option::of(prop::sample::select(&MODELS[..])),
+        tried in prop::collection::vec(0u16..8, 0..4),
+        seed: u64,
+    ) {
+        let mut fleet = Fleet::new(u16::try_from(upstreams.len()).unwrap());
+        for (id, (seen, in_flight)) in (0..).map(UpstreamId).zip(upstreams) {
+            for observation in seen {
+                fleet.apply(id, observation, Instant::now());
+            }
+            for _ in 0..in_flight {
+                fleet.start(id);
+            }
+        }
+        let tried: Vec<_> = tried.into_iter().map(UpstreamId).collect();
+        let model = model.map(name);
+        let decision = choose(&fleet, &Ask { model: model.as_ref() }, &tried, &mut Chance::seeded(seed));
+        prop_assert_eq!(
+            decision,
+            choose(&fleet, &Ask { model: model.as_ref() }, &tried, &mut Chance::seeded(seed)),
+            "the same seed decides the same"
+        );
+        let open: Vec<_> = fleet.iter().filter(|(id, _)| !tried.contains(id)).collect();
+        let Decision::Send(id) = decision else {
+            prop_assert!(open.is_empty());
+            prop_assert_eq!(decision == Decision::Reject(Why::NoUpstream), fleet.is_empty());
+            return Ok(());
+        };
+        prop_assert!(!tried.contains(&id), "never one that was tried");
+        let chosen = fleet.get(id).unwrap();
+        let is_up = |upstream: &gate_policy::Upstream| upstream.health() != Health::Down;
+        let Some(model) = model else {
+            prop_assert!(is_up(chosen) || open.iter().all(|(_, other)| !is_up(other)), "up before down");
+            return Ok(());
+        };
+        let holders: Vec<_> = open.iter().filter(|(_, other)| is_up(other) && other.has(&model)).collect();
+        if !holders.is_empty() {
+            prop_assert!(is_up(chosen) && chosen.has(&model), "one that is up and has it");
+            let warm: Vec<_> = holders.iter().filter(|(_, other)| other.is_warm(&model)).collect();
+            prop_assert!(chosen.is_warm(&model) || warm.is_empty(), "warm before cold");
+            let rivals = if warm.is_empty() { holders.iter().collect() } else { warm };
+            let least = rivals.iter().map(|(_, other)| other.in_flight()).min().unwrap();
+            prop_assert_eq!(chosen.in_flight(), least, "fewest in flight among equals");
+        } else if !open.iter().any(|(_, other)| other.has(&model)) {
+            prop_assert!(is_up(chosen) || open.iter().all(|(_, other)| !is_up(other)), "nobody has it: up before down");
+        }
+    }
+}
