@@ -1,5 +1,7 @@
 //! Where calls go: a table of cases, and rules that hold for any fleet.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may")]
+
 use gate_policy::{Ask, Chance, Decision, Fleet, Health, Observation, Why, choose};
 use gate_types::{ModelName, UpstreamId};
 use proptest::prelude::*;
