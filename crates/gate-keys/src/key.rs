@@ -1,0 +1,239 @@
+//! A key as it is kept: everything about it but the secret.
+
+use crate::{KeyDigest, KeyName, ModelGlob, Span, UnixSeconds};
+use gate_types::{ModelName, Scope, ScopeSet};
+use std::sync::atomic::{AtomicI64, Ordering};
+
+/// The number of a stored key. Never given twice, so a name that is used again is still another key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct KeyId(pub i64);
+
+impl KeyId {
+    /// The key that `AUTH_TOKEN` gives. It is in no store; stored keys count from 1.
+    pub const ENV: KeyId = KeyId(0);
+}
+
+/// One secret and what it may do.
+#[derive(Debug)]
+pub struct Key {
+    /// Its number in the store.
+    pub id: KeyId,
+    /// What people call it. Two keys share a name only where one has replaced the other or was revoked.
+    pub name: KeyName,
+    /// What is kept of the secret.
+    pub digest: KeyDigest,
+    /// The first characters of the secret, to show to people. Empty for the key of `AUTH_TOKEN`.
+    pub prefix: String,
+    /// What it may do.
+    pub scopes: ScopeSet,
+    /// Which models it may use; an empty list means every model.
+    pub models: Vec<ModelGlob>,
+    /// When it was made.
+    pub created: UnixSeconds,
+    /// From when on it is refused, if ever.
+    pub expires: Option<UnixSeconds>,
+    /// When it was revoked.
+    pub revoked: Option<UnixSeconds>,
+    /// When a rotation put another secret under this name.
+    pub replaced: Option<UnixSeconds>,
+    used: LastUse,
+}
+
+/// What a key is good for at a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// It opens the gate.
+    Active,
+    /// Replaced by a rotation and still opening the gate until its overlap ends.
+    Overlapping,
+    /// Replaced by a rotation, and its overlap is over.
+    Replaced,
+    /// Its time is over.
+    Expired,
+    /// Somebody revoked it.
+    Revoked,
+}
+
+impl State {
+    /// The word for it in tables and JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            State::Active => "active",
+            State::Overlapping => "overlapping",
+            State::Replaced => "replaced",
+            State::Expired => "expired",
+            State::Revoked => "revoked",
+        }
+    }
+
+    /// Whether a key in this state opens the gate.
+    #[must_use]
+    pub const fn is_valid(self) -> bool {
+        matches!(self, State::Active | State::Overlapping)
+    }
+}
+
+impl Key {
+    /// A key that was never used and is neither revoked nor replaced.
+    #[must_use]
+    pub fn new(id: KeyId, name: KeyName, mark: crate::Mark, scopes: ScopeSet, created: UnixSeconds) -> Self {
+        Key {
+            id,
+            name,
+            digest: mark.digest,
+            prefix: mark.prefix,
+            scopes,
+            models: Vec::new(),
+            created,
+            expires: None,
+            revoked: None,
+            replaced: None,
+            used: LastUse::never(),
+        }
+    }
+
+    /// What the key is good for at `now`. Revoked counts before expired.
+    #[must_use]
+    pub fn state(&self, now: UnixSeconds) -> State {
+        let ended = self.expires.is_some_and(|end| now >= end);
+        match (self.revoked, self.replaced) {
+            (Some(_), _) => State::Revoked,
+            (None, Some(_)) if ended => State::Replaced,
+            (None, Some(_)) => State::Overlapping,
+            (None, None) if ended => State::Expired,
+            (None, None) => State::Active,
+        }
+    }
+
+    /// Whether the key holds `scope`.
+    #[must_use]
+    pub fn has(&self, scope: Scope) -> bool {
+        self.scopes.contains(scope)
+    }
+
+    /// Whether the key may use `model`, as far as its patterns go.
+    #[must_use]
+    pub fn may_use(&self, model: &ModelName) -> bool {
+        self.models.is_empty() || self.models.iter().any(|glob| glob.matches(model))
+    }
+
+    /// When the key was last used, as far as is known here.
+    #[must_use]
+    pub fn last_used(&self) -> Option<UnixSeconds> {
+        self.used.last()
+    }
+
+    /// Takes over a last use that was stored.
+    #[must_use]
+    pub fn with_last_used(mut self, when: Option<UnixSeconds>) -> Self {
+        self.used = LastUse::stored(when);
+        self
+    }
+
+    /// Remembers that the key was used at `now`. Cheap: writes once a second at most, takes no lock, loses no later use.
+    pub fn mark_used(&self, now: UnixSeconds) {
+        self.used.mark(now);
+    }
+
+    pub(crate) fn take_unsaved_use(&self) -> Option<UnixSeconds> {
+        self.used.take_unsaved()
+    }
+
+    /// The moment at which a secret ends that is replaced at `now`: after the overlap, but never later than it would have.
+    #[must_use]
+    pub fn end_after(&self, overlap: Span, now: UnixSeconds) -> UnixSeconds {
+        let end = overlap.after(now);
+        self.expires.map_or(end, |own| own.min(end))
+    }
+}
+
+/// When a key was last used, and how much of that a store knows. Shared by all cores that see the key.
+#[derive(Debug)]
+struct LastUse {
+    seen: AtomicI64,
+    saved: AtomicI64,
+}
+
+const NEVER: i64 = i64::MIN;
+
+impl LastUse {
+    const fn never() -> Self {
+        LastUse { seen: AtomicI64::new(NEVER), saved: AtomicI64::new(NEVER) }
+    }
+
+    fn stored(when: Option<UnixSeconds>) -> Self {
+        let at = when.unwrap_or(NEVER);
+        LastUse { seen: AtomicI64::new(at), saved: AtomicI64::new(at) }
+    }
+
+    fn last(&self) -> Option<UnixSeconds> {
+        Some(self.seen.load(Ordering::Relaxed)).filter(|&at| at != NEVER)
+    }
+
+    fn mark(&self, now: UnixSeconds) {
+        // Reading first keeps the cache line shared between cores for the rest of the second.
+        if self.seen.load(Ordering::Relaxed) < now {
+            self.seen.fetch_max(now, Ordering::Relaxed);
+        }
+    }
+
+    fn take_unsaved(&self) -> Option<UnixSeconds> {
+        let seen = self.seen.load(Ordering::Relaxed);
+        (self.saved.swap(seen, Ordering::Relaxed) != seen).then_some(seen)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{OsEntropy, mint};
+
+    fn key() -> Key {
+        let mark = mint(&mut OsEntropy).unwrap().mark;
+        Key::new(KeyId(1), KeyName::first(), mark, ScopeSet::DEFAULT, 100)
+    }
+
+    #[test]
+    fn states() {
+        let with = |expires, revoked, replaced| Key { expires, revoked, replaced, ..key() };
+        for (key, before, after) in [
+            (with(None, None, None), State::Active, State::Active),
+            (with(Some(200), None, None), State::Active, State::Expired),
+            (with(Some(200), Some(150), None), State::Revoked, State::Revoked),
+            (with(Some(200), None, Some(150)), State::Overlapping, State::Replaced),
+            (with(Some(200), Some(160), Some(150)), State::Revoked, State::Revoked),
+        ] {
+            assert_eq!(key.state(199), before, "{key:?}");
+            assert_eq!(key.state(200), after, "{key:?}");
+        }
+    }
+
+    #[test]
+    fn models_are_all_or_those_that_a_pattern_means() {
+        let qwen = ModelName::parse("qwen3:8b").unwrap();
+        assert!(key().may_use(&qwen));
+        let models = vec![ModelGlob::parse("llama*").unwrap(), ModelGlob::parse("qwen3:*").unwrap()];
+        assert!(Key { models, ..key() }.may_use(&qwen));
+        let models = vec![ModelGlob::parse("llama*").unwrap()];
+        assert!(!Key { models, ..key() }.may_use(&qwen));
+    }
+
+    #[test]
+    fn uses_are_handed_over_once() {
+        let key = key().with_last_used(Some(50));
+        assert_eq!(key.take_unsaved_use(), None);
+        key.mark_used(120);
+        key.mark_used(110);
+        assert_eq!(key.last_used(), Some(120));
+        assert_eq!(key.take_unsaved_use(), Some(120));
+        assert_eq!(key.take_unsaved_use(), None);
+    }
+
+    #[test]
+    fn an_overlap_never_prolongs_a_key() {
+        let day = Span::parse("1d").unwrap();
+        assert_eq!(key().end_after(day, 1_000), 87_400);
+        assert_eq!(Key { expires: Some(2_000), ..key() }.end_after(day, 1_000), 2_000);
+    }
+}

@@ -1,0 +1,120 @@
+//! The name of a key: what people, logs and the command line call it.
+
+use std::fmt;
+
+const LONGEST: usize = 64;
+const ENV: &str = "env";
+const FIRST: &str = "first";
+
+/// 1 to 64 characters of `A-Z a-z 0-9 . _ -`. Upper and lower case are different.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct KeyName(Box<str>);
+
+/// A text that no key may be called.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadKeyName {
+    /// Nothing at all.
+    #[error("the name of the key is empty")]
+    Empty,
+    /// Longer than 64 characters.
+    #[error("the name of the key is {0} characters long, 64 are allowed")]
+    TooLong(usize),
+    /// A character that does not belong in a name.
+    #[error("the name of the key holds {0:?}")]
+    Character(char),
+    /// The name of the key that `AUTH_TOKEN` gives.
+    #[error("the name \"env\" belongs to the key that AUTH_TOKEN gives")]
+    Reserved,
+}
+
+impl BadKeyName {
+    /// What to do about it, in one line.
+    #[must_use]
+    pub const fn hint(&self) -> &'static str {
+        match self {
+            BadKeyName::Empty | BadKeyName::TooLong(_) | BadKeyName::Character(_) => {
+                "use 1 to 64 of the characters A-Z a-z 0-9 . _ -"
+            }
+            BadKeyName::Reserved => "choose another name",
+        }
+    }
+}
+
+impl KeyName {
+    /// Reads the name of a key that is to be stored.
+    ///
+    /// # Errors
+    /// [`BadKeyName`] if it is empty, too long, holds another character, or is `env` in any case.
+    pub fn parse(text: &str) -> Result<Self, BadKeyName> {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        if let Some(other) = text.chars().find(|&c| !allowed(c)) {
+            return Err(BadKeyName::Character(other));
+        }
+        match text.len() {
+            0 => Err(BadKeyName::Empty),
+            long if long > LONGEST => Err(BadKeyName::TooLong(long)),
+            _ if text.eq_ignore_ascii_case(ENV) => Err(BadKeyName::Reserved),
+            _ => Ok(KeyName(text.into())),
+        }
+    }
+
+    /// The name of the key that `AUTH_TOKEN` gives. No stored key can have it.
+    #[must_use]
+    pub fn env() -> Self {
+        KeyName(ENV.into())
+    }
+
+    /// The name of the key that a first start makes. An ordinary name otherwise.
+    #[must_use]
+    pub fn first() -> Self {
+        KeyName(FIRST.into())
+    }
+
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for KeyName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl fmt::Debug for KeyName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KeyName({})", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_are_taken() {
+        let longest = "x".repeat(64);
+        for text in ["a", "first", "ci-bot_2.example", "environment", longest.as_str()] {
+            assert_eq!(KeyName::parse(text).unwrap().as_str(), text);
+        }
+        assert_eq!(KeyName::parse("first").unwrap(), KeyName::first());
+    }
+
+    #[test]
+    fn names_that_are_refused_with_the_reason() {
+        assert_eq!(KeyName::parse(""), Err(BadKeyName::Empty));
+        assert_eq!(KeyName::parse(&"x".repeat(65)), Err(BadKeyName::TooLong(65)));
+        assert_eq!(KeyName::parse("a b"), Err(BadKeyName::Character(' ')));
+        assert_eq!(KeyName::parse("a\u{1b}[1m"), Err(BadKeyName::Character('\u{1b}')));
+        assert_eq!(KeyName::parse("jürgen"), Err(BadKeyName::Character('ü')));
+        assert_eq!(KeyName::parse("Env"), Err(BadKeyName::Reserved));
+    }
+
+    #[test]
+    fn a_reason_never_writes_raw_control_characters() {
+        let reason = KeyName::parse("a\u{1b}[1m").unwrap_err().to_string();
+        assert!(!reason.contains('\u{1b}'), "{reason:?}");
+    }
+}

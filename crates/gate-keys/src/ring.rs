@@ -1,0 +1,228 @@
+//! All keys at one moment, as the request path asks for them: in memory, read by every core, never changed.
+//!
+//! A change in the store makes a new ring; requests under way keep the one that they began with.
+
+use crate::{EnvKey, Key, KeyDigest, KeyId, State, UnixSeconds, is_well_formed};
+use std::collections::HashMap;
+use std::fmt;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
+
+/// A snapshot of all keys, revoked and expired ones included.
+#[derive(Default)]
+pub struct KeyRing {
+    stored: HashMap<KeyDigest, Arc<Key>, BuildHasherDefault<FirstBytes>>,
+    env: Option<Arc<Key>>,
+}
+
+/// What the ring says about a credential. Callers are told the same for all but the first; logs may name the key.
+#[derive(Debug, Clone)]
+pub enum Verdict {
+    /// It is this key, and the key opens the gate.
+    Valid(Arc<Key>),
+    /// It was this key; its time, or the overlap after its rotation, is over.
+    Expired(Arc<Key>),
+    /// It was this key until somebody revoked it.
+    Revoked(Arc<Key>),
+    /// No key, or not even the form of one.
+    Unknown,
+}
+
+impl KeyRing {
+    /// A ring of stored keys. Where two had one digest, which a store excludes, the later one counts.
+    #[must_use]
+    pub fn new(keys: impl IntoIterator<Item = Key>) -> Self {
+        let stored = keys.into_iter().map(|key| (key.digest, Arc::new(key))).collect();
+        KeyRing { stored, env: None }
+    }
+
+    /// The same ring and the key that `AUTH_TOKEN` gives.
+    #[must_use]
+    pub fn with_env(mut self, env: &EnvKey) -> Self {
+        self.env = Some(env.key());
+        self
+    }
+
+    /// Judges a credential as it was sent. What has not the form of a key is looked up nowhere; only the token of the
+    /// environment, which may have any form, is compared with it.
+    #[must_use]
+    pub fn check(&self, credential: impl AsRef<[u8]>, now: UnixSeconds) -> Verdict {
+        let credential = credential.as_ref();
+        if is_well_formed(credential) {
+            return self.find(&KeyDigest::of(credential), now);
+        }
+        match &self.env {
+            Some(env) if env.digest == KeyDigest::of(credential) => Verdict::Valid(Arc::clone(env)),
+            _ => Verdict::Unknown,
+        }
+    }
+
+    /// Judges a digest. A stored key counts before the token of the environment, so that a revoked one stays revoked.
+    #[must_use]
+    pub fn find(&self, digest: &KeyDigest, now: UnixSeconds) -> Verdict {
+        let env = || self.env.as_ref().filter(|env| env.digest == *digest);
+        let Some(key) = self.stored.get(digest).or_else(env) else { return Verdict::Unknown };
+        let key = Arc::clone(key);
+        match key.state(now) {
+            State::Active | State::Overlapping => Verdict::Valid(key),
+            State::Expired | State::Replaced => Verdict::Expired(key),
+            State::Revoked => Verdict::Revoked(key),
+        }
+    }
+
+    /// All keys, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &Key> {
+        self.stored.values().chain(&self.env).map(AsRef::as_ref)
+    }
+
+    /// Whether any key opens the gate at `now`.
+    #[must_use]
+    pub fn has_valid(&self, now: UnixSeconds) -> bool {
+        self.iter().any(|key| key.state(now).is_valid())
+    }
+
+    /// The uses of stored keys since the last call, for [`crate::KeyStore::touch`]. When a new ring takes the place of this
+    /// one, call this once more on the old one.
+    #[must_use]
+    pub fn take_uses(&self) -> Vec<(KeyId, UnixSeconds)> {
+        self.stored.values().filter_map(|key| Some((key.id, key.take_unsaved_use()?))).collect()
+    }
+}
+
+impl fmt::Debug for KeyRing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let env = if self.env.is_some() { " and env" } else { "" };
+        write!(f, "KeyRing({} stored{env})", self.stored.len())
+    }
+}
+
+/// Takes the eight bytes that a digest offers as they are. What is in the table comes from random keys only, so nobody
+/// outside can choose what collides there.
+#[derive(Default)]
+struct FirstBytes(u64);
+
+impl Hasher for FirstBytes {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = number;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Entropy, KeyName, Mark, Minted, NoEntropy, OsEntropy, mint};
+    use gate_types::{ScopeSet, Secret};
+    use proptest::prelude::*;
+
+    fn stored(minted: &Minted, id: i64) -> Key {
+        Key::new(KeyId(id), KeyName::first(), minted.mark.clone(), ScopeSet::DEFAULT, 0)
+    }
+
+    fn env(token: &str) -> EnvKey {
+        EnvKey::new(&Secret::new(token.to_owned())).unwrap()
+    }
+
+    #[test]
+    fn the_token_of_the_environment_may_have_any_form() {
+        let ring = KeyRing::default().with_env(&env("let me in, please"));
+        let Verdict::Valid(key) = ring.check("let me in, please", 5) else { panic!("refused") };
+        assert_eq!((key.name.as_str(), key.id, key.scopes), ("env", KeyId::ENV, ScopeSet::DEFAULT));
+        assert!(matches!(ring.check("let me in, pleasf", 5), Verdict::Unknown));
+        assert!(matches!(ring.check("", 5), Verdict::Unknown));
+        assert!(matches!(KeyRing::default().check("let me in, please", 5), Verdict::Unknown));
+    }
+
+    #[test]
+    fn a_token_in_the_form_of_a_key_works_too() {
+        let minted = mint(&mut OsEntropy).unwrap();
+        let ring = KeyRing::default().with_env(&env(minted.secret.expose()));
+        assert!(matches!(ring.check(minted.secret.expose(), 5), Verdict::Valid(_)));
+    }
+
+    #[test]
+    fn a_revoked_key_stays_revoked_even_as_the_token() {
+        let minted = mint(&mut OsEntropy).unwrap();
+        let mut revoked = stored(&minted, 1);
+        revoked.revoked = Some(3);
+        let ring = KeyRing::new([revoked]).with_env(&env(minted.secret.expose()));
+        assert!(matches!(ring.check(minted.secret.expose(), 5), Verdict::Revoked(_)));
+    }
+
+    #[test]
+    fn uses_are_gathered_for_stored_keys_alone() {
+        let minted = mint(&mut OsEntropy).unwrap();
+        let ring = KeyRing::new([stored(&minted, 7)]).with_env(&env("a long enough token"));
+        for credential in [minted.secret.expose(), "a long enough token"] {
+            let Verdict::Valid(key) = ring.check(credential, 9) else { panic!("refused") };
+            key.mark_used(9);
+        }
+        assert_eq!(ring.take_uses(), [(KeyId(7), 9)]);
+        assert_eq!(ring.take_uses(), []);
+    }
+
+    #[test]
+    fn debug_shows_no_key() {
+        let minted = mint(&mut OsEntropy).unwrap();
+        let ring = KeyRing::new([stored(&minted, 1)]).with_env(&env("canary-canary"));
+        assert_eq!(format!("{ring:?}"), "KeyRing(1 stored and env)");
+        let verdict = format!("{:?}", ring.check("canary-canary", 1));
+        assert!(!verdict.contains("canary"), "{verdict}");
+        let verdict = format!("{:?}", ring.check(minted.secret.expose(), 1));
+        assert!(!verdict.contains(&minted.secret.expose()[10..]), "{verdict}");
+    }
+
+    struct Counter(u64);
+
+    impl Entropy for Counter {
+        fn fill(&mut self, bytes: &mut [u8]) -> Result<(), NoEntropy> {
+            for byte in bytes {
+                self.0 =
+                    self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                *byte = (self.0 >> 33) as u8;
+            }
+            Ok(())
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_verdict_is_the_state_of_the_very_key(
+            seed in any::<u64>(),
+            ends in proptest::collection::vec((proptest::option::of(0_i64..20), proptest::option::of(0_i64..20)), 0..12),
+            now in 0_i64..20,
+        ) {
+            let mut chance = Counter(seed);
+            let made: Vec<Minted> = ends.iter().map(|_| mint(&mut chance).unwrap()).collect();
+            let keys = made.iter().zip(&ends).enumerate().map(|(id, (minted, &(expires, revoked)))| {
+                let mut key = stored(minted, id as i64);
+                (key.expires, key.revoked) = (expires, revoked);
+                key
+            });
+            let ring = KeyRing::new(keys);
+            for (id, (minted, (expires, revoked))) in made.iter().zip(&ends).enumerate() {
+                let verdict = ring.check(minted.secret.expose(), now);
+                let (key, sound) = match &verdict {
+                    Verdict::Revoked(key) => (key, revoked.is_some()),
+                    Verdict::Expired(key) => (key, revoked.is_none() && expires.is_some_and(|end| end <= now)),
+                    Verdict::Valid(key) => (key, revoked.is_none() && expires.is_none_or(|end| end > now)),
+                    Verdict::Unknown => panic!("a stored key was not found"),
+                };
+                prop_assert!(sound, "{verdict:?}");
+                prop_assert_eq!(key.id, KeyId(id as i64));
+            }
+            let stranger = mint(&mut chance).unwrap();
+            prop_assert!(matches!(ring.check(stranger.secret.expose(), now), Verdict::Unknown));
+            prop_assert_eq!(Mark::of(&stranger.secret), stranger.mark);
+        }
+    }
+}
