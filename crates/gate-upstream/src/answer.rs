@@ -1,0 +1,239 @@
+//! An answer: its head, and its body as it came over the wire, checked.
+//!
+//! The body's bytes are handed on as they are, chunk framing included, so that a chunked answer is forwarded without
+//! writing it anew; where its data lies is told beside. Holds no read buffer: each read goes into the caller's scratch.
+//! A connection goes back to the pool only after a clean end with nothing behind it; in doubt it is closed.
+
+use std::future::poll_fn;
+use std::ops::Range;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use gate_h1::{Body, Framing};
+use gate_types::UpstreamId;
+
+use crate::client::Shared;
+use crate::error::UpstreamError;
+use crate::exchange::Begun;
+use crate::socket::Socket;
+
+/// The answer of an upstream. Dropping it before its end closes the connection at once.
+pub struct Answer {
+    shared: Rc<Shared>,
+    id: UpstreamId,
+    /// None once the body has ended or failed.
+    socket: Option<Socket>,
+    status: u16,
+    framing: Framing,
+    keep_alive: bool,
+    body: Body,
+    head: Box<[u8]>,
+    /// What came along with the head and has not been handed on; freed with the last of it.
+    rest: Box<[u8]>,
+    handed: usize,
+}
+
+/// What one poll of [`Answer::poll_wire`] gave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wire {
+    /// This many bytes of the scratch are the next bytes of the body, framing included.
+    pub n: usize,
+    /// The body has ended with them; `n` may be 0.
+    pub end: bool,
+}
+
+impl Answer {
+    pub(crate) fn new(shared: Rc<Shared>, id: UpstreamId, socket: Socket, begun: Begun) -> Self {
+        let mut answer = Answer {
+            body: Body::with_limits(begun.framing, &shared.h1),
+            shared,
+            id,
+            socket: Some(socket),
+            status: begun.status,
+            framing: begun.framing,
+            keep_alive: begun.keep_alive,
+            head: begun.head,
+            rest: begun.rest,
+            handed: 0,
+        };
+        if answer.body.is_done() {
+            let strays = !answer.rest.is_empty();
+            answer.finish(strays);
+        }
+        answer
+    }
+
+    /// 200 to 599.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// How the end of the body is found; [`Framing::None`] for an answer to HEAD whatever its fields say.
+    #[must_use]
+    pub fn framing(&self) -> Framing {
+        self.framing
+    }
+
+    /// The upstream that answers.
+    #[must_use]
+    pub fn upstream(&self) -> UpstreamId {
+        self.id
+    }
+
+    /// All fields as sent: name (a token, case kept) and value without the white space around it.
+    pub fn fields(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        // The head has passed gate-h1: every line ends in CRLF, none is folded, each but the first has a colon.
+        self.head.split(|&byte| byte == b'\n').skip(1).filter_map(|line| {
+            let colon = line.iter().position(|&byte| byte == b':')?;
+            let name = std::str::from_utf8(&line[..colon]).ok()?;
+            Some((name, line[colon + 1..].trim_ascii()))
+        })
+    }
+
+    /// The first value of that name, in any case.
+    #[must_use]
+    pub fn field(&self, name: &str) -> Option<&[u8]> {
+        self.fields().find(|(sent, _)| sent.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    }
+
+    /// Whether the body has ended; [`Answer::poll_wire`] would give nothing more.
+    #[must_use]
+    pub fn is_ended(&self) -> bool {
+        self.body.is_done()
+    }
+
+    /// Reads once into `scratch` and checks the framing: `scratch[..n]` are the next bytes of the body as they came,
+    /// `pieces` (cleared first) says where data lies in them. Behind the end it gives `n: 0, end: true` again.
+    ///
+    /// `scratch` must not be empty; between two polls nothing of it is needed.
+    ///
+    /// # Errors
+    /// [`UpstreamError::ClosedMidBody`] or [`UpstreamError::Malformed`]; the connection is closed then.
+    pub fn poll_wire(
+        &mut self,
+        cx: &mut Context<'_>,
+        scratch: &mut [u8],
+        pieces: &mut Vec<Range<usize>>,
+    ) -> Poll<Result<Wire, UpstreamError>> {
+        pieces.clear();
+        if self.body.is_done() {
+            return Poll::Ready(Ok(Wire { n: 0, end: true }));
+        }
+        if scratch.is_empty() {
+            let at = self.shared.label(self.id);
+            return Poll::Ready(Err(UpstreamError::Unsendable { at, what: "there is no room to read into" }));
+        }
+        if !self.rest.is_empty() {
+            let n = self.hand_on(scratch);
+            return Poll::Ready(self.check(&scratch[..n], pieces));
+        }
+        let Some(socket) = &mut self.socket else {
+            return Poll::Ready(Err(self.closed(None)));
+        };
+        Poll::Ready(match ready!(socket.poll_read(cx, scratch)) {
+            Ok(0) => self.end_of_stream(),
+            Ok(n) => self.check(&scratch[..n], pieces),
+            Err(cause) => Err(self.closed(Some(cause))),
+        })
+    }
+
+    /// The whole body's data, for answers that must be short.
+    ///
+    /// # Errors
+    /// [`UpstreamError::TooLarge`] above `max` bytes, and those of [`Answer::poll_wire`].
+    pub async fn read_all(mut self, max: usize) -> Result<Vec<u8>, UpstreamError> {
+        let mut data = Vec::new();
+        let mut pieces = Vec::new();
+        if let Framing::Length(length) = self.framing {
+            match usize::try_from(length) {
+                Ok(length) if length <= max => data.reserve_exact(length),
+                _ => return Err(self.too_large(max)),
+            }
+        }
+        poll_fn(|cx| {
+            let shared = Rc::clone(&self.shared);
+            let scratch = &mut *shared.scratch.borrow_mut();
+            loop {
+                let wire = ready!(self.poll_wire(cx, scratch, &mut pieces))?;
+                for piece in &pieces {
+                    if piece.len() > max - data.len() {
+                        return Poll::Ready(Err(self.too_large(max)));
+                    }
+                    data.extend_from_slice(&scratch[piece.clone()]);
+                }
+                if wire.end {
+                    return Poll::Ready(Ok(()));
+                }
+            }
+        })
+        .await?;
+        Ok(data)
+    }
+
+    /// Copies what is left of `rest` into the scratch.
+    fn hand_on(&mut self, scratch: &mut [u8]) -> usize {
+        let left = &self.rest[self.handed..];
+        let n = left.len().min(scratch.len());
+        scratch[..n].copy_from_slice(&left[..n]);
+        self.handed += n;
+        if self.handed == self.rest.len() {
+            self.rest = Box::default();
+            self.handed = 0;
+        }
+        n
+    }
+
+    fn check(&mut self, bytes: &[u8], pieces: &mut Vec<Range<usize>>) -> Result<Wire, UpstreamError> {
+        let mut used = 0;
+        while used < bytes.len() {
+            let step = match self.body.step(&bytes[used..]) {
+                Ok(step) => step,
+                Err(cause) => {
+                    self.socket = None;
+                    pieces.clear();
+                    return Err(UpstreamError::Malformed { at: self.shared.label(self.id), cause });
+                }
+            };
+            if !step.data.is_empty() {
+                pieces.push(used + step.data.start..used + step.data.end);
+            }
+            used += step.used;
+            if step.done {
+                let strays = used < bytes.len() || !self.rest.is_empty();
+                self.finish(strays);
+                return Ok(Wire { n: used, end: true });
+            }
+        }
+        Ok(Wire { n: used, end: false })
+    }
+
+    /// The body has ended: the connection goes back to the pool, or is closed.
+    fn finish(&mut self, strays: bool) {
+        self.rest = Box::default();
+        if let Some(socket) = self.socket.take()
+            && self.keep_alive
+            && !strays
+        {
+            self.shared.put_back(self.id, socket);
+        }
+    }
+
+    fn end_of_stream(&mut self) -> Result<Wire, UpstreamError> {
+        self.socket = None;
+        if self.body.end_of_input().is_ok() {
+            return Ok(Wire { n: 0, end: true });
+        }
+        Err(self.closed(None))
+    }
+
+    fn closed(&mut self, cause: Option<std::io::Error>) -> UpstreamError {
+        self.socket = None;
+        UpstreamError::ClosedMidBody { at: self.shared.label(self.id), cause }
+    }
+
+    fn too_large(&mut self, limit: usize) -> UpstreamError {
+        self.socket = None;
+        UpstreamError::TooLarge { at: self.shared.label(self.id), limit }
+    }
+}

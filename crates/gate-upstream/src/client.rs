@@ -1,0 +1,224 @@
+//! The client: which connection a request goes over, and the one second try.
+//!
+//! A pooled connection that dies of having been idle, before any byte of an answer, is replaced by a fresh one, once,
+//! inside [`Client::send`]: servers close idle connections, and no caller should see that. Everything else is told to
+//! the caller, who alone decides about another upstream.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use gate_h1::Limits;
+use gate_types::UpstreamId;
+use tokio::time::Instant;
+
+use crate::answer::Answer;
+use crate::connect::connect;
+use crate::endpoint::Endpoint;
+use crate::error::UpstreamError;
+use crate::exchange;
+use crate::pool::Pool;
+use crate::request::Ask;
+use crate::socket::{Socket, Transport};
+use crate::tls::Tls;
+
+/// Bytes of the client's one read buffer. A whole listing or embedding mostly fits.
+const SCRATCH: usize = 64 << 10;
+/// A pooled connection that dies within this time of the request was dead already, or died of being idle: the request is
+/// sent again. One that dies later had an upstream at work on it, which the same request might kill again.
+const STALE_WITHIN: Duration = Duration::from_secs(3);
+
+/// The bounds of a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClientLimits {
+    /// For resolving, connecting and the TLS handshake together.
+    pub connect: Duration,
+    /// Idle connections kept per upstream; 0 keeps none.
+    pub idle_per_upstream: usize,
+    /// How long a connection may be idle. Ollama itself has no such limit, but what stands between may forget sooner.
+    pub idle_for: Duration,
+    /// Bytes of an answer's head.
+    pub head: usize,
+}
+
+impl Default for ClientLimits {
+    /// 3 s to connect, 256 idle connections for a minute, heads of 32 KiB.
+    fn default() -> Self {
+        ClientLimits {
+            connect: Duration::from_secs(3),
+            idle_per_upstream: 256,
+            idle_for: Duration::from_secs(60),
+            head: Limits::DEFAULT.head,
+        }
+    }
+}
+
+/// What happened to the connections of one upstream since the client was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Connections opened.
+    pub opened: u64,
+    /// Requests that went over a connection already used.
+    pub reused: u64,
+    /// Of these, how many found it dead and were sent again over a fresh one.
+    pub retried: u64,
+}
+
+/// Opens the byte stream to an upstream instead of TCP and TLS: for gates that run wholly in memory.
+pub type Dial = Rc<dyn Fn(UpstreamId) -> io::Result<Box<dyn Transport>>>;
+
+/// An HTTP/1.1 client for a fixed list of upstreams. Belongs to one thread; clones share everything.
+#[derive(Clone)]
+pub struct Client {
+    shared: Rc<Shared>,
+}
+
+/// What the client and its answers share.
+pub(crate) struct Shared {
+    upstreams: Vec<Upstream>,
+    tls: Tls,
+    dial: Option<Dial>,
+    connect: Duration,
+    pub(crate) h1: Limits,
+    /// Borrowed within a poll only, never while waiting.
+    pub(crate) scratch: RefCell<Box<[u8]>>,
+    /// The buffer of a request that was written, for the next one.
+    pub(crate) spare: RefCell<Vec<u8>>,
+}
+
+struct Upstream {
+    endpoint: Endpoint,
+    pool: RefCell<Pool>,
+    counts: Cell<Counts>,
+}
+
+impl Client {
+    /// A client for these upstreams; an [`UpstreamId`] is the place in the list.
+    ///
+    /// `tls` is looked at only when a connection to an https endpoint is opened.
+    #[must_use]
+    pub fn new(endpoints: Vec<Endpoint>, tls: Tls, limits: ClientLimits) -> Self {
+        Self::build(endpoints, tls, limits, None)
+    }
+
+    /// A client whose byte streams come from `dial`. Everything above them is the same; the endpoints give the `Host`.
+    #[must_use]
+    pub fn over(endpoints: Vec<Endpoint>, limits: ClientLimits, dial: Dial) -> Self {
+        Self::build(endpoints, Tls::system(), limits, Some(dial))
+    }
+
+    fn build(endpoints: Vec<Endpoint>, tls: Tls, limits: ClientLimits, dial: Option<Dial>) -> Self {
+        let upstreams = endpoints
+            .into_iter()
+            .map(|endpoint| Upstream {
+                endpoint,
+                pool: RefCell::new(Pool::new(limits.idle_per_upstream, limits.idle_for)),
+                counts: Cell::default(),
+            })
+            .collect();
+        let shared = Shared {
+            upstreams,
+            tls,
+            dial,
+            connect: limits.connect,
+            h1: Limits { head: limits.head, ..Limits::DEFAULT },
+            scratch: RefCell::new(vec![0; SCRATCH].into_boxed_slice()),
+            spare: RefCell::default(),
+        };
+        Client { shared: Rc::new(shared) }
+    }
+
+    /// Sends a request and waits for the head of its answer, however long that takes: a model may have to load.
+    /// Dropping the future closes the connection.
+    ///
+    /// # Errors
+    /// Any [`UpstreamError`] but [`UpstreamError::ClosedMidBody`] and [`UpstreamError::TooLarge`]. A status is none.
+    pub async fn send(&self, id: UpstreamId, ask: &Ask<'_>) -> Result<Answer, UpstreamError> {
+        let upstream = self.shared.upstream(id)?;
+        let start = Instant::now();
+        let mut pooled = upstream.pool.borrow_mut().take(start);
+        loop {
+            let reused = pooled.is_some();
+            let mut socket = match pooled.take() {
+                Some(socket) => socket,
+                None => Box::pin(self.shared.open(id, upstream)).await?,
+            };
+            upstream.count(|counts| if reused { counts.reused += 1 } else { counts.opened += 1 });
+            match exchange::begin(&self.shared, &upstream.endpoint, &mut socket, ask).await {
+                Ok(begun) => return Ok(Answer::new(Rc::clone(&self.shared), id, socket, begun)),
+                Err(UpstreamError::ClosedEarly { .. }) if reused && start.elapsed() < STALE_WITHIN => {
+                    upstream.count(|counts| counts.retried += 1);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// The endpoint of an upstream.
+    #[must_use]
+    pub fn endpoint(&self, id: UpstreamId) -> Option<&Endpoint> {
+        self.shared.upstreams.get(id.index()).map(|upstream| &upstream.endpoint)
+    }
+
+    /// Closes connections that have been idle for too long. Sending looks only at the pool it needs, so the owner of
+    /// the runtime calls this every few seconds.
+    pub fn sweep(&self) {
+        let now = Instant::now();
+        for upstream in &self.shared.upstreams {
+            upstream.pool.borrow_mut().sweep(now);
+        }
+    }
+
+    /// What happened to an upstream's connections; zeros for one that does not exist.
+    #[must_use]
+    pub fn counts(&self, id: UpstreamId) -> Counts {
+        self.shared.upstreams.get(id.index()).map(|upstream| upstream.counts.get()).unwrap_or_default()
+    }
+
+    /// How many idle connections an upstream has in the pool.
+    #[must_use]
+    pub fn idle(&self, id: UpstreamId) -> usize {
+        self.shared.upstreams.get(id.index()).map_or(0, |upstream| upstream.pool.borrow().len())
+    }
+}
+
+impl Shared {
+    fn upstream(&self, id: UpstreamId) -> Result<&Upstream, UpstreamError> {
+        self.upstreams.get(id.index()).ok_or(UpstreamError::NoSuchUpstream { id })
+    }
+
+    async fn open(&self, id: UpstreamId, upstream: &Upstream) -> Result<Socket, UpstreamError> {
+        let Some(dial) = &self.dial else {
+            return connect(&upstream.endpoint, &self.tls, self.connect).await;
+        };
+        dial(id).map(Socket::Given).map_err(|cause| UpstreamError::Connect {
+            at: Arc::clone(upstream.endpoint.label()),
+            cause,
+            addresses: 1,
+        })
+    }
+
+    /// Keeps a connection whose exchange ended cleanly.
+    pub(crate) fn put_back(&self, id: UpstreamId, socket: Socket) {
+        if let Some(upstream) = self.upstreams.get(id.index()) {
+            upstream.pool.borrow_mut().put(socket, Instant::now());
+        }
+    }
+
+    /// The endpoint's label, for errors.
+    pub(crate) fn label(&self, id: UpstreamId) -> Arc<str> {
+        self.upstreams
+            .get(id.index())
+            .map_or_else(|| "".into(), |upstream| Arc::clone(upstream.endpoint.label()))
+    }
+}
+
+impl Upstream {
+    fn count(&self, change: impl FnOnce(&mut Counts)) {
+        let mut counts = self.counts.get();
+        change(&mut counts);
+        self.counts.set(counts);
+    }
+}

@@ -1,0 +1,29 @@
+//! The client side of the data plane: connect, pool, send, stream.
+//!
+//! Floor 3. Our own HTTP/1.1 on `gate-h1`: `gate-proxy` sends each call through a [`Client`] and forwards what
+//! [`Answer::poll_wire`] gives it, byte for byte. One client per current-thread runtime; nothing in it is shared between
+//! cores but the TLS settings and the texts of the endpoints.
+//!
+//! It never decides which upstream is asked, never adds a field that identifies a caller, and never half-closes a
+//! connection. Dropping a pending [`Client::send`] or an unfinished [`Answer`] closes the connection at once: that is
+//! how a departed client's model stops.
+
+mod answer;
+mod client;
+mod connect;
+mod endpoint;
+mod error;
+mod exchange;
+mod pool;
+pub mod probe;
+mod request;
+mod socket;
+mod tls;
+
+pub use answer::{Answer, Wire};
+pub use client::{Client, ClientLimits, Counts, Dial};
+pub use endpoint::{BadEndpoint, Endpoint};
+pub use error::UpstreamError;
+pub use request::Ask;
+pub use socket::Transport;
+pub use tls::{Tls, TlsError, config_with};

@@ -1,0 +1,99 @@
+//! The head of a request as the upstream gets it: the client's own fields first, then the caller's.
+//!
+//! What decides about framing or the connection is written here and taken from nobody: a caller's field of such a name
+//! is refused, never merged.
+
+use gate_h1::encode;
+
+use crate::endpoint::Endpoint;
+
+/// What is asked of an upstream.
+#[derive(Clone, Copy)]
+pub struct Ask<'a> {
+    /// `GET`, `POST`, …; not `CONNECT`.
+    pub method: &'a str,
+    /// The path behind the endpoint's base, with its query if it has one: `/api/chat`.
+    pub path: &'a str,
+    /// Further fields. The client writes `Host` and `Content-Length` itself and refuses these, `Connection`,
+    /// `Transfer-Encoding`, `Expect`, `Upgrade` and `TE` here.
+    pub fields: &'a [(&'a str, &'a str)],
+    /// The body; it is borrowed until the answer's head is there, because a dead pooled connection is replaced.
+    pub body: &'a [u8],
+}
+
+/// The fields that only the client may write: they decide where messages begin and end.
+const OWN: [&str; 7] =
+    ["host", "content-length", "connection", "transfer-encoding", "expect", "upgrade", "te"];
+
+/// Writes the head into `out`, which is empty.
+pub(crate) fn write_head(out: &mut Vec<u8>, endpoint: &Endpoint, ask: &Ask<'_>) -> Result<(), &'static str> {
+    if ask.method == "CONNECT" || !ask.path.starts_with('/') {
+        return Err("no such method or path can be sent");
+    }
+    let unwritable = |_| "a part of its head has a byte that would change its meaning";
+    if endpoint.base().is_empty() {
+        encode::request_line(out, ask.method, ask.path).map_err(unwritable)?;
+    } else {
+        encode::request_line(out, ask.method, &[endpoint.base(), ask.path].concat()).map_err(unwritable)?;
+    }
+    encode::field(out, "Host", endpoint.authority()).map_err(unwritable)?;
+    for (name, value) in ask.fields {
+        if OWN.iter().any(|own| name.eq_ignore_ascii_case(own)) {
+            return Err("it brings a field that only the client writes");
+        }
+        encode::field(out, name, value).map_err(unwritable)?;
+    }
+    // RFC 9110, section 8.6: where the method expects content, even none is announced.
+    if !ask.body.is_empty() || matches!(ask.method, "POST" | "PUT" | "PATCH") {
+        encode::content_length(out, ask.body.len() as u64);
+    }
+    encode::end_of_head(out);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(base: &str, ask: Ask<'_>) -> Result<String, &'static str> {
+        let endpoint = Endpoint::new(false, "::1", 11434, base).unwrap();
+        let mut out = Vec::new();
+        write_head(&mut out, &endpoint, &ask).map(|()| String::from_utf8(out).unwrap())
+    }
+
+    #[test]
+    fn a_head_has_the_upstreams_host_and_the_bodys_length() {
+        let ask = Ask { method: "POST", path: "/api/chat", fields: &[("Accept", "*/*")], body: b"{}" };
+        assert_eq!(
+            written("/x", ask).unwrap(),
+            "POST /x/api/chat HTTP/1.1\r\nHost: [::1]:11434\r\nAccept: */*\r\nContent-Length: 2\r\n\r\n"
+        );
+        let ask = Ask { method: "GET", path: "/api/tags?a=b", fields: &[], body: b"" };
+        assert_eq!(written("", ask).unwrap(), "GET /api/tags?a=b HTTP/1.1\r\nHost: [::1]:11434\r\n\r\n");
+        let ask = Ask { method: "POST", path: "/", fields: &[], body: b"" };
+        assert_eq!(
+            written("", ask).unwrap(),
+            "POST / HTTP/1.1\r\nHost: [::1]:11434\r\nContent-Length: 0\r\n\r\n"
+        );
+        let ask = Ask { method: "DELETE", path: "/api/delete", fields: &[], body: b"{}" };
+        assert!(written("", ask).unwrap().contains("Content-Length: 2\r\n"));
+    }
+
+    #[test]
+    fn nothing_that_changes_the_framing_gets_in() {
+        for name in ["host", "Content-Length", "transfer-encoding", "CONNECTION", "Expect", "upgrade", "te"] {
+            let ask = Ask { method: "GET", path: "/", fields: &[(name, "1")], body: b"" };
+            assert!(written("", ask).is_err(), "{name}");
+        }
+        for (name, value) in [("a", "b\r\nc: d"), ("a", "b\0"), ("a b", "c"), ("", "c"), ("a:", "c")] {
+            let ask = Ask { method: "GET", path: "/", fields: &[(name, value)], body: b"" };
+            assert!(written("", ask).is_err(), "{name:?}: {value:?}");
+        }
+        for (method, path) in
+            [("GET", ""), ("GET", "x"), ("GET", "/a b"), ("GET", "/a\r\n"), ("G T", "/"), ("CONNECT", "/")]
+        {
+            let ask = Ask { method, path, fields: &[], body: b"" };
+            assert!(written("", ask).is_err(), "{method:?} {path:?}");
+        }
+    }
+}
