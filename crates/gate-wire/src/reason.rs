@@ -1,0 +1,482 @@
+//! Why a request was refused or failed: the closed list, each reason with one status and one stable code.
+//!
+//! The one match below is the only place where a status or a code is chosen. Codes are a promise to clients and to
+//! whoever searches their logs: they never change their meaning. The page `docs/errors.md` is made from here.
+
+/// Whose doing a failure is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// The client: the request is refused.
+    Downstream,
+    /// An Ollama server.
+    Upstream,
+    /// The gate itself, or how it is set up.
+    Gate,
+}
+
+impl Side {
+    /// One word for records and pages.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Side::Downstream => "client",
+            Side::Upstream => "upstream",
+            Side::Gate => "gate",
+        }
+    }
+}
+
+/// Every reason for which the gate says something other than an upstream's answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// The HTTP request has no clear meaning.
+    BadRequest,
+    /// No body where one is needed.
+    MissingBody,
+    /// The body is no JSON.
+    MalformedJson,
+    /// The body is JSON that readers disagree on.
+    AmbiguousBody,
+    /// A field has a type that Ollama does not take.
+    WrongType,
+    /// The body is nested too deep or has too many fields.
+    BodyTooComplex,
+    /// The model's name is none.
+    InvalidModelName,
+    /// No model named where one is needed.
+    ModelRequired,
+    /// Two credentials that differ, or one given twice.
+    ConflictingCredentials,
+    /// No credentials.
+    NoCredentials,
+    /// Credentials of no known form.
+    BadCredentialsForm,
+    /// An unknown, expired or revoked key.
+    InvalidKey,
+    /// The key may not do this.
+    MissingScope,
+    /// The key may not use this model.
+    ModelNotAllowed,
+    /// Nothing is open there.
+    UnknownRoute,
+    /// No upstream has the model.
+    ModelNotFound,
+    /// The path is open, the method is not.
+    MethodNotAllowed,
+    /// The client sent too slowly.
+    RequestTimeout,
+    /// The body is larger than the limit.
+    BodyTooLarge,
+    /// A `Content-Encoding` that the gate does not decode.
+    UnsupportedEncoding,
+    /// An `Expect` other than `100-continue`.
+    ExpectationFailed,
+    /// The request's head is larger than the limit.
+    HeadTooLarge,
+    /// A transfer coding other than chunked.
+    UnsupportedTransferCoding,
+    /// Not HTTP/1.0 or HTTP/1.1.
+    UnsupportedHttpVersion,
+    /// No upstream to ask: none set up, or none found.
+    NoUpstream,
+    /// The local model server is starting.
+    Loading,
+    /// Keys cannot be looked up.
+    StoreUnavailable,
+    /// The gate has as much to do as it takes on.
+    Overloaded,
+    /// The gate is going down.
+    ShuttingDown,
+    /// No upstream could be connected to.
+    UpstreamUnreachable,
+    /// An upstream broke off or talked nonsense.
+    UpstreamFailed,
+    /// An upstream was silent for too long.
+    UpstreamTimeout,
+    /// A mistake in the gate.
+    Internal,
+}
+
+/// All that is fixed for a reason.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Facts {
+    pub(crate) status: u16,
+    pub(crate) code: &'static str,
+    pub(crate) side: Side,
+    /// After so many seconds the same request may succeed.
+    pub(crate) retry_after: Option<u32>,
+    /// What the caller is told where nothing more exact is known.
+    pub(crate) text: &'static str,
+    /// What to do about it.
+    pub(crate) cure: &'static str,
+}
+
+impl Facts {
+    const fn new(
+        status: u16,
+        code: &'static str,
+        side: Side,
+        text: &'static str,
+        cure: &'static str,
+    ) -> Self {
+        Facts { status, code, side, retry_after: None, text, cure }
+    }
+
+    const fn again_after(mut self, seconds: u32) -> Self {
+        self.retry_after = Some(seconds);
+        self
+    }
+}
+
+impl Reason {
+    /// All reasons, in the order of the list above.
+    pub const ALL: [Reason; 33] = {
+        use Reason::*;
+        [
+            BadRequest,
+            MissingBody,
+            MalformedJson,
+            AmbiguousBody,
+            WrongType,
+            BodyTooComplex,
+            InvalidModelName,
+            ModelRequired,
+            ConflictingCredentials,
+            NoCredentials,
+            BadCredentialsForm,
+            InvalidKey,
+            MissingScope,
+            ModelNotAllowed,
+            UnknownRoute,
+            ModelNotFound,
+            MethodNotAllowed,
+            RequestTimeout,
+            BodyTooLarge,
+            UnsupportedEncoding,
+            ExpectationFailed,
+            HeadTooLarge,
+            UnsupportedTransferCoding,
+            UnsupportedHttpVersion,
+            NoUpstream,
+            Loading,
+            StoreUnavailable,
+            Overloaded,
+            ShuttingDown,
+            UpstreamUnreachable,
+            UpstreamFailed,
+            UpstreamTimeout,
+            Internal,
+        ]
+    };
+
+    /// The HTTP status.
+    #[must_use]
+    pub const fn status(self) -> u16 {
+        self.facts().status
+    }
+
+    /// The stable code, in snake case.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        self.facts().code
+    }
+
+    /// Whose doing it usually is.
+    #[must_use]
+    pub const fn side(self) -> Side {
+        self.facts().side
+    }
+
+    /// What the caller is told where nothing more exact is known.
+    #[must_use]
+    pub const fn text(self) -> &'static str {
+        self.facts().text
+    }
+
+    /// What to do about it, in one sentence.
+    #[must_use]
+    pub const fn cure(self) -> &'static str {
+        self.facts().cure
+    }
+
+    pub(crate) const fn facts(self) -> Facts {
+        use Side::{Downstream, Gate, Upstream};
+        match self {
+            Reason::BadRequest => Facts::new(
+                400,
+                "bad_request",
+                Downstream,
+                "the HTTP request has no single meaning",
+                "Send one Host, one body length and a plain path; the text says what was wrong.",
+            ),
+            Reason::MissingBody => Facts::new(
+                400,
+                "missing_body",
+                Downstream,
+                "missing request body",
+                "Send a JSON object; some tools drop the body of DELETE.",
+            ),
+            Reason::MalformedJson => Facts::new(
+                400,
+                "malformed_json",
+                Downstream,
+                "the body is not valid JSON",
+                "Send one JSON object in UTF-8 without a byte order mark; the text names the byte.",
+            ),
+            Reason::AmbiguousBody => Facts::new(
+                400,
+                "ambiguous_body",
+                Downstream,
+                "the body can be read in two ways",
+                "Give each field once, in lower case, with nothing after the object; `model` and `name` must agree.",
+            ),
+            Reason::WrongType => Facts::new(
+                400,
+                "wrong_type",
+                Downstream,
+                "a field has the wrong type",
+                "`model` is a string, `stream` is true or false, `options` is an object.",
+            ),
+            Reason::BodyTooComplex => Facts::new(
+                400,
+                "body_too_complex",
+                Downstream,
+                "the body is nested too deep or has too many fields",
+                "Keep to 64 levels, 256 fields in one object that the gate reads, and 256 bytes in a field's name.",
+            ),
+            Reason::InvalidModelName => Facts::new(
+                400,
+                "invalid_model_name",
+                Downstream,
+                "invalid model name",
+                "Names look like `qwen3:8b` or `hf.co/user/model:tag`.",
+            ),
+            Reason::ModelRequired => Facts::new(
+                400,
+                "model_required",
+                Downstream,
+                "model is required",
+                "Name a model in the field `model`.",
+            ),
+            Reason::ConflictingCredentials => Facts::new(
+                400,
+                "conflicting_credentials",
+                Downstream,
+                "the request carries more than one credential",
+                "Send one Authorization field, or x-api-key, or both with the same key.",
+            ),
+            Reason::NoCredentials => Facts::new(
+                401,
+                "no_credentials",
+                Downstream,
+                "no API key given; send it as \"Authorization: Bearer sk-hg-…\" or as x-api-key",
+                "Send a key; `herdgate key create NAME` makes one.",
+            ),
+            Reason::BadCredentialsForm => Facts::new(
+                401,
+                "bad_credentials_form",
+                Downstream,
+                "the Authorization field is neither \"Bearer KEY\" nor Basic with the key as password; \
+                 send \"Authorization: Bearer sk-hg-…\"",
+                "Write the word Bearer, one blank and the key, or use x-api-key.",
+            ),
+            Reason::InvalidKey => Facts::new(
+                401,
+                "invalid_key",
+                Downstream,
+                "the API key is unknown, expired or revoked; ask the operator of this gate for a new one",
+                "Check the key for typing errors; `herdgate key list` shows which keys are valid.",
+            ),
+            Reason::MissingScope => Facts::new(
+                403,
+                "missing_scope",
+                Downstream,
+                "the API key may not do this",
+                "Use a key with the scope that the text names; `herdgate key create NAME --scope …`.",
+            ),
+            Reason::ModelNotAllowed => Facts::new(
+                403,
+                "model_not_allowed",
+                Downstream,
+                "the API key may not use this model",
+                "Ask for a model that the key may use: `/api/tags` lists them; `herdgate key create NAME --models …`.",
+            ),
+            Reason::UnknownRoute => Facts::new(
+                404,
+                "unknown_route",
+                Downstream,
+                "nothing is open at this path",
+                "Check the path: it must be written exactly, without a slash at its end; the base URL of OpenAI \
+                 clients ends in /v1, that of Ollama and Anthropic clients does not.",
+            ),
+            Reason::ModelNotFound => Facts::new(
+                404,
+                "model_not_found",
+                Downstream,
+                "model not found",
+                "Choose one of `/api/tags`, or pull it on an upstream: `ollama pull MODEL`.",
+            ),
+            Reason::MethodNotAllowed => Facts::new(
+                405,
+                "method_not_allowed",
+                Downstream,
+                "this method is not open at this path",
+                "Use one of the methods in the answer's Allow field.",
+            ),
+            Reason::RequestTimeout => Facts::new(
+                408,
+                "request_timeout",
+                Downstream,
+                "the request did not arrive in time",
+                "Send the head at once and the body without long pauses.",
+            ),
+            Reason::BodyTooLarge => Facts::new(
+                413,
+                "body_too_large",
+                Downstream,
+                "the body is larger than this gate takes",
+                "Send less, or raise the limit for bodies in the settings.",
+            ),
+            Reason::UnsupportedEncoding => Facts::new(
+                415,
+                "unsupported_encoding",
+                Downstream,
+                "the body has a Content-Encoding that this gate does not read",
+                "Send the body uncompressed.",
+            ),
+            Reason::ExpectationFailed => Facts::new(
+                417,
+                "expectation_failed",
+                Downstream,
+                "this gate knows no expectation but 100-continue",
+                "Leave out the Expect field.",
+            ),
+            Reason::HeadTooLarge => Facts::new(
+                431,
+                "head_too_large",
+                Downstream,
+                "the request's head is larger than this gate takes",
+                "Send fewer or shorter fields (cookies?), or raise the limit for heads in the settings.",
+            ),
+            Reason::UnsupportedTransferCoding => Facts::new(
+                501,
+                "unsupported_transfer_coding",
+                Downstream,
+                "this gate knows no transfer coding but chunked",
+                "Send the body with a Content-Length or chunked.",
+            ),
+            Reason::UnsupportedHttpVersion => Facts::new(
+                505,
+                "unsupported_http_version",
+                Downstream,
+                "this gate speaks HTTP/1.1 and HTTP/1.0",
+                "Use HTTP/1.1.",
+            ),
+            Reason::NoUpstream => Facts::new(
+                503,
+                "no_upstream",
+                Gate,
+                "this gate has no model server to ask",
+                "Start Ollama, or name a server: `herdgate serve --upstream URL`; the gate's start-up says what it tried.",
+            )
+            .again_after(5),
+            Reason::Loading => Facts::new(
+                503,
+                "loading",
+                Gate,
+                "the local model server is starting",
+                "Ask again in a few seconds; if it lasts, the gate's log says why it does not start.",
+            )
+            .again_after(2),
+            Reason::StoreUnavailable => Facts::new(
+                503,
+                "store_unavailable",
+                Gate,
+                "keys cannot be looked up at the moment",
+                "Ask again; the gate's log says what is wrong with its database.",
+            )
+            .again_after(5),
+            Reason::Overloaded => Facts::new(
+                503,
+                "overloaded",
+                Gate,
+                "this gate has as much to do as it can take on",
+                "Ask again later, or with fewer requests at once.",
+            )
+            .again_after(2),
+            Reason::ShuttingDown => Facts::new(
+                503,
+                "shutting_down",
+                Gate,
+                "this gate is shutting down",
+                "Ask again when it is back.",
+            )
+            .again_after(5),
+            Reason::UpstreamUnreachable => Facts::new(
+                502,
+                "upstream_unreachable",
+                Upstream,
+                "no model server could be reached",
+                "Check that the upstreams run and that their addresses are right: `herdgate config show`.",
+            )
+            .again_after(5),
+            Reason::UpstreamFailed => Facts::new(
+                502,
+                "upstream_failed",
+                Upstream,
+                "the model server broke off or did not answer properly",
+                "Ask again; the log of the model server says why (out of memory is the usual reason).",
+            ),
+            Reason::UpstreamTimeout => Facts::new(
+                504,
+                "upstream_timeout",
+                Upstream,
+                "the model server was silent for too long",
+                "Ask again with less at once, or raise the idle timeout in the settings.",
+            ),
+            Reason::Internal => Facts::new(
+                500,
+                "internal",
+                Gate,
+                "the gate failed at this request",
+                "Report it, with the gate's log record of the request.",
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn all_are_in_the_list() {
+        for (place, reason) in Reason::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, place, "{reason:?}");
+        }
+        assert_eq!(Reason::ALL.len(), Reason::Internal as usize + 1, "Internal stays the last");
+    }
+
+    #[test]
+    fn codes_are_unique_snake_case_and_statuses_are_errors() {
+        let mut seen = HashSet::new();
+        for reason in Reason::ALL {
+            let Facts { status, code, text, cure, .. } = reason.facts();
+            assert!(seen.insert(code), "{code} twice");
+            assert!(code.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{code}");
+            assert!((400..600).contains(&status), "{code}");
+            assert!(!text.ends_with('.') && cure.ends_with('.'), "{code}");
+        }
+    }
+
+    #[test]
+    fn the_three_401s_differ_and_503s_say_when_to_come_back() {
+        let texts: HashSet<_> =
+            Reason::ALL.into_iter().filter(|reason| reason.status() == 401).map(Reason::text).collect();
+        assert_eq!(texts.len(), 3);
+        for reason in Reason::ALL.into_iter().filter(|reason| reason.status() == 503) {
+            assert!(reason.facts().retry_after.is_some(), "{reason:?}");
+        }
+    }
+}
