@@ -1,0 +1,89 @@
+//! `Spec` to [`Config`]: each value applied in the order of its rank, then what holds between values.
+
+use crate::config::Config;
+use crate::problem::{Place, Problem};
+use crate::read::apply;
+use crate::spec::Spec;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+
+/// Checked settings, with where each came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loaded {
+    /// The settings.
+    pub config: Config,
+    /// What is not wrong and yet not as it should be, sorted by place.
+    pub warnings: Vec<Problem>,
+    /// Where each setting came from, by its key (`limits.head`); what is not in here is a default.
+    pub origins: BTreeMap<&'static str, Place>,
+    /// The settings file that was read, where there was one.
+    pub file: Option<PathBuf>,
+}
+
+impl Config {
+    /// Makes the settings of what was said.
+    pub(crate) fn check(mut spec: Spec) -> Result<Loaded, Vec<Problem>> {
+        let mut config = Config { auth_token: spec.auth_token.take(), ..Config::default() };
+        let mut origins = BTreeMap::new();
+        let (mut problems, mut warnings) = (spec.problems, spec.warnings);
+        // Stable, and lowest first: the last to be applied is the one that is heard.
+        spec.given.sort_by_key(|given| given.rank);
+        for given in &spec.given {
+            match apply(given, &mut config) {
+                Ok(()) => {
+                    origins.insert(given.setting.key, given.item.place.clone());
+                }
+                Err(more) => problems.extend(more),
+            }
+        }
+        if problems.is_empty() {
+            problems.extend(own_upstream(&config, origins.get("upstreams")));
+            warnings.extend(api_as_base(&config, origins.get("upstreams")));
+        }
+        problems.sort();
+        warnings.sort();
+        if problems.is_empty() {
+            Ok(Loaded { config, warnings, origins, file: spec.file })
+        } else {
+            Err(problems)
+        }
+    }
+}
+
+/// An upstream that is one of our own listeners: whoever points `OLLAMA_HOST` at the gate for clients and starts the gate
+/// in the same shell gets a loop.
+fn own_upstream(config: &Config, place: Option<&Place>) -> Option<Problem> {
+    let is_own = |host: &str, port| {
+        let ip = if host == "localhost" {
+            Some(IpAddr::V4(Ipv4Addr::LOCALHOST))
+        } else {
+            host.parse::<IpAddr>().ok()
+        };
+        // Any other address may be another machine's; whether it is ours is not known without asking the system.
+        let here = |ip: IpAddr| {
+            config
+                .listen
+                .iter()
+                .any(|listen| listen.covers(ip, port) && (ip.is_loopback() || listen.address.ip() == ip))
+        };
+        ip.is_some_and(here)
+    };
+    let own = config.upstreams.iter().find(|url| is_own(&url.host, url.port))?;
+    let problem = Problem::new(place?.clone(), format!("the upstream {own} is herdgate's own address"));
+    Some(problem.hint("name the Ollama server behind it: --upstream http://127.0.0.1:11434"))
+}
+
+/// Addresses copied from a client's settings often end in the API's own path.
+fn api_as_base(config: &Config, place: Option<&Place>) -> Vec<Problem> {
+    let Some(place) = place else { return Vec::new() };
+    let copied =
+        config.upstreams.iter().filter(|url| url.base.ends_with("/v1") || url.base.ends_with("/api"));
+    let warn = |url: &crate::UpstreamUrl| {
+        let reason =
+            format!("the upstream {url} has a base path: a chat will go to {}/api/chat there", url.base);
+        Problem::new(place.clone(), reason)
+            .hint("leave the path out unless a proxy there serves Ollama below it")
+    };
+    copied.map(warn).collect()
+}

@@ -1,0 +1,165 @@
+//! The checked settings: one struct per section, used as it is by its consumer. [`Default`] is the one list of defaults.
+
+use crate::listen::Listen;
+use crate::token::AuthToken;
+use crate::units::ByteSize;
+use crate::upstream_url::UpstreamUrl;
+use std::time::Duration;
+
+/// Everything that herdgate was told, checked. Bounds are those of the settings reference.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Where to listen; at least one, no two overlap.
+    pub listen: Vec<Listen>,
+    /// The Ollama servers behind the gate, in the order given; at least one, no two equal.
+    pub upstreams: Vec<UpstreamUrl>,
+    /// Whether [`Config::upstreams`] was given by somebody; if not, it is the default and the gate may start one itself.
+    pub upstreams_given: bool,
+    /// Starting a server of our own.
+    pub local: Local,
+    /// Bounds on what clients send.
+    pub limits: Limits,
+    /// Bounds on waiting.
+    pub timeouts: Timeouts,
+    /// The data plane.
+    pub server: Server,
+    /// Watching the upstreams.
+    pub fleet: Fleet,
+    /// What is logged, and how.
+    pub log: Log,
+    /// The one key that comes from the environment, where there is one.
+    pub auth_token: Option<AuthToken>,
+}
+
+/// `[local]`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Local {
+    /// Whether to start an Ollama or the engine where no upstream was given and none answers.
+    pub enabled: bool,
+}
+
+/// `[limits]`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Longest request head: request line and fields.
+    pub head: ByteSize,
+    /// Longest request body.
+    pub body: ByteSize,
+    /// Client connections at one time, over all listeners.
+    pub connections: usize,
+}
+
+/// `[timeouts]`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// For a connection to an upstream to stand, TLS included.
+    pub connect: Duration,
+    /// For a client's request head to be complete, from its first byte or the connection's beginning.
+    pub head: Duration,
+    /// Between two bytes of an upstream's answer, and before the first.
+    pub idle: Duration,
+    /// For a client's connection without a request.
+    pub keep_alive: Duration,
+}
+
+/// `[server]`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Server {
+    /// Data-plane threads, 1 to 256; `None`: one for each CPU that the process may use.
+    pub threads: Option<u16>,
+}
+
+/// `[fleet]`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fleet {
+    /// Between two looks at an upstream: does it answer, which models has it, which are loaded.
+    pub probe_interval: Duration,
+}
+
+/// `[log]`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Log {
+    /// The least important level that is still logged.
+    pub level: Level,
+    /// How a record is written.
+    pub format: LogFormat,
+}
+
+macro_rules! words {
+    ($(#[$outer:meta])* $name:ident { $($(#[$inner:meta])* $variant:ident = $word:literal,)+ }) => {
+        $(#[$outer])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum $name {
+            $($(#[$inner])* $variant,)+
+        }
+
+        impl $name {
+            pub(crate) const WORDS: &[&str] = &[$($word),+];
+
+            /// The word in the settings.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $($name::$variant => $word,)+
+                }
+            }
+
+            pub(crate) fn from_word(word: &str) -> Option<Self> {
+                match word {
+                    $($word => Some($name::$variant),)+
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+words! {
+    /// How important a log record is.
+    Level {
+        /// Something failed that should not.
+        Error = "error",
+        /// Something that somebody should look at.
+        Warn = "warn",
+        /// What happened: starts, stops, one record per request.
+        Info = "info",
+        /// What led to a decision.
+        Debug = "debug",
+        /// Everything, bodies and credentials never.
+        Trace = "trace",
+    }
+}
+
+words! {
+    /// How a log record is written.
+    LogFormat {
+        /// Text on a terminal, JSON otherwise.
+        Auto = "auto",
+        /// One line of text.
+        Text = "text",
+        /// One JSON object on a line.
+        Json = "json",
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            listen: vec![Listen::DEFAULT],
+            upstreams: vec![UpstreamUrl::local_ollama()],
+            upstreams_given: false,
+            local: Local { enabled: true },
+            limits: Limits { head: ByteSize(32 << 10), body: ByteSize(64 << 20), connections: 20_000 },
+            timeouts: Timeouts {
+                connect: Duration::from_secs(3),
+                head: Duration::from_secs(10),
+                idle: Duration::from_mins(10),
+                keep_alive: Duration::from_secs(75),
+            },
+            server: Server { threads: None },
+            fleet: Fleet { probe_interval: Duration::from_secs(5) },
+            log: Log { level: Level::Info, format: LogFormat::Auto },
+            auth_token: None,
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! The settings file: TOML text to [`Given`](crate::spec::Given) values, each with line and column.
+//!
+//! Walks the parsed document itself instead of deserialising it: serde stops at the first value of a wrong type and does
+//! not say where an unknown key stands. The parser recovers from syntax errors, so that they come with all the rest.
+
+use crate::nearest::nearest;
+use crate::problem::{Place, Plain, Problem};
+use crate::setting::{Form, MOST_LISTENERS, SETTINGS, Setting, sections};
+use crate::spec::{Item, Rank, Raw, Spec};
+use std::path::Path;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+/// Longest settings file.
+const MOST_BYTES: usize = 1 << 20;
+
+type Entry<'d, 't> = (&'d Spanned<toml::de::DeString<'t>>, &'d Spanned<DeValue<'t>>);
+
+/// Reads the file's text into `spec`.
+pub(crate) fn read(spec: &mut Spec, file: &Path, text: &str) {
+    let places = Places { file, text };
+    if text.len() > MOST_BYTES {
+        spec.problems.push(Problem::new(places.at(0), "is longer than 1 MiB, which no settings file is"));
+        return;
+    }
+    let (root, errors) = DeTable::parse_recoverable(text);
+    let broken: Vec<Problem> = errors.iter().map(|error| places.syntax(error)).collect();
+    let mut walk = Walk { spec, places };
+    for (key, value) in root.get_ref() {
+        walk.top((key, value));
+    }
+    // What the parser made up to go on after an error is not worth a second problem on the same line.
+    let line = |problem: &Problem| match &problem.place {
+        Place::File { line, .. } => Some(*line),
+        Place::Env { .. } | Place::Flag { .. } | Place::Path(_) => None,
+    };
+    let broken_lines: Vec<Option<usize>> = broken.iter().map(line).collect();
+    let on_broken =
+        |place: &Place| matches!(place, Place::File { line, .. } if broken_lines.contains(&Some(*line)));
+    spec.problems.retain(|problem| !on_broken(&problem.place));
+    spec.given.retain(|given| !on_broken(&given.item.place));
+    spec.problems.extend(broken);
+}
+
+struct Places<'a> {
+    file: &'a Path,
+    text: &'a str,
+}
+
+impl Places<'_> {
+    fn at(&self, offset: usize) -> Place {
+        let mut offset = offset.min(self.text.len());
+        while !self.text.is_char_boundary(offset) {
+            offset -= 1;
+        }
+        let before = &self.text[..offset];
+        let line = before.bytes().filter(|b| *b == b'\n').count() + 1;
+        let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+        Place::File { file: self.file.to_owned(), line, column }
+    }
+
+    fn syntax(&self, error: &toml::de::Error) -> Problem {
+        let span = error.span().unwrap_or_default();
+        let place = self.at(span.start);
+        let message: Vec<&str> = error.message().lines().collect();
+        let problem = Problem::new(place, Plain(&message.join(": ")).to_string());
+        let start = self.text.get(..span.start).map_or(0, |before| before.rfind('\n').map_or(0, |at| at + 1));
+        let line = self.text.get(start..).and_then(|rest| rest.lines().next()).unwrap_or_default();
+        match line.split_once('=') {
+            Some((_, value)) if is_unquoted(value) => problem.hint("a text stands between double quotes"),
+            _ => problem,
+        }
+    }
+}
+
+/// Whether this looks like a text that nobody put between quotes: `10s`, `debug`, `http://gpu1`.
+fn is_unquoted(value: &str) -> bool {
+    let value = value.trim();
+    let plain = !value.is_empty() && !value.contains(['"', '\'', '[', '{', '#']);
+    plain
+        && value.bytes().any(|b| b.is_ascii_alphabetic() || b == b':' || b == b'.')
+        && !matches!(value, "true" | "false")
+}
+
+struct Walk<'a> {
+    spec: &'a mut Spec,
+    places: Places<'a>,
+}
+
+impl Walk<'_> {
+    fn top(&mut self, (key, value): Entry<'_, '_>) {
+        let name: &str = key.get_ref();
+        if let Some(setting) = Setting::find(None, name) {
+            self.setting(setting, value);
+            return;
+        }
+        let Some(section) = sections().find(|section| *section == name) else {
+            self.unknown(None, (key, value));
+            return;
+        };
+        match value.get_ref() {
+            DeValue::Table(table) if section == "listen" => self.listeners(key, &[table]),
+            DeValue::Array(array)
+                if section == "listen" && array.iter().all(|item| item.get_ref().is_table()) =>
+            {
+                let tables: Vec<_> = array.iter().filter_map(|item| item.get_ref().as_table()).collect();
+                self.listeners(key, &tables);
+            }
+            DeValue::Table(table) => {
+                for entry in table {
+                    if let Some(setting) = self.known(section, entry) {
+                        self.setting(setting, entry.1);
+                    }
+                }
+            }
+            _ => self.no_section(section, key),
+        }
+    }
+
+    /// One setting out of one or several tables.
+    fn listeners(&mut self, key: &Spanned<toml::de::DeString<'_>>, tables: &[&DeTable<'_>]) {
+        let mut items = Vec::new();
+        for table in tables {
+            let mut addresses = 0;
+            for entry in *table {
+                if let Some(_address) = self.known("listen", entry) {
+                    items.push(self.item(entry.1));
+                    addresses += 1;
+                }
+            }
+            if addresses == 0 && (tables.len() > 1 || !table.is_empty()) && table.get("address").is_none() {
+                let reason = "a listener without an address";
+                self.spec
+                    .problems
+                    .push(Problem::new(self.place(key), reason).hint("write address = \":7860\" in it"));
+            }
+        }
+        if tables.len() > MOST_LISTENERS {
+            let reason = format!("more than {MOST_LISTENERS} listeners");
+            self.spec.problems.push(Problem::new(self.place(key), reason));
+            return;
+        }
+        let setting = Setting::find(Some("listen"), "address");
+        if let (Some(setting), Some(first)) = (setting, items.first()) {
+            let place = first.place.clone();
+            self.spec.give(Rank::File, setting, place, Raw::List(items));
+        }
+    }
+
+    fn setting(&mut self, setting: &'static Setting, value: &Spanned<DeValue<'_>>) {
+        let Item { place, raw } = self.item(value);
+        self.spec.give(Rank::File, setting, place, raw);
+    }
+
+    fn known(&mut self, section: &str, entry: Entry<'_, '_>) -> Option<&'static Setting> {
+        let setting = Setting::find(Some(section), entry.0.get_ref());
+        if setting.is_none() {
+            self.unknown(Some(section), entry);
+        }
+        setting
+    }
+
+    fn unknown(&mut self, section: Option<&str>, (key, value): Entry<'_, '_>) {
+        let name: &str = key.get_ref();
+        let is_section = section.is_none() && value.get_ref().is_table();
+        let what = if is_section { "section" } else { "setting" };
+        let problem = Problem::new(self.place(key), format!("unknown {what} \"{}\"", Plain(name)));
+        let problem = match hint(section, name, is_section) {
+            Some(hint) => problem.hint(hint),
+            None => problem,
+        };
+        self.spec.problems.push(problem);
+    }
+
+    fn no_section(&mut self, section: &str, key: &Spanned<toml::de::DeString<'_>>) {
+        let example = SETTINGS.iter().find(|setting| setting.section_and_name().0 == Some(section));
+        let name = example.map_or("", |setting| setting.section_and_name().1);
+        let reason = format!("\"{section}\" is a section, not a value");
+        let problem =
+            Problem::new(self.place(key), reason).hint(format!("write [{section}] and below it {name} = …"));
+        self.spec.problems.push(problem);
+    }
+
+    fn item(&self, value: &Spanned<DeValue<'_>>) -> Item {
+        let raw = match value.get_ref() {
+            DeValue::String(text) => Raw::Text(text.to_string()),
+            DeValue::Integer(number) => match i64::from_str_radix(number.as_str(), number.radix()) {
+                Ok(number) => Raw::Number(number),
+                Err(_) => Raw::Other("a number beyond all bounds"),
+            },
+            DeValue::Float(_) => Raw::Other("a number with a fraction"),
+            DeValue::Boolean(switch) => Raw::Switch(*switch),
+            DeValue::Datetime(_) => Raw::Other("a date"),
+            DeValue::Array(items) => Raw::List(items.iter().map(|item| self.item(item)).collect()),
+            DeValue::Table(_) => Raw::Other("a table"),
+        };
+        Item { place: self.places.at(value.span().start), raw }
+    }
+
+    fn place<T>(&self, spanned: &Spanned<T>) -> Place {
+        self.places.at(spanned.span().start)
+    }
+}
+
+/// What was meant by an unknown `name` in `section`: a neighbour, the same name elsewhere, or nothing we know.
+fn hint(section: Option<&str>, name: &str, is_section: bool) -> Option<String> {
+    let here = SETTINGS.iter().map(Setting::section_and_name).filter(|(at, _)| *at == section);
+    let here = here.map(|(_, name)| name).filter(|_| !is_section);
+    let around = sections().filter(|_| section.is_none());
+    if let Some(near) = nearest(name, here.chain(around)) {
+        return Some(format!("did you mean \"{near}\"?"));
+    }
+    let elsewhere = SETTINGS.iter().find(|setting| setting.section_and_name().1 == name)?;
+    Some(match (elsewhere.section_and_name().0, &elsewhere.form) {
+        (Some(section), _) => format!("\"{name}\" stands in [{section}]"),
+        (None, Form::Upstreams) => format!("\"{name}\" stands at the top, before the first [section]"),
+        (None, _) => format!("\"{name}\" stands at the top"),
+    })
+}

@@ -1,0 +1,223 @@
+//! One given value into the [`Config`]: its type, its unit and its bounds, or the problem in words that state them.
+
+use crate::config::Config;
+use crate::listen::Listen;
+use crate::problem::{Place, Plain, Problem};
+use crate::setting::{Form, MOST_LISTENERS, MOST_UPSTREAMS};
+use crate::spec::{Given, Item, Raw};
+use crate::units::{BadUnit, ByteSize, duration, show_duration};
+use crate::upstream_url::UpstreamUrl;
+use std::fmt::Display;
+use std::time::Duration;
+
+/// Puts a value where it belongs in `config`.
+pub(crate) fn apply(given: &Given, config: &mut Config) -> Result<(), Vec<Problem>> {
+    let item = &given.item;
+    let one = |problem: Problem| vec![problem];
+    match &given.setting.form {
+        Form::Upstreams => {
+            config.upstreams = upstreams(item)?;
+            config.upstreams_given = true;
+        }
+        Form::Listeners => config.listen = listeners(item)?,
+        Form::Switch { slot } => *slot(config) = switch(item).map_err(one)?,
+        Form::Size { slot, least, most } => {
+            let read = |text: &str| text.parse::<ByteSize>();
+            *slot(config) = measure(item, read, least, most, ByteSize::to_string, "32KiB").map_err(one)?;
+        }
+        Form::Time { slot, least, most } => {
+            let show = |time: &Duration| show_duration(*time);
+            *slot(config) = measure(item, duration, least, most, show, "10s").map_err(one)?;
+        }
+        Form::Count { slot, least, most } => *slot(config) = count(item, *least, *most, "").map_err(one)?,
+        Form::Threads { least, most } => {
+            let auto = matches!(&item.raw, Raw::Text(word) | Raw::Word(word) if word == "auto");
+            let number = || count(item, *least, *most, " or \"auto\"").map(Some);
+            config.server.threads = if auto { None } else { number().map_err(one)? };
+        }
+        Form::Word { words, set, .. } => set(config, word(item, words).map_err(one)?),
+    }
+    Ok(())
+}
+
+/// What stands there, for a problem that wants something else there.
+fn kind(raw: &Raw) -> &'static str {
+    match raw {
+        Raw::Text(_) | Raw::Word(_) | Raw::Upstream(_) => "a text",
+        Raw::Number(_) => "a number",
+        Raw::Switch(_) => "true or false",
+        Raw::List(_) => "a list",
+        Raw::Other(kind) => kind,
+    }
+}
+
+fn wants(item: &Item, wanted: &str) -> Problem {
+    Problem::new(item.place.clone(), format!("wants {wanted}, not {}", kind(&item.raw)))
+}
+
+fn switch(item: &Item) -> Result<bool, Problem> {
+    match &item.raw {
+        Raw::Switch(value) => Ok(*value),
+        Raw::Word(word) => match word.to_ascii_lowercase().as_str() {
+            "true" | "1" | "yes" | "on" => Ok(true),
+            "false" | "0" | "no" | "off" => Ok(false),
+            _ => Err(Problem::new(item.place.clone(), "wants true or false")),
+        },
+        Raw::Text(text) if matches!(text.as_str(), "true" | "false") => {
+            Err(wants(item, "true or false").hint("write it without quotes"))
+        }
+        _ => Err(wants(item, "true or false")),
+    }
+}
+
+fn word<'i>(item: &'i Item, words: &[&str]) -> Result<&'i str, Problem> {
+    let list = words.join(", ");
+    match &item.raw {
+        Raw::Text(text) | Raw::Word(text) if words.contains(&text.as_str()) => Ok(text),
+        Raw::Text(text) | Raw::Word(text) => {
+            let problem = Problem::new(item.place.clone(), format!("\"{}\" is none of {list}", Plain(text)));
+            Err(match crate::nearest::nearest(text, words.iter().copied()) {
+                Some(near) => problem.hint(format!("did you mean \"{near}\"?")),
+                None => problem,
+            })
+        }
+        _ => Err(wants(item, &format!("one of {list}"))),
+    }
+}
+
+fn count<N: TryFrom<i64> + PartialOrd + Display>(
+    item: &Item,
+    least: N,
+    most: N,
+    or: &str,
+) -> Result<N, Problem> {
+    let wanted = format!("a whole number from {least} to {most}{or}");
+    let number = match &item.raw {
+        Raw::Number(number) => Some(*number),
+        Raw::Word(word) if word.bytes().all(|b| b.is_ascii_digit()) => word.parse().ok(),
+        Raw::Word(_) => None,
+        Raw::Text(text) if text.bytes().all(|b| b.is_ascii_digit()) => {
+            return Err(wants(item, &wanted).hint("write it without quotes"));
+        }
+        _ => return Err(wants(item, &wanted)),
+    };
+    let number = number.and_then(|number| N::try_from(number).ok());
+    number
+        .filter(|number| (least..=most).contains(number))
+        .ok_or_else(|| Problem::new(item.place.clone(), format!("wants {wanted}")))
+}
+
+/// A size or a time between two bounds.
+fn measure<M: PartialOrd + Copy>(
+    item: &Item,
+    read: impl Fn(&str) -> Result<M, BadUnit>,
+    least: &M,
+    most: &M,
+    show: impl Fn(&M) -> String,
+    example: &str,
+) -> Result<M, Problem> {
+    let bounds = format!("{} to {}", show(least), show(most));
+    let hint = format!("write it like \"{example}\"; from {bounds}");
+    let text = match &item.raw {
+        Raw::Text(text) | Raw::Word(text) => text,
+        Raw::Number(_) => {
+            return Err(Problem::new(item.place.clone(), BadUnit::NoUnit.to_string()).hint(hint));
+        }
+        _ => return Err(wants(item, "a number with a unit").hint(hint)),
+    };
+    let value = read(text)
+        .map_err(|bad| Problem::new(item.place.clone(), format!("\"{}\" {bad}", Plain(text))).hint(hint))?;
+    if (*least..=*most).contains(&value) {
+        Ok(value)
+    } else {
+        let side = if value < *least { "below" } else { "above" };
+        Err(Problem::new(item.place.clone(), format!("{} is {side} what is allowed: {bounds}", show(&value))))
+    }
+}
+
+fn upstreams(item: &Item) -> Result<Vec<UpstreamUrl>, Vec<Problem>> {
+    let items = items(item, "an upstream", "upstreams = [\"http://host:11434\"]", MOST_UPSTREAMS)?;
+    let urls = read_all(&items, |item| match &item.raw {
+        Raw::Upstream(url) => Ok(url.clone()),
+        Raw::Text(text) | Raw::Word(text) => {
+            let bad = |bad: crate::BadUrl| {
+                Problem::new(item.place.clone(), format!("an upstream that {bad}")).hint(bad.hint())
+            };
+            UpstreamUrl::parse(text).map_err(bad)
+        }
+        _ => Err(wants(item, "an upstream's address between quotes")),
+    })?;
+    let twice = (1..urls.len()).filter(|at| urls[..*at].contains(&urls[*at]));
+    let problems: Vec<Problem> = twice
+        .map(|at| {
+            Problem::new(items[at].place.clone(), format!("the upstream {} stands here twice", urls[at]))
+        })
+        .collect();
+    if problems.is_empty() { Ok(urls) } else { Err(problems) }
+}
+
+fn listeners(item: &Item) -> Result<Vec<Listen>, Vec<Problem>> {
+    let items = items(item, "a listener", "[listen] address = \":7860\"", MOST_LISTENERS)?;
+    let listen = read_all(&items, |item| match &item.raw {
+        Raw::Text(text) | Raw::Word(text) => text.parse::<Listen>().map_err(|bad| {
+            Problem::new(item.place.clone(), format!("\"{}\" {bad}", Plain(text))).hint(bad.hint())
+        }),
+        Raw::List(_) => Err(wants(item, "one address").hint("write [[listen]] once for each address")),
+        Raw::Number(_) => Err(wants(item, "an address").hint("write address = \":7860\"")),
+        _ => Err(wants(item, "an address between quotes")),
+    })?;
+    let mut problems = Vec::new();
+    for (at, own) in listen.iter().enumerate() {
+        let (ip, port) = (own.address.ip(), own.address.port());
+        let clash = listen[..at]
+            .iter()
+            .find(|other| other.covers(ip, port) || own.covers(other.address.ip(), other.address.port()));
+        if let Some(other) = clash {
+            let reason = format!("{own} and {other} are the same port of the same address");
+            problems.push(Problem::new(items[at].place.clone(), reason));
+        }
+    }
+    if problems.is_empty() { Ok(listen) } else { Err(problems) }
+}
+
+/// The items of a list, which outside of the file is separated by commas. At least one, at most `most`.
+fn items(item: &Item, what: &str, example: &str, most: usize) -> Result<Vec<Item>, Vec<Problem>> {
+    let items = match &item.raw {
+        Raw::List(items) => items.clone(),
+        Raw::Word(list) => {
+            let words: Vec<&str> = list.split(',').map(str::trim).filter(|word| !word.is_empty()).collect();
+            let place = |at: usize| match &item.place {
+                Place::Env { name, .. } if words.len() > 1 => {
+                    Place::Env { name: name.clone(), item: Some(at + 1) }
+                }
+                place => place.clone(),
+            };
+            let item =
+                |(at, word): (usize, &&str)| Item { place: place(at), raw: Raw::Word((*word).to_owned()) };
+            words.iter().enumerate().map(item).collect()
+        }
+        _ => {
+            return Err(vec![
+                wants(item, &format!("a list, {what} in each item")).hint(format!("write {example}")),
+            ]);
+        }
+    };
+    let reason = match items.len() {
+        0 => format!("wants at least {what}"),
+        count if count > most => format!("holds {count} items; {most} are allowed"),
+        _ => return Ok(items),
+    };
+    Err(vec![Problem::new(item.place.clone(), reason)])
+}
+
+/// Every item read, or every problem of every item.
+fn read_all<T>(items: &[Item], read: impl Fn(&Item) -> Result<T, Problem>) -> Result<Vec<T>, Vec<Problem>> {
+    let (mut values, mut problems) = (Vec::new(), Vec::new());
+    for item in items {
+        match read(item) {
+            Ok(value) => values.push(value),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    if problems.is_empty() { Ok(values) } else { Err(problems) }
+}

@@ -1,0 +1,90 @@
+//! The settings reference, `docs/settings.md`, made from the one list of settings so that it cannot fall behind.
+
+use crate::config::Config;
+use crate::setting::{Form, SETTINGS, Setting, sections};
+use crate::show::{shown, toml_text};
+use crate::units::show_duration;
+
+const INTRODUCTION: &str = "\
+# Settings
+
+<!-- Made from the list of settings in crates/gate-config; `UPDATE_DOCS=1 cargo test -p gate-config` writes it. -->
+
+herdgate needs no settings. What you do set is heard in this order, the first one wins:
+
+1. flags of the command line;
+2. environment variables `HERDGATE_…`, named below; lists are separated by commas; an empty variable counts as not set;
+3. the settings file, in TOML: `--config FILE` or `HERDGATE_CONFIG`, else `./herdgate.toml` if there is one, else
+   `/etc/herdgate/herdgate.toml` as root and `$XDG_CONFIG_HOME/herdgate/herdgate.toml` (`~/.config`) otherwise;
+4. for the upstream alone: `OLLAMA_URL`, `OLLAMA_BASE_URL` and `OLLAMA_HOST`, read as Ollama's own client reads them;
+5. the defaults.
+
+`herdgate check` says everything that is wrong with the settings at once, with its place, and listens on nothing.
+`herdgate config show --origin` shows every value and where it came from. An unknown setting in the file is an error, an
+unknown `HERDGATE_…` variable a warning; both end in a hint. Wrong settings end herdgate with exit code 64.
+
+Data (keys, models) is in `--data DIR` or `HERDGATE_DATA`, else in `/var/lib/herdgate` as root and
+`$XDG_DATA_HOME/herdgate` (`~/.local/share`) otherwise.
+
+Sizes have a unit: `B`, `KiB`, `MiB`, `GiB` (powers of 1024), `KB`, `MB`, `GB` (of 1000). Times too: `ms`, `s`, `m`, `h`, `d`,
+also together, largest first: `1h30m`.
+
+```toml
+# herdgate.toml: the short form is enough
+upstreams = [\"http://gpu1:11434\", \"http://gpu2:11434\"]
+
+[listen]
+address = \"0.0.0.0:7860\"
+```
+
+## A key from the environment
+
+`AUTH_TOKEN` holds one key, any text, that is valid beside those made with `herdgate key create`; it is named `env`, may
+`infer`, `embed` and `read`, and is never written down. `AUTH_TOKEN_FILE` names a file that holds it instead, and a systemd
+credential of the name `AUTH_TOKEN` is found by itself. An empty token, one from an example (`changeme`, `ollama`), and two
+sources that differ are errors.
+";
+
+/// The page in Markdown.
+#[must_use]
+pub fn reference() -> String {
+    let top = SETTINGS.iter().filter(|setting| setting.section_and_name().0.is_none());
+    let mut page = format!("{INTRODUCTION}\n## At the top of the file\n");
+    page.extend(top.map(entry));
+    for section in sections() {
+        page.push_str(&format!("\n## `[{section}]`\n"));
+        let own = SETTINGS.iter().filter(|setting| setting.section_and_name().0 == Some(section));
+        page.extend(own.map(entry));
+    }
+    page
+}
+
+fn entry(setting: &Setting) -> String {
+    let (_, name) = setting.section_and_name();
+    let value = match (shown(setting, &Config::default()), &setting.form) {
+        (crate::show::Shown::List(items), Form::Listeners) => format!("\"{}\"", items.join(", ")),
+        (value, _) => toml_text(&value),
+    };
+    let flag = setting.flag.map(|flag| format!(" · flag `{flag}`")).unwrap_or_default();
+    let (variable, about, form) = (setting.variable(), setting.about, form(&setting.form));
+    format!("\n### `{name}`\n\n{about}\n\n- default `{value}`\n- {form}\n- variable `{variable}`{flag}\n")
+}
+
+fn form(form: &Form) -> String {
+    match form {
+        Form::Upstreams => format!("a list of 1 to {} addresses", crate::setting::MOST_UPSTREAMS),
+        Form::Listeners => {
+            format!("one address; with `[[listen]]` up to {}, no two alike", crate::setting::MOST_LISTENERS)
+        }
+        Form::Switch { .. } => "`true` or `false`".to_owned(),
+        Form::Size { least, most, .. } => format!("a size from {least} to {most}"),
+        Form::Time { least, most, .. } => {
+            format!("a time from {} to {}", show_duration(*least), show_duration(*most))
+        }
+        Form::Count { least, most, .. } => format!("a whole number from {least} to {most}"),
+        Form::Threads { least, most } => format!("`\"auto\"`, or a whole number from {least} to {most}"),
+        Form::Word { words, .. } => {
+            words.iter().map(|word| format!("`\"{word}\"`")).collect::<Vec<_>>().join(", ")
+        }
+    }
+}

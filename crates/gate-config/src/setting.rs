@@ -1,0 +1,233 @@
+//! The one list of settings: name, form, bounds, meaning. File, environment, `config show` and the reference read it.
+
+use crate::config::{Config, Level, LogFormat};
+use crate::units::ByteSize;
+use std::time::Duration;
+
+/// One setting.
+pub(crate) struct Setting {
+    /// `section.key`, or the key alone at the top of the file.
+    pub(crate) key: &'static str,
+    pub(crate) form: Form,
+    /// The flag of `herdgate serve` that says the same.
+    pub(crate) flag: Option<&'static str>,
+    /// What it does, for the reference: sentences in Markdown.
+    pub(crate) about: &'static str,
+}
+
+/// What a setting's value looks like, its bounds, and where in the [`Config`] it goes.
+pub(crate) enum Form {
+    Upstreams,
+    Listeners,
+    Switch {
+        slot: fn(&mut Config) -> &mut bool,
+    },
+    Size {
+        slot: fn(&mut Config) -> &mut ByteSize,
+        least: ByteSize,
+        most: ByteSize,
+    },
+    Time {
+        slot: fn(&mut Config) -> &mut Duration,
+        least: Duration,
+        most: Duration,
+    },
+    Count {
+        slot: fn(&mut Config) -> &mut usize,
+        least: usize,
+        most: usize,
+    },
+    /// `"auto"`, or a number.
+    Threads {
+        least: u16,
+        most: u16,
+    },
+    Word {
+        words: &'static [&'static str],
+        get: fn(&Config) -> &'static str,
+        set: fn(&mut Config, &str),
+    },
+}
+
+/// Most upstreams; an upstream's id has 16 bits, and each one is probed.
+pub(crate) const MOST_UPSTREAMS: usize = 1024;
+/// Most listeners; each costs a socket per thread.
+pub(crate) const MOST_LISTENERS: usize = 16;
+
+const fn secs(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+/// All settings, sections together, in the order in which they are shown.
+pub(crate) static SETTINGS: [Setting; 14] = [
+    Setting {
+        key: "upstreams",
+        flag: Some("--upstream"),
+        form: Form::Upstreams,
+        about: "The Ollama servers to pass requests to: `http://` or `https://`, host, port, and a base path if it has one. \
+                Without a port `http://` means 80 and `https://` 443; without a scheme it is `http` and port 11434. \
+                Where none is given, `OLLAMA_URL`, `OLLAMA_BASE_URL` and `OLLAMA_HOST` are looked at, in this order. \
+                Credentials, a query or a fragment in the address are refused.",
+    },
+    Setting {
+        key: "listen.address",
+        flag: Some("--listen"),
+        form: Form::Listeners,
+        about: "Where to listen: an IP address (or `localhost`, which is 127.0.0.1) and a port. `[::]:7860`, or `:7860` for \
+                short, is every address of the machine, IPv6 and IPv4, and IPv4 alone where there is no IPv6. Port 0 lets \
+                the system choose. `[listen]` is one listener; write `[[listen]]` for each of several.",
+    },
+    Setting {
+        key: "local.enabled",
+        flag: Some("--no-local"),
+        form: Form::Switch { slot: |config| &mut config.local.enabled },
+        about: "Whether to start `ollama serve` or `herdgate-engine` where no upstream was given and no Ollama answers.",
+    },
+    Setting {
+        key: "limits.head",
+        flag: None,
+        form: Form::Size {
+            slot: |config| &mut config.limits.head,
+            least: ByteSize(4 << 10),
+            most: ByteSize(1 << 20),
+        },
+        about: "Longest request head (request line and header fields) that is read. A longer one is answered 431.",
+    },
+    Setting {
+        key: "limits.body",
+        flag: None,
+        form: Form::Size {
+            slot: |config| &mut config.limits.body,
+            least: ByteSize(1 << 10),
+            most: ByteSize(4 << 30),
+        },
+        about: "Longest request body that is read into memory. A longer one is answered 413.",
+    },
+    Setting {
+        key: "limits.connections",
+        flag: None,
+        form: Form::Count { slot: |config| &mut config.limits.connections, least: 1, most: 1_000_000 },
+        about: "Most client connections at one time, over all listeners.",
+    },
+    Setting {
+        key: "timeouts.connect",
+        flag: None,
+        form: Form::Time {
+            slot: |config| &mut config.timeouts.connect,
+            least: Duration::from_millis(100),
+            most: secs(60),
+        },
+        about: "How long connecting to an upstream may take, TLS included, before the next one is tried.",
+    },
+    Setting {
+        key: "timeouts.head",
+        flag: None,
+        form: Form::Time { slot: |config| &mut config.timeouts.head, least: secs(1), most: secs(300) },
+        about: "How long a client may take to send a request head.",
+    },
+    Setting {
+        key: "timeouts.idle",
+        flag: None,
+        form: Form::Time { slot: |config| &mut config.timeouts.idle, least: secs(1), most: secs(86_400) },
+        about: "How long an upstream may be silent: before the first byte of its answer, and between two bytes of it. Loading \
+                a large model and reading a long prompt are silent. An answer as a whole has no limit.",
+    },
+    Setting {
+        key: "timeouts.keep_alive",
+        flag: None,
+        form: Form::Time { slot: |config| &mut config.timeouts.keep_alive, least: secs(1), most: secs(3600) },
+        about: "How long a client's connection may stay open without a request.",
+    },
+    Setting {
+        key: "server.threads",
+        flag: None,
+        form: Form::Threads { least: 1, most: 256 },
+        about: "Threads that carry requests; `auto` is one for each CPU that herdgate may use.",
+    },
+    Setting {
+        key: "fleet.probe_interval",
+        flag: None,
+        form: Form::Time { slot: |config| &mut config.fleet.probe_interval, least: secs(1), most: secs(60) },
+        about: "How often each upstream is asked whether it answers, which models it has and which are loaded.",
+    },
+    Setting {
+        key: "log.level",
+        flag: None,
+        form: Form::Word {
+            words: Level::WORDS,
+            get: |config| config.log.level.as_str(),
+            set: |config, word| {
+                if let Some(level) = Level::from_word(word) {
+                    config.log.level = level;
+                }
+            },
+        },
+        about: "The least important records that are still logged.",
+    },
+    Setting {
+        key: "log.format",
+        flag: None,
+        form: Form::Word {
+            words: LogFormat::WORDS,
+            get: |config| config.log.format.as_str(),
+            set: |config, word| {
+                if let Some(format) = LogFormat::from_word(word) {
+                    config.log.format = format;
+                }
+            },
+        },
+        about: "How log records are written; `auto` is text on a terminal and JSON otherwise.",
+    },
+];
+
+impl Setting {
+    /// The environment variable: `limits.head` is `HERDGATE_LIMITS__HEAD`.
+    pub(crate) fn variable(&self) -> String {
+        format!("HERDGATE_{}", self.key.to_ascii_uppercase().replace('.', "__"))
+    }
+
+    /// The section, where it is in one, and the key in it.
+    pub(crate) fn section_and_name(&self) -> (Option<&'static str>, &'static str) {
+        match self.key.split_once('.') {
+            Some((section, name)) => (Some(section), name),
+            None => (None, self.key),
+        }
+    }
+
+    pub(crate) fn find(section: Option<&str>, name: &str) -> Option<&'static Setting> {
+        SETTINGS.iter().find(|setting| setting.section_and_name() == (section, name))
+    }
+}
+
+/// The names of all sections.
+pub(crate) fn sections() -> impl Iterator<Item = &'static str> {
+    let mut last = None;
+    SETTINGS.iter().filter_map(move |setting| {
+        let (section, _) = setting.section_and_name();
+        let fresh = section.filter(|_| section != last);
+        last = section;
+        fresh
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_sections_stand_together() {
+        let mut keys: Vec<&str> = SETTINGS.iter().map(|setting| setting.key).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        assert_eq!(keys.len(), SETTINGS.len());
+        let sections: Vec<&str> = sections().collect();
+        assert_eq!(sections, ["listen", "local", "limits", "timeouts", "server", "fleet", "log"]);
+    }
+
+    #[test]
+    fn a_variable_is_named_after_its_section_and_key() {
+        let setting = Setting::find(Some("timeouts"), "keep_alive").unwrap();
+        assert_eq!(setting.variable(), "HERDGATE_TIMEOUTS__KEEP_ALIVE");
+        assert_eq!(Setting::find(None, "upstreams").unwrap().variable(), "HERDGATE_UPSTREAMS");
+    }
+}

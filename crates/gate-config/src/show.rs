@@ -1,0 +1,139 @@
+//! The settings as they are: rows for a table or JSON, and TOML that herdgate reads back as the same settings.
+//!
+//! Never shows the token, only whether there is one and where from.
+
+use crate::check::Loaded;
+use crate::config::Config;
+use crate::problem::Place;
+use crate::setting::{Form, SETTINGS, Setting};
+use crate::units::show_duration;
+use std::fmt::Write;
+
+/// A value as it stands in a settings file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Shown {
+    /// Between quotes.
+    Text(String),
+    /// A whole number.
+    Number(u64),
+    /// `true` or `false`.
+    Switch(bool),
+    /// Texts.
+    List(Vec<String>),
+}
+
+/// One setting: its name, its value, where it came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// `section.key`, or `AUTH_TOKEN`.
+    pub key: &'static str,
+    /// The value; of the token a mask.
+    pub value: Shown,
+    /// File and line, variable or flag; `None` for a default.
+    pub origin: Option<String>,
+}
+
+/// What stands for a secret.
+const MASK: &str = "…";
+
+/// Every setting, and the token if there is one.
+#[must_use]
+pub fn rows(loaded: &Loaded) -> Vec<Row> {
+    let setting = |setting: &Setting| Row {
+        key: setting.key,
+        value: shown(setting, &loaded.config),
+        origin: loaded.origins.get(setting.key).map(Place::origin),
+    };
+    let token = loaded.config.auth_token.iter().map(|token| Row {
+        key: "AUTH_TOKEN",
+        value: Shown::Text(MASK.to_owned()),
+        origin: Some(token.place.origin()),
+    });
+    SETTINGS.iter().map(setting).chain(token).collect()
+}
+
+/// The settings as a file. With `origin` each line says where its value came from.
+///
+/// Upstreams that nobody gave are a comment: given in a file they would keep the gate from starting an Ollama itself.
+#[must_use]
+pub fn to_toml(loaded: &Loaded, origin: bool) -> String {
+    let mut out = String::new();
+    let mut section = None;
+    for row in rows(loaded) {
+        let from = match &row.origin {
+            _ if !origin => String::new(),
+            Some(origin) => format!("  # from {origin}"),
+            None => "  # default".to_owned(),
+        };
+        let (here, name) =
+            row.key.split_once('.').map_or((None, row.key), |(section, name)| (Some(section), name));
+        if row.key == "listen.address" {
+            listeners(&mut out, &row.value, &from);
+            section = here;
+            continue;
+        }
+        if here != section
+            && let Some(here) = here
+        {
+            line(&mut out, format_args!("\n[{here}]"));
+        }
+        section = here;
+        let value = toml_text(&row.value);
+        match row.key {
+            "AUTH_TOKEN" => line(&mut out, format_args!("\n# {name} = {value}{from}")),
+            "upstreams" if row.origin.is_none() => line(&mut out, format_args!("# {name} = {value}{from}")),
+            _ => line(&mut out, format_args!("{name} = {value}{from}")),
+        }
+    }
+    out
+}
+
+/// One `[listen]`, or `[[listen]]` for each of several.
+fn listeners(out: &mut String, value: &Shown, from: &str) {
+    let Shown::List(addresses) = value else { return };
+    let head = if addresses.len() == 1 { "[listen]" } else { "[[listen]]" };
+    for address in addresses {
+        line(out, format_args!("\n{head}\naddress = {}{from}", quoted(address)));
+    }
+}
+
+/// The value of a setting in `config`.
+pub(crate) fn shown(setting: &Setting, config: &Config) -> Shown {
+    // Slots are one function for reading and writing; a copy keeps the original out of reach.
+    let mut config = config.clone();
+    match &setting.form {
+        Form::Upstreams => Shown::List(config.upstreams.iter().map(ToString::to_string).collect()),
+        Form::Listeners => Shown::List(config.listen.iter().map(ToString::to_string).collect()),
+        Form::Switch { slot } => Shown::Switch(*slot(&mut config)),
+        Form::Size { slot, .. } => Shown::Text(slot(&mut config).to_string()),
+        Form::Time { slot, .. } => Shown::Text(show_duration(*slot(&mut config))),
+        Form::Count { slot, .. } => Shown::Number(u64::try_from(*slot(&mut config)).unwrap_or(u64::MAX)),
+        Form::Threads { .. } => match config.server.threads {
+            Some(threads) => Shown::Number(threads.into()),
+            None => Shown::Text("auto".to_owned()),
+        },
+        Form::Word { get, .. } => Shown::Text(get(&config).to_owned()),
+    }
+}
+
+/// A value in TOML.
+pub(crate) fn toml_text(value: &Shown) -> String {
+    match value {
+        Shown::Text(text) => quoted(text),
+        Shown::Number(number) => number.to_string(),
+        Shown::Switch(switch) => switch.to_string(),
+        Shown::List(items) => {
+            format!("[{}]", items.iter().map(|item| quoted(item)).collect::<Vec<_>>().join(", "))
+        }
+    }
+}
+
+/// Between quotes. No value of ours holds a quote, a backslash or a control character; the checks see to that.
+fn quoted(text: &str) -> String {
+    format!("\"{text}\"")
+}
+
+fn line(out: &mut String, line: std::fmt::Arguments<'_>) {
+    // A String takes whatever is written to it.
+    let _always_ok: std::fmt::Result = writeln!(out, "{line}");
+}

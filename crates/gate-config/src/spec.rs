@@ -1,0 +1,221 @@
+//! What was said, by whom and where: flags, variables and file as one list of [`Given`] values, nothing of it checked yet.
+//!
+//! Unknown names end here: an error in the file, a warning in the environment.
+
+use crate::document;
+use crate::nearest::nearest;
+use crate::ollama_host::{Reading, ollama_host};
+use crate::problem::{Place, Plain, Problem};
+use crate::setting::{SETTINGS, Setting};
+use crate::token::{self, AuthToken, FileAccess};
+use crate::upstream_url::UpstreamUrl;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// The settings that the command line knows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Flags {
+    /// `--listen`, each one.
+    pub listen: Vec<String>,
+    /// `--upstream`, each one.
+    pub upstream: Vec<String>,
+    /// `--no-local`.
+    pub no_local: bool,
+    /// `--config`; used by [`crate::locate`].
+    pub config: Option<PathBuf>,
+    /// `--data`; used by [`crate::locate`].
+    pub data: Option<PathBuf>,
+}
+
+/// All that settings are made from.
+pub struct Sources<'a> {
+    /// The command line.
+    pub flags: Flags,
+    /// The environment; see [`environment`].
+    pub env: BTreeMap<String, String>,
+    /// The settings file's name, as problems shall show it, and its text. `None` where there is none.
+    pub file: Option<(PathBuf, String)>,
+    /// Reads the files that variables name.
+    pub files: &'a dyn FileAccess,
+    /// Whether a token is one of those that stand in examples (`ollama`, `changeme`, …).
+    pub is_dummy: fn(&str) -> bool,
+}
+
+/// The environment as [`Sources`] want it. Bytes that are not UTF-8 become U+FFFD, which no setting accepts.
+pub fn environment(variables: impl IntoIterator<Item = (OsString, OsString)>) -> BTreeMap<String, String> {
+    let text = |os: OsString| os.to_string_lossy().into_owned();
+    variables.into_iter().map(|(name, value)| (text(name), text(value))).collect()
+}
+
+/// Who said it; a later one is heard over an earlier one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Rank {
+    Ollama,
+    File,
+    Env,
+    Flag,
+}
+
+/// One value as it was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Raw {
+    /// A text between quotes in the file.
+    Text(String),
+    /// A text from outside of the file, where nothing has quotes: the setting's form says what it is.
+    Word(String),
+    Number(i64),
+    Switch(bool),
+    List(Vec<Item>),
+    /// Read already.
+    Upstream(UpstreamUrl),
+    /// Something that no setting takes, by its name in TOML.
+    Other(&'static str),
+}
+
+/// A value and where it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Item {
+    pub(crate) place: Place,
+    pub(crate) raw: Raw,
+}
+
+/// A setting that somebody gave.
+pub(crate) struct Given {
+    pub(crate) rank: Rank,
+    pub(crate) setting: &'static Setting,
+    pub(crate) item: Item,
+}
+
+/// All that was given, and what is wrong with it so far.
+#[derive(Default)]
+pub(crate) struct Spec {
+    pub(crate) given: Vec<Given>,
+    pub(crate) auth_token: Option<AuthToken>,
+    pub(crate) problems: Vec<Problem>,
+    pub(crate) warnings: Vec<Problem>,
+    /// The settings file, where there is one.
+    pub(crate) file: Option<PathBuf>,
+}
+
+impl Spec {
+    /// Collects everything from all sources.
+    pub(crate) fn gather(sources: &Sources<'_>) -> Self {
+        let mut spec = Spec::default();
+        if let Some((name, text)) = &sources.file {
+            document::read(&mut spec, name, text);
+            spec.file = Some(name.clone());
+        }
+        spec.gather_env(&sources.env);
+        spec.gather_flags(&sources.flags);
+        spec.gather_ollama(&sources.env);
+        match token::find(&sources.env, sources.files, sources.is_dummy) {
+            Ok(token) => spec.auth_token = token,
+            Err(problems) => spec.problems.extend(problems),
+        }
+        spec
+    }
+
+    pub(crate) fn give(&mut self, rank: Rank, setting: &'static Setting, place: Place, raw: Raw) {
+        self.given.push(Given { rank, setting, item: Item { place, raw } });
+    }
+
+    fn gather_flags(&mut self, flags: &Flags) {
+        let items = |name: &'static str, texts: &[String]| {
+            let place = |at: usize| Place::Flag { name, item: (texts.len() > 1).then_some(at + 1) };
+            let item = |(at, text): (usize, &String)| Item { place: place(at), raw: Raw::Word(text.clone()) };
+            texts.iter().enumerate().map(item).collect::<Vec<_>>()
+        };
+        for (name, texts) in [("--upstream", &flags.upstream), ("--listen", &flags.listen)] {
+            if let (false, Some(setting)) = (texts.is_empty(), by_flag(name)) {
+                self.give(
+                    Rank::Flag,
+                    setting,
+                    Place::Flag { name, item: None },
+                    Raw::List(items(name, texts)),
+                );
+            }
+        }
+        let name = "--no-local";
+        if let (true, Some(setting)) = (flags.no_local, by_flag(name)) {
+            self.give(Rank::Flag, setting, Place::Flag { name, item: None }, Raw::Switch(false));
+        }
+    }
+
+    /// Empty variables count as not given: container files pass variables on that nobody set.
+    fn gather_env(&mut self, env: &BTreeMap<String, String>) {
+        let known: BTreeMap<String, &'static Setting> =
+            SETTINGS.iter().map(|setting| (setting.variable(), setting)).collect();
+        for (name, value) in env.iter().filter(|(name, _)| name.starts_with("HERDGATE_")) {
+            let Some(setting) = known.get(name) else {
+                if !is_no_setting(name) {
+                    self.warnings.push(unknown_variable(name, known.keys().map(String::as_str)));
+                }
+                continue;
+            };
+            if value.contains('\u{fffd}') {
+                self.problems.push(not_utf8(name));
+            } else if !value.trim().is_empty() {
+                self.give(Rank::Env, setting, Place::env(name), Raw::Word(value.trim().to_owned()));
+            }
+        }
+    }
+
+    /// The variables of Ollama's own clients, where nobody else names an upstream: the first that says something.
+    fn gather_ollama(&mut self, env: &BTreeMap<String, String>) {
+        let Some(setting) = Setting::find(None, "upstreams") else { return };
+        // Another program's variable must not keep the gate from starting where it is not even heard.
+        if self.given.iter().any(|given| given.setting.key == setting.key) {
+            return;
+        }
+        let said = |name| {
+            let value = env.get(name).filter(|value: &&String| !value.trim().is_empty());
+            value.map(|value| (name, value))
+        };
+        let Some((name, value)) = OLLAMA_VARIABLES.into_iter().find_map(said) else { return };
+        let place = Place::env(name);
+        match ollama_host(value) {
+            Ok(Reading { url, bad_port }) => {
+                if bad_port {
+                    let reason =
+                        format!("has a port that cannot be read; {} is taken, as Ollama does", url.port);
+                    self.warnings.push(Problem::new(place.clone(), reason));
+                }
+                let item = Item { place: place.clone(), raw: Raw::Upstream(url) };
+                self.give(Rank::Ollama, setting, place, Raw::List(vec![item]));
+            }
+            Err(bad) => self.problems.push(Problem::new(place, bad.to_string()).hint(bad.hint())),
+        }
+    }
+}
+
+const OLLAMA_VARIABLES: [&str; 3] = ["OLLAMA_URL", "OLLAMA_BASE_URL", "OLLAMA_HOST"];
+
+/// Variables of herdgate that are no settings: where things are, a client's key, the log filter.
+const NO_SETTINGS: [&str; 4] = ["HERDGATE_CONFIG", "HERDGATE_DATA", "HERDGATE_KEY", "HERDGATE_LOG"];
+
+fn is_no_setting(name: &str) -> bool {
+    NO_SETTINGS.contains(&name) || name.starts_with("HERDGATE_TEST_")
+}
+
+fn unknown_variable<'k>(name: &str, known: impl Iterator<Item = &'k str>) -> Problem {
+    let problem = Problem::new(Place::env(name), "unknown variable, ignored");
+    let rest = name.trim_start_matches("HERDGATE_");
+    if rest.starts_with("AUTH_TOKEN") {
+        return problem.hint(format!("did you mean {}?", Plain(rest)));
+    }
+    // Without what they all begin with, or everything would be near.
+    let names = known.chain(NO_SETTINGS).filter_map(|name| name.strip_prefix("HERDGATE_"));
+    match nearest(rest, names) {
+        Some(near) => problem.hint(format!("did you mean HERDGATE_{near}?")),
+        None => problem,
+    }
+}
+
+pub(crate) fn not_utf8(name: &str) -> Problem {
+    Problem::new(Place::env(name), "is not UTF-8")
+}
+
+fn by_flag(flag: &str) -> Option<&'static Setting> {
+    SETTINGS.iter().find(|setting| setting.flag == Some(flag))
+}
