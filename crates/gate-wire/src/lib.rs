@@ -3,15 +3,24 @@
 //! Floor 2, pure: bytes in, facts and bytes out; no IO, no clock. It states what a request says and never decides who
 //! may say it.
 
+mod fields;
 mod gate_error;
 mod nearest;
+mod problem;
 mod reason;
 mod render;
+pub mod request;
 pub mod routes;
+mod scan;
 pub mod shape;
 
+pub use fields::{MAX_FIELDS, MAX_NAME};
 pub use gate_error::GateError;
 pub use nearest::{nearest, not_found_text};
+pub use problem::{BodyProblem, Fault};
 pub use reason::{Reason, Side};
 pub use render::{Rendered, reference, render};
+pub use request::{CallFacts, Spans};
 pub use routes::{Answering, BodyKind, Class, Found, Param, ROUTES, Route, RouteId, find};
+pub use scan::MAX_DEPTH;
+pub use shape::{JsonShape, Naming, Unnamed};

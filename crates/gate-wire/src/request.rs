@@ -1,0 +1,274 @@
+//! What a call's body says: model, stream, and where the parts lie that policy may want to see.
+//!
+//! One strict pass over the whole body. It passes only what has one reading, so that the very bytes can go on: Go's
+//! decoder takes fields in any case, lets the last duplicate win, merges two `options` and ignores what follows the
+//! object; all of that is refused here. It never changes a byte and never looks at who is asking.
+
+use crate::fields::{Names, fold, other_spelling};
+use crate::problem::{BodyProblem, Fault};
+use crate::scan::{MAX_DEPTH, Quoted, Scan, Scanner, text};
+use crate::shape::{JsonShape, Naming};
+use gate_types::{BadName, ModelName};
+use std::borrow::Cow;
+use std::ops::Range;
+
+/// Longer texts are no model's name: the longest has 350 bytes of host, three parts of 80, and a scheme.
+const LONGEST_MODEL: usize = 1024;
+
+/// What a body says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallFacts<'b> {
+    /// The model, or of a copy its source. `None`: the body names none, and the shape's
+    /// [`unnamed`](JsonShape::unnamed) says how Ollama answers that.
+    pub model: Option<ModelName>,
+    /// The model as the client spelled it, empty where there is none.
+    pub model_as_sent: Cow<'b, str>,
+    /// Whether the answer is to be streamed, defaults applied.
+    pub stream: bool,
+    /// Of a copy, the name to make.
+    pub destination: Option<ModelName>,
+    /// Of a create, the model to make it from, as it was spelled.
+    pub from: Option<Cow<'b, str>>,
+    /// Where the parts lie.
+    pub spans: Spans,
+}
+
+/// Where the values of some fields lie in the body, quotes and braces included. `None`: absent.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Spans {
+    /// Of `model`.
+    pub model: Option<Range<usize>>,
+    /// Of `name`.
+    pub name: Option<Range<usize>>,
+    /// Of `stream`.
+    pub stream: Option<Range<usize>>,
+    /// Of `options`.
+    pub options: Option<Range<usize>>,
+}
+
+/// Reads the body of a call to a route with this shape.
+///
+/// # Errors
+/// [`BodyProblem`]: the first thing in the body that is wrong or has two readings.
+pub fn read<'b>(shape: &JsonShape, body: &'b [u8]) -> Result<CallFacts<'b>, BodyProblem> {
+    let mut reader = Reader { scanner: Scanner::new(body), body, shape, found: Found::default() };
+    reader.object()?;
+    reader.found.into_facts(shape)
+}
+
+/// A field's string and where it stood; `None` in place of the string for what is no text.
+#[derive(Clone)]
+struct Said<'b> {
+    text: Option<Cow<'b, str>>,
+    span: Range<usize>,
+}
+
+#[derive(Default)]
+struct Found<'b> {
+    model: Option<Said<'b>>,
+    name: Option<Said<'b>>,
+    source: Option<Said<'b>>,
+    destination: Option<Said<'b>>,
+    from: Option<Said<'b>>,
+    stream: Option<bool>,
+    spans: Spans,
+}
+
+struct Reader<'s, 'b> {
+    scanner: Scanner<'b>,
+    body: &'b [u8],
+    shape: &'s JsonShape,
+    found: Found<'b>,
+}
+
+impl<'b> Reader<'_, 'b> {
+    fn object(&mut self) -> Scan<()> {
+        if let [0xef, 0xbb, 0xbf, ..] | [0xff, 0xfe, ..] | [0xfe, 0xff, ..] = self.body {
+            return Err(BodyProblem { fault: Fault::ByteOrderMark, at: 0 });
+        }
+        self.scanner.blanks();
+        if !self.scanner.take(b'{') {
+            let fault = if self.scanner.peek().is_none() { Fault::Empty } else { Fault::NotAnObject };
+            return Err(BodyProblem { fault, at: self.scanner.at() });
+        }
+        let mut names = Names::of_fields();
+        self.scanner.blanks();
+        let mut more = !self.scanner.take(b'}');
+        while more {
+            self.scanner.blanks();
+            let at = self.scanner.at();
+            let name = self.field_name()?;
+            let folded = fold(&name);
+            if let Some(known) = other_spelling(&name, &folded) {
+                return Err(BodyProblem { fault: Fault::OtherSpelling(known), at });
+            }
+            if !names.add(folded).map_err(|fault| BodyProblem { fault, at })? {
+                return Err(BodyProblem { fault: Fault::Twice(name.into()), at });
+            }
+            self.field(&name)?;
+            more = self.scanner.more_fields()?;
+        }
+        self.scanner.blanks();
+        match self.scanner.peek() {
+            None => Ok(()),
+            Some(_) => Err(BodyProblem { fault: Fault::Trailing, at: self.scanner.at() }),
+        }
+    }
+
+    fn field_name(&mut self) -> Scan<Cow<'b, str>> {
+        let at = self.scanner.at();
+        let quoted = self.scanner.name()?;
+        text(self.body, &quoted).ok_or(BodyProblem { fault: Fault::FieldNameNotText, at })
+    }
+
+    fn field(&mut self, name: &str) -> Scan<()> {
+        let start = self.scanner.at();
+        let naming = self.shape.naming;
+        match name {
+            "model" if naming != Naming::SourceAndDestination => {
+                self.found.model = self.string_field("model")?;
+                self.found.spans.model = Some(start..self.scanner.at());
+            }
+            "name" if naming == Naming::ModelOrName => {
+                self.found.name = self.string_field("name")?;
+                self.found.spans.name = Some(start..self.scanner.at());
+            }
+            "name" if naming == Naming::ModelNative => {
+                if self.scanner.peek() == Some(b'"') {
+                    self.found.name = self.string_field("name")?;
+                } else {
+                    self.scanner.value(1)?;
+                }
+                self.found.spans.name = Some(start..self.scanner.at());
+            }
+            "source" if naming == Naming::SourceAndDestination => {
+                self.found.source = self.string_field("source")?;
+                self.found.spans.model = Some(start..self.scanner.at());
+            }
+            "destination" if naming == Naming::SourceAndDestination => {
+                self.found.destination = self.string_field("destination")?;
+            }
+            "from" if self.shape.has_from => self.found.from = self.string_field("from")?,
+            "stream" if self.shape.stream.is_some() => {
+                self.found.stream = self.bool_field("stream")?;
+                self.found.spans.stream = Some(start..self.scanner.at());
+            }
+            "options" if self.shape.has_options => {
+                self.options()?;
+                self.found.spans.options = Some(start..self.scanner.at());
+            }
+            _ => self.scanner.value(1)?,
+        }
+        Ok(())
+    }
+
+    /// A string, or null for absent.
+    fn string_field(&mut self, field: &'static str) -> Scan<Option<Said<'b>>> {
+        let at = self.scanner.at();
+        match self.scanner.peek() {
+            Some(b'"') => {
+                let quoted = self.scanner.string()?;
+                let text = self.short_text(&quoted);
+                Ok(Some(Said { text, span: at..self.scanner.at() }))
+            }
+            Some(b'n') => self.scanner.value(1).map(|()| None),
+            _ => {
+                self.scanner.value(1)?;
+                Err(BodyProblem { fault: Fault::WrongType { field, wants: "a string" }, at })
+            }
+        }
+    }
+
+    fn short_text(&self, quoted: &Quoted) -> Option<Cow<'b, str>> {
+        if quoted.inner.len() > LONGEST_MODEL { None } else { text(self.body, quoted) }
+    }
+
+    /// True, false, or null for absent.
+    fn bool_field(&mut self, field: &'static str) -> Scan<Option<bool>> {
+        let at = self.scanner.at();
+        let first = self.scanner.peek();
+        self.scanner.value(1)?;
+        match first {
+            Some(b't') => Ok(Some(true)),
+            Some(b'f') => Ok(Some(false)),
+            Some(b'n') => Ok(None),
+            _ => Err(BodyProblem { fault: Fault::WrongType { field, wants: "true or false" }, at }),
+        }
+    }
+
+    /// An object without two equal names, or null for absent.
+    fn options(&mut self) -> Scan<()> {
+        let start = self.scanner.at();
+        if !self.scanner.take(b'{') {
+            let is_null = self.scanner.peek() == Some(b'n');
+            self.scanner.value(1)?;
+            let fault = Fault::WrongType { field: "options", wants: "an object" };
+            return if is_null { Ok(()) } else { Err(BodyProblem { fault, at: start }) };
+        }
+        const { assert!(MAX_DEPTH > 2) };
+        let mut names = Names::of_options();
+        self.scanner.blanks();
+        let mut more = !self.scanner.take(b'}');
+        while more {
+            self.scanner.blanks();
+            let at = self.scanner.at();
+            let name = self.field_name()?;
+            if !names.add(name.clone()).map_err(|fault| BodyProblem { fault, at })? {
+                return Err(BodyProblem { fault: Fault::OptionTwice(name.into()), at });
+            }
+            self.scanner.value(2)?;
+            more = self.scanner.more_fields()?;
+        }
+        Ok(())
+    }
+}
+
+impl<'b> Found<'b> {
+    fn into_facts(self, shape: &JsonShape) -> Scan<CallFacts<'b>> {
+        let (model, model_as_sent) = match shape.naming {
+            Naming::Model => named(self.model)?,
+            Naming::SourceAndDestination => named(self.source)?,
+            Naming::ModelNative => agreed(self.model, self.name, false)?,
+            Naming::ModelOrName => agreed(self.model, self.name, true)?,
+        };
+        let (destination, _) = named(self.destination)?;
+        let from = match self.from {
+            Some(Said { text: None, span }) => return Err(bad_model(BadName::Invalid, &span)),
+            Some(Said { text, .. }) => text.filter(|from| !from.is_empty()),
+            None => None,
+        };
+        let stream = self.stream.or(shape.stream).unwrap_or(false);
+        Ok(CallFacts { model, model_as_sent, stream, destination, from, spans: self.spans })
+    }
+}
+
+type Named<'b> = (Option<ModelName>, Cow<'b, str>);
+
+fn named(said: Option<Said<'_>>) -> Scan<Named<'_>> {
+    let Some(Said { text, span }) = said else { return Ok((None, Cow::Borrowed(""))) };
+    let text = text.ok_or_else(|| bad_model(BadName::Invalid, &span))?;
+    if text.is_empty() {
+        return Ok((None, text));
+    }
+    let name = ModelName::parse(&text).map_err(|bad| bad_model(bad, &span))?;
+    Ok((Some(name), text))
+}
+
+/// What `model` and `name` say together. An empty one says nothing; two that are not empty must say the same.
+fn agreed<'b>(model: Option<Said<'b>>, name: Option<Said<'b>>, either_counts: bool) -> Scan<Named<'b>> {
+    let second = name.as_ref().map(|name| name.span.clone());
+    let model = named(model)?;
+    let Some(at) = second else { return Ok(model) };
+    let name = named(name);
+    match (&model.0, name) {
+        (Some(_), Ok((None, _))) => Ok(model),
+        (Some(said), Ok((Some(also), _))) if *said == also => Ok(model),
+        (Some(_), _) => Err(BodyProblem { fault: Fault::Disagree, at: at.start }),
+        (None, name) if either_counts => name,
+        (None, _) => Ok(model),
+    }
+}
+
+fn bad_model(bad: BadName, span: &Range<usize>) -> BodyProblem {
+    BodyProblem { fault: Fault::BadModel(bad), at: span.start }
+}
