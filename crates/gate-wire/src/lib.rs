@@ -5,6 +5,7 @@
 
 mod fields;
 mod gate_error;
+mod listing;
 mod nearest;
 mod problem;
 mod reason;
@@ -16,6 +17,7 @@ pub mod shape;
 
 pub use fields::{MAX_FIELDS, MAX_NAME};
 pub use gate_error::GateError;
+pub use listing::{Merged, merge_models, merge_v1_models, v1_model};
 pub use nearest::{nearest, not_found_text};
 pub use problem::{BodyProblem, Fault};
 pub use reason::{Reason, Side};
