@@ -1,0 +1,13 @@
+//! Where herdgate keeps things on disk: a private directory, and in it the SQLite database of keys.
+//!
+//! Floor 3, a door: behind the traits of the crates below. Blocking, so the control plane calls it and the request path
+//! never does. Whatever is found there that is not herdgate's, or cannot be read, is refused and left as it was.
+
+mod data_dir;
+mod fault;
+mod schema;
+mod sqlite;
+
+pub use data_dir::{DataDir, FIRST_KEY_FILE};
+pub use schema::DATABASE_FILE;
+pub use sqlite::SqliteStore;
