@@ -5,7 +5,7 @@
 
 use crate::nearest::nearest;
 use crate::problem::{Place, Plain, Problem};
-use crate::setting::{Form, MOST_LISTENERS, SETTINGS, Setting, sections};
+use crate::setting::{Form, SETTINGS, Setting, sections};
 use crate::spec::{Item, Rank, Raw, Spec};
 use std::path::Path;
 use toml::Spanned;
@@ -25,21 +25,12 @@ pub(crate) fn read(spec: &mut Spec, file: &Path, text: &str) {
     }
     let (root, errors) = DeTable::parse_recoverable(text);
     let broken: Vec<Problem> = errors.iter().map(|error| places.syntax(error)).collect();
-    let mut walk = Walk { spec, places };
-    for (key, value) in root.get_ref() {
-        walk.top((key, value));
-    }
-    // What the parser made up to go on after an error is not worth a second problem on the same line.
-    let line = |problem: &Problem| match &problem.place {
-        Place::File { line, .. } => Some(*line),
-        Place::Env { .. } | Place::Flag { .. } | Place::Path(_) => None,
-    };
-    let broken_lines: Vec<Option<usize>> = broken.iter().map(line).collect();
-    let on_broken =
-        |place: &Place| matches!(place, Place::File { line, .. } if broken_lines.contains(&Some(*line)));
-    spec.problems.retain(|problem| !on_broken(&problem.place));
-    spec.given.retain(|given| !on_broken(&given.item.place));
+    let broken_lines = broken.iter().filter_map(|problem| problem.place.line()).collect();
     spec.problems.extend(broken);
+    let mut walk = Walk { spec, places, broken_lines };
+    for entry in root.get_ref() {
+        walk.top(entry);
+    }
 }
 
 struct Places<'a> {
@@ -60,38 +51,24 @@ impl Places<'_> {
     }
 
     fn syntax(&self, error: &toml::de::Error) -> Problem {
-        let span = error.span().unwrap_or_default();
-        let place = self.at(span.start);
+        let place = self.at(error.span().unwrap_or_default().start);
         let message: Vec<&str> = error.message().lines().collect();
-        let problem = Problem::new(place, Plain(&message.join(": ")).to_string());
-        let start = self.text.get(..span.start).map_or(0, |before| before.rfind('\n').map_or(0, |at| at + 1));
-        let line = self.text.get(start..).and_then(|rest| rest.lines().next()).unwrap_or_default();
-        match line.split_once('=') {
-            Some((_, value)) if is_unquoted(value) => problem.hint("a text stands between double quotes"),
-            _ => problem,
-        }
+        Problem::new(place, Plain(&message.join(": ")).to_string())
     }
-}
-
-/// Whether this looks like a text that nobody put between quotes: `10s`, `debug`, `http://gpu1`.
-fn is_unquoted(value: &str) -> bool {
-    let value = value.trim();
-    let plain = !value.is_empty() && !value.contains(['"', '\'', '[', '{', '#']);
-    plain
-        && value.bytes().any(|b| b.is_ascii_alphabetic() || b == b':' || b == b'.')
-        && !matches!(value, "true" | "false")
 }
 
 struct Walk<'a> {
     spec: &'a mut Spec,
     places: Places<'a>,
+    /// Lines with a syntax error: what the parser made up there to go on is not worth a second problem.
+    broken_lines: Vec<usize>,
 }
 
 impl Walk<'_> {
     fn top(&mut self, (key, value): Entry<'_, '_>) {
         let name: &str = key.get_ref();
         if let Some(setting) = Setting::find(None, name) {
-            self.setting(setting, value);
+            self.setting(setting, (key, value));
             return;
         }
         let Some(section) = sections().find(|section| *section == name) else {
@@ -99,17 +76,18 @@ impl Walk<'_> {
             return;
         };
         match value.get_ref() {
-            DeValue::Table(table) if section == "listen" => self.listeners(key, &[table]),
+            DeValue::Table(table) if section == "listen" => self.listeners(&[(key.span().start, table)]),
             DeValue::Array(array)
                 if section == "listen" && array.iter().all(|item| item.get_ref().is_table()) =>
             {
-                let tables: Vec<_> = array.iter().filter_map(|item| item.get_ref().as_table()).collect();
-                self.listeners(key, &tables);
+                let tables =
+                    array.iter().filter_map(|item| Some((item.span().start, item.get_ref().as_table()?)));
+                self.listeners(&tables.collect::<Vec<_>>());
             }
             DeValue::Table(table) => {
                 for entry in table {
                     if let Some(setting) = self.known(section, entry) {
-                        self.setting(setting, entry.1);
+                        self.setting(setting, entry);
                     }
                 }
             }
@@ -118,27 +96,18 @@ impl Walk<'_> {
     }
 
     /// One setting out of one or several tables.
-    fn listeners(&mut self, key: &Spanned<toml::de::DeString<'_>>, tables: &[&DeTable<'_>]) {
+    fn listeners(&mut self, tables: &[(usize, &DeTable<'_>)]) {
         let mut items = Vec::new();
-        for table in tables {
-            let mut addresses = 0;
+        for (start, table) in tables {
+            if table.is_empty() && tables.len() > 1 {
+                let problem = Problem::new(self.places.at(*start), "a listener without an address");
+                self.spec.problems.push(problem.hint("write address = \":7860\" in it"));
+            }
             for entry in *table {
-                if let Some(_address) = self.known("listen", entry) {
-                    items.push(self.item(entry.1));
-                    addresses += 1;
+                if self.known("listen", entry).is_some() {
+                    items.extend(self.item(entry.1).filter(|_| !self.is_broken(entry.0)));
                 }
             }
-            if addresses == 0 && (tables.len() > 1 || !table.is_empty()) && table.get("address").is_none() {
-                let reason = "a listener without an address";
-                self.spec
-                    .problems
-                    .push(Problem::new(self.place(key), reason).hint("write address = \":7860\" in it"));
-            }
-        }
-        if tables.len() > MOST_LISTENERS {
-            let reason = format!("more than {MOST_LISTENERS} listeners");
-            self.spec.problems.push(Problem::new(self.place(key), reason));
-            return;
         }
         let setting = Setting::find(Some("listen"), "address");
         if let (Some(setting), Some(first)) = (setting, items.first()) {
@@ -147,9 +116,14 @@ impl Walk<'_> {
         }
     }
 
-    fn setting(&mut self, setting: &'static Setting, value: &Spanned<DeValue<'_>>) {
-        let Item { place, raw } = self.item(value);
-        self.spec.give(Rank::File, setting, place, raw);
+    fn setting(&mut self, setting: &'static Setting, (key, value): Entry<'_, '_>) {
+        if let (false, Some(Item { place, raw })) = (self.is_broken(key), self.item(value)) {
+            self.spec.give(Rank::File, setting, place, raw);
+        }
+    }
+
+    fn is_broken<T>(&self, key: &Spanned<T>) -> bool {
+        self.place(key).line().is_some_and(|line| self.broken_lines.contains(&line))
     }
 
     fn known(&mut self, section: &str, entry: Entry<'_, '_>) -> Option<&'static Setting> {
@@ -161,6 +135,9 @@ impl Walk<'_> {
     }
 
     fn unknown(&mut self, section: Option<&str>, (key, value): Entry<'_, '_>) {
+        if self.is_broken(key) {
+            return;
+        }
         let name: &str = key.get_ref();
         let is_section = section.is_none() && value.get_ref().is_table();
         let what = if is_section { "section" } else { "setting" };
@@ -173,6 +150,9 @@ impl Walk<'_> {
     }
 
     fn no_section(&mut self, section: &str, key: &Spanned<toml::de::DeString<'_>>) {
+        if self.is_broken(key) {
+            return;
+        }
         let example = SETTINGS.iter().find(|setting| setting.section_and_name().0 == Some(section));
         let name = example.map_or("", |setting| setting.section_and_name().1);
         let reason = format!("\"{section}\" is a section, not a value");
@@ -181,7 +161,11 @@ impl Walk<'_> {
         self.spec.problems.push(problem);
     }
 
-    fn item(&self, value: &Spanned<DeValue<'_>>) -> Item {
+    /// `None` where the parser made a value up: everything that was written has a length.
+    fn item(&self, value: &Spanned<DeValue<'_>>) -> Option<Item> {
+        if value.span().is_empty() {
+            return None;
+        }
         let raw = match value.get_ref() {
             DeValue::String(text) => Raw::Text(text.to_string()),
             DeValue::Integer(number) => match i64::from_str_radix(number.as_str(), number.radix()) {
@@ -191,10 +175,12 @@ impl Walk<'_> {
             DeValue::Float(_) => Raw::Other("a number with a fraction"),
             DeValue::Boolean(switch) => Raw::Switch(*switch),
             DeValue::Datetime(_) => Raw::Other("a date"),
-            DeValue::Array(items) => Raw::List(items.iter().map(|item| self.item(item)).collect()),
+            DeValue::Array(items) => {
+                Raw::List(items.iter().map(|item| self.item(item)).collect::<Option<_>>()?)
+            }
             DeValue::Table(_) => Raw::Other("a table"),
         };
-        Item { place: self.places.at(value.span().start), raw }
+        Some(Item { place: self.places.at(value.span().start), raw })
     }
 
     fn place<T>(&self, spanned: &Spanned<T>) -> Place {

@@ -56,7 +56,8 @@ mod tests {
     fn every_row_of_ollamas_rules() {
         let bad = |shown: &'static str| Ok((shown, true));
         let good = |shown: &'static str| Ok((shown, false));
-        let rows: &[(&str, Result<(&str, bool), BadUrl>)] = &[
+        type Row = (&'static str, Result<(&'static str, bool), BadUrl>);
+        let rows: &[Row] = &[
             ("", good("http://127.0.0.1:11434")),
             ("1.2.3.4", good("http://1.2.3.4:11434")),
             ("host", good("http://host:11434")),

@@ -40,6 +40,13 @@ impl Place {
         Place::Env { name: name.to_owned(), item: None }
     }
 
+    pub(crate) fn line(&self) -> Option<usize> {
+        match self {
+            Place::File { line, .. } => Some(*line),
+            Place::Env { .. } | Place::Flag { .. } | Place::Path(_) => None,
+        }
+    }
+
     /// The place without column and item: where a setting as a whole came from.
     #[must_use]
     pub fn origin(&self) -> String {

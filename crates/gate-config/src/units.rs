@@ -28,7 +28,7 @@ const SIZES: [(&str, u64); 7] = [
 
 impl fmt::Display for ByteSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let fits = SIZES.iter().find(|(_, size)| self.0 >= *size && self.0 % size == 0);
+        let fits = SIZES.iter().find(|(_, size)| self.0 >= *size && self.0.is_multiple_of(*size));
         let (unit, size) = fits.copied().unwrap_or(("B", 1));
         write!(f, "{}{unit}", self.0 / size)
     }

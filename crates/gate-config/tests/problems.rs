@@ -1,0 +1,285 @@
+//! What a user sees of wrong settings: the line, its place and its hint, and all of them at once.
+
+mod sources;
+
+use sources::{Said, load};
+
+/// Each file text with everything that is said about it.
+#[test]
+fn every_problem_has_its_place_reason_and_hint() {
+    let rows: &[(&str, &[&str])] = &[
+        // Unknown names.
+        (
+            "upstreams = [\"http://a\"]\n\n[listen]\nadress = \":1\"\n",
+            &["herdgate.toml:4:1 unknown setting \"adress\"  hint: did you mean \"address\"?"],
+        ),
+        (
+            "upstream = []",
+            &["herdgate.toml:1:1 unknown setting \"upstream\"  hint: did you mean \"upstreams\"?"],
+        ),
+        (
+            "[limit]\nhead = 3",
+            &["herdgate.toml:1:2 unknown section \"limit\"  hint: did you mean \"limits\"?"],
+        ),
+        ("[zzz]\na = 1\nb = 2", &["herdgate.toml:1:2 unknown section \"zzz\""]),
+        ("colour = true", &["herdgate.toml:1:1 unknown setting \"colour\""]),
+        (
+            "[listen]\naddress = \":1\"\nupstreams = [\"http://a\"]",
+            &[
+                "herdgate.toml:3:1 unknown setting \"upstreams\"  hint: \"upstreams\" stands at the top, before the first [section]",
+            ],
+        ),
+        (
+            "probe_interval = \"5s\"",
+            &[
+                "herdgate.toml:1:1 unknown setting \"probe_interval\"  hint: \"probe_interval\" stands in [fleet]",
+            ],
+        ),
+        (
+            "limits.haed = \"8KiB\"",
+            &["herdgate.toml:1:8 unknown setting \"haed\"  hint: did you mean \"head\"?"],
+        ),
+        ("\"a\\u001b[2J\" = 1", &["herdgate.toml:1:1 unknown setting \"a\\u{1b}[2J\""]),
+        // Wrong types.
+        (
+            "limits = 3",
+            &[
+                "herdgate.toml:1:1 \"limits\" is a section, not a value  hint: write [limits] and below it head = …",
+            ],
+        ),
+        (
+            "listen = \":7860\"",
+            &[
+                "herdgate.toml:1:1 \"listen\" is a section, not a value  hint: write [listen] and below it address = …",
+            ],
+        ),
+        (
+            "upstreams = \"http://a\"",
+            &[
+                "herdgate.toml:1:13 wants a list, an upstream in each item, not a text  hint: write upstreams = [\"http://host:11434\"]",
+            ],
+        ),
+        ("upstreams = []", &["herdgate.toml:1:13 wants at least an upstream"]),
+        (
+            "upstreams = [\"http://a\", 5]",
+            &["herdgate.toml:1:26 wants an upstream's address between quotes, not a number"],
+        ),
+        (
+            "[listen]\naddress = [\":1\", \":2\"]",
+            &[
+                "herdgate.toml:2:11 wants one address, not a list  hint: write [[listen]] once for each address",
+            ],
+        ),
+        (
+            "[listen]\naddress = 7860",
+            &["herdgate.toml:2:11 wants an address, not a number  hint: write address = \":7860\""],
+        ),
+        (
+            "[local]\nenabled = \"false\"",
+            &["herdgate.toml:2:11 wants true or false, not a text  hint: write it without quotes"],
+        ),
+        ("[local]\nenabled = 1", &["herdgate.toml:2:11 wants true or false, not a number"]),
+        (
+            "[limits]\nconnections = \"5\"",
+            &[
+                "herdgate.toml:2:15 wants a whole number from 1 to 1000000, not a text  hint: write it without quotes",
+            ],
+        ),
+        (
+            "[limits]\nconnections = 1.5",
+            &["herdgate.toml:2:15 wants a whole number from 1 to 1000000, not a number with a fraction"],
+        ),
+        (
+            "[limits]\nhead = 1979-05-27",
+            &[
+                "herdgate.toml:2:8 wants a number with a unit, not a date  hint: write it like \"32KiB\"; from 4KiB to 1MiB",
+            ],
+        ),
+        // Bounds and units.
+        (
+            "[limits]\nhead = 32768",
+            &["herdgate.toml:2:8 has no unit  hint: write it like \"32KiB\"; from 4KiB to 1MiB"],
+        ),
+        ("[limits]\nhead = \"1KiB\"", &["herdgate.toml:2:8 1KiB is below what is allowed: 4KiB to 1MiB"]),
+        ("[limits]\nbody = \"5GiB\"", &["herdgate.toml:2:8 5GiB is above what is allowed: 1KiB to 4GiB"]),
+        (
+            "[timeouts]\nidle = \"10min\"",
+            &["herdgate.toml:2:8 \"10min\" has an unknown unit  hint: write it like \"10s\"; from 1s to 1d"],
+        ),
+        ("[timeouts]\nconnect = \"0s\"", &["herdgate.toml:2:11 0s is below what is allowed: 100ms to 1m"]),
+        ("[limits]\nconnections = 0", &["herdgate.toml:2:15 wants a whole number from 1 to 1000000"]),
+        ("[limits]\nconnections = -1", &["herdgate.toml:2:15 wants a whole number from 1 to 1000000"]),
+        (
+            "[limits]\nconnections = 99999999999999999999",
+            &["herdgate.toml:2:15 wants a whole number from 1 to 1000000, not a number beyond all bounds"],
+        ),
+        ("[server]\nthreads = 257", &["herdgate.toml:2:11 wants a whole number from 1 to 256 or \"auto\""]),
+        (
+            "[log]\nlevel = \"warning\"",
+            &[
+                "herdgate.toml:2:9 \"warning\" is none of error, warn, info, debug, trace  hint: did you mean \"warn\"?",
+            ],
+        ),
+        // Addresses.
+        (
+            "upstreams = [\n  \"http://u:canary@a\",\n  \"ftp://a\",\n]",
+            &[
+                "herdgate.toml:2:3 an upstream that has credentials (or another \"@\") in it  hint: herdgate sends no credentials to an upstream: write \"https://host:port\" without them",
+                "herdgate.toml:3:3 an upstream that has a scheme other than http:// and https://  hint: write \"http://host:11434\" or \"https://host\"",
+            ],
+        ),
+        (
+            "upstreams = [\"http://a\", \"http://A:80/\"]",
+            &["herdgate.toml:1:26 the upstream http://a:80 stands here twice"],
+        ),
+        (
+            "[[listen]]\naddress = \"7860\"\n[[listen]]\naddress = \"gpu1:80\"\n[[listen]]\n",
+            &[
+                "herdgate.toml:2:11 \"7860\" has no host  hint: write \":7860\" for every address, or \"127.0.0.1:7860\" for this machine alone",
+                "herdgate.toml:4:11 \"gpu1:80\" has a host that is neither an IP address nor localhost  hint: write \":7860\", \"127.0.0.1:7860\" or \"[::1]:7860\"",
+                "herdgate.toml:5:1 a listener without an address  hint: write address = \":7860\" in it",
+            ],
+        ),
+        (
+            "[[listen]]\naddress = \":80\"\n[[listen]]\naddress = \"127.0.0.1:80\"\n[[listen]]\naddress = \"127.0.0.1:81\"",
+            &["herdgate.toml:4:11 127.0.0.1:80 and [::]:80 are the same port of the same address"],
+        ),
+        (
+            "upstreams = [\"http://localhost:7860\"]",
+            &[
+                "herdgate.toml:1:13 the upstream http://localhost:7860 is herdgate's own address  hint: name the Ollama server behind it: --upstream http://127.0.0.1:11434",
+            ],
+        ),
+    ];
+    for (text, told) in rows {
+        assert_eq!(load(Said { file: Some(text), ..Said::default() }).unwrap_err(), *told, "{text}");
+    }
+}
+
+/// The parser's own words differ between its versions; place and hint are ours.
+#[test]
+fn syntax_errors_have_a_place_and_do_not_hide_the_rest() {
+    let text = "[limits]\nhead = 32KiB\nbody = 5\n\n[timeouts]\nidle = = 5\n[log]\nlevel = \"loud\"\n";
+    let told = load(Said { file: Some(text), ..Said::default() }).unwrap_err();
+    assert!(told[0].starts_with("herdgate.toml:2:8 ") && told[0].contains("quoted"), "{told:#?}");
+    assert!(told.iter().any(|told| told.starts_with("herdgate.toml:3:8 has no unit")), "{told:#?}");
+    assert!(told.iter().any(|told| told.starts_with("herdgate.toml:6:")), "{told:#?}");
+    assert!(told.iter().any(|told| told.starts_with("herdgate.toml:8:9 \"loud\"")), "{told:#?}");
+    assert_eq!(told.iter().filter(|told| told.starts_with("herdgate.toml:2:")).count(), 1, "{told:#?}");
+}
+
+#[test]
+fn a_key_given_twice_and_an_unclosed_table_are_told_with_their_lines() {
+    for (text, place) in [
+        ("[limits]\nhead = \"8KiB\"\nhead = \"9KiB\"\n", "herdgate.toml:3:1 "),
+        ("[limits]\n[log]\n[limits]\n", "herdgate.toml:3:"),
+        ("[limits\nhead = \"8KiB\"", "herdgate.toml:1:"),
+        ("upstreams = [\"http://a\"", "herdgate.toml:1:"),
+    ] {
+        let told = load(Said { file: Some(text), ..Said::default() }).unwrap_err();
+        assert!(told.iter().any(|told| told.starts_with(place)), "{text}: {told:#?}");
+    }
+}
+
+#[test]
+fn columns_count_characters() {
+    let text = "\"übergröße\" = 1\nupstreams = [\"http://a\", \"ü\"]";
+    let told = load(Said { file: Some(text), ..Said::default() }).unwrap_err();
+    assert!(told[0].starts_with("herdgate.toml:1:1 unknown setting \"übergröße\""), "{told:#?}");
+    assert!(told[1].starts_with("herdgate.toml:2:26 "), "{told:#?}");
+}
+
+#[test]
+fn a_file_beyond_all_reason_is_refused() {
+    let text = format!("# {}", "x".repeat(1 << 20));
+    let told = load(Said { file: Some(&text), ..Said::default() }).unwrap_err();
+    assert_eq!(told, ["herdgate.toml:1:1 is longer than 1 MiB, which no settings file is"]);
+}
+
+#[test]
+fn variables_and_flags_are_their_own_place_and_everything_comes_at_once() {
+    let told = load(Said {
+        file: Some("[limits]\nhead = \"1B\""),
+        env: &[
+            ("AUTH_TOKEN", "changeme"),
+            ("HERDGATE_FLEET__PROBE_INTERVAL", "5"),
+            ("HERDGATE_LISTEN__ADDRESS", ":1,gpu1:1"),
+            ("HERDGATE_LOCAL__ENABLED", "perhaps"),
+            ("HERDGATE_LOG__FORMAT", "json\u{fffd}"),
+            ("HERDGATE_SERVER__THREADS", "many"),
+            ("HERDGATE_UPSTREAMS", ","),
+        ],
+        upstream: &["http://a", "http://u:canary@b"],
+        listen: &["7860"],
+        ..Said::default()
+    })
+    .unwrap_err();
+    let expected = [
+        "herdgate.toml:2:8 1B is below",
+        "AUTH_TOKEN the token is one that stands in examples",
+        "HERDGATE_FLEET__PROBE_INTERVAL \"5\" has no unit",
+        "HERDGATE_LISTEN__ADDRESS (item 2) \"gpu1:1\" has a host",
+        "HERDGATE_LOCAL__ENABLED wants true or false",
+        "HERDGATE_LOG__FORMAT is not UTF-8",
+        "HERDGATE_SERVER__THREADS wants a whole number from 1 to 256 or \"auto\"",
+        "HERDGATE_UPSTREAMS wants at least an upstream",
+        "--listen \"7860\" has no host",
+        "--upstream (item 2) an upstream that has credentials",
+    ];
+    assert_eq!(told.len(), expected.len(), "{told:#?}");
+    for (told, expected) in told.iter().zip(expected) {
+        assert!(told.starts_with(expected), "{told}");
+        assert!(!told.contains("canary") && !told.contains("changeme"), "{told}");
+    }
+}
+
+#[test]
+fn an_unknown_variable_is_a_warning_with_a_hint() {
+    let loaded = load(Said {
+        env: &[
+            ("HERDGATE_AUTH_TOKEN", "x"),
+            ("HERDGATE_CONFIG", "x"),
+            ("HERDGATE_DATA", "x"),
+            ("HERDGATE_KEY", "x"),
+            ("HERDGATE_LIMITS_HEAD", "x"),
+            ("HERDGATE_LISTEN", "x"),
+            ("HERDGATE_LOG", "x"),
+            ("HERDGATE_TEST_OLLAMA", "x"),
+            ("HERDGATE_ZZZ", "x"),
+        ],
+        ..Said::default()
+    })
+    .unwrap();
+    let told: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        told,
+        [
+            "HERDGATE_AUTH_TOKEN unknown variable, ignored  hint: did you mean AUTH_TOKEN?",
+            "HERDGATE_LIMITS_HEAD unknown variable, ignored  hint: did you mean HERDGATE_LIMITS__HEAD?",
+            "HERDGATE_LISTEN unknown variable, ignored  hint: did you mean HERDGATE_LISTEN__ADDRESS?",
+            "HERDGATE_ZZZ unknown variable, ignored",
+        ]
+    );
+}
+
+#[test]
+fn an_ollama_host_that_names_the_gate_or_a_bad_port_is_told() {
+    let told = load(Said { env: &[("OLLAMA_HOST", "0.0.0.0:7860")], ..Said::default() }).unwrap_err();
+    assert!(
+        told[0].starts_with("OLLAMA_HOST the upstream http://127.0.0.1:7860 is herdgate's own address"),
+        "{told:?}"
+    );
+    let told = load(Said { env: &[("OLLAMA_HOST", "https://u:canary@h")], ..Said::default() }).unwrap_err();
+    assert!(told[0].starts_with("OLLAMA_HOST has credentials") && !told[0].contains("canary"), "{told:?}");
+    let loaded = load(Said { env: &[("OLLAMA_HOST", "gpu1:99999")], ..Said::default() }).unwrap();
+    let told = loaded.warnings[0].to_string();
+    assert_eq!(told, "OLLAMA_HOST has a port that cannot be read; 11434 is taken, as Ollama does");
+}
+
+#[test]
+fn an_address_copied_from_a_client_is_warned_about() {
+    let loaded =
+        load(Said { env: &[("OLLAMA_BASE_URL", "http://gpu1:11434/v1/")], ..Said::default() }).unwrap();
+    let told = loaded.warnings[0].to_string();
+    assert!(told.starts_with("OLLAMA_BASE_URL the upstream http://gpu1:11434/v1 has a base path"), "{told}");
+}

@@ -1,0 +1,41 @@
+//! Short ways to say things to `gate_config::load` in tests.
+
+use gate_config::{FileAccess, Flags, Loaded, Sources};
+use std::io;
+use std::path::Path;
+
+/// What somebody said, in few words.
+#[derive(Default, Clone, Copy)]
+pub(crate) struct Said<'a> {
+    pub(crate) file: Option<&'a str>,
+    pub(crate) env: &'a [(&'a str, &'a str)],
+    pub(crate) upstream: &'a [&'a str],
+    pub(crate) listen: &'a [&'a str],
+    pub(crate) no_local: bool,
+}
+
+struct NoFiles;
+
+impl FileAccess for NoFiles {
+    fn read(&self, _path: &Path) -> io::Result<String> {
+        Err(io::Error::from(io::ErrorKind::NotFound))
+    }
+}
+
+/// Loads it; problems as they are shown.
+pub(crate) fn load(said: Said<'_>) -> Result<Loaded, Vec<String>> {
+    let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+    let sources = Sources {
+        flags: Flags {
+            upstream: owned(said.upstream),
+            listen: owned(said.listen),
+            no_local: said.no_local,
+            ..Flags::default()
+        },
+        env: said.env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+        file: said.file.map(|text| ("herdgate.toml".into(), text.to_owned())),
+        files: &NoFiles,
+        is_dummy: |token| token == "changeme",
+    };
+    gate_config::load(&sources).map_err(|problems| problems.iter().map(ToString::to_string).collect())
+}
