@@ -160,3 +160,66 @@ fn decimal(out: &mut Vec<u8>, mut number: u64) {
     }
     out.extend_from_slice(&digits[from..]);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(write: impl FnOnce(&mut Vec<u8>)) -> String {
+        let mut out = Vec::new();
+        write(&mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn first_lines() {
+        assert_eq!(written(|out| status_line(out, 200)), "HTTP/1.1 200 OK\r\n");
+        assert_eq!(written(|out| status_line(out, 499)), "HTTP/1.1 499 \r\n");
+        assert_eq!(
+            written(|out| request_line(out, "POST", "/api/chat").unwrap()),
+            "POST /api/chat HTTP/1.1\r\n"
+        );
+        for (method, target) in
+            [("", "/"), ("G T", "/"), ("GET", ""), ("GET", "/ HTTP/1.1\r\nX:"), ("GET", "/#a")]
+        {
+            let mut out = b"before".to_vec();
+            assert_eq!(request_line(&mut out, method, target), Err(H1Error::Unwritable), "{method} {target}");
+            assert_eq!(out, b"before");
+        }
+    }
+
+    #[test]
+    fn fields_cannot_smuggle_a_line() {
+        assert_eq!(written(|out| field(out, "X-A", "b c").unwrap()), "X-A: b c\r\n");
+        for (name, value) in [
+            ("", "a"),
+            ("X Y", "a"),
+            ("X:", "a"),
+            ("X", "a\r\nY: b"),
+            ("X", "a\n"),
+            ("X", "a\r"),
+            ("X", "\0"),
+        ] {
+            let mut out = b"before".to_vec();
+            assert_eq!(field(&mut out, name, value), Err(H1Error::Unwritable), "{name:?} {value:?}");
+            assert_eq!(out, b"before");
+        }
+    }
+
+    #[test]
+    fn numbers() {
+        for length in [0, 7, 10, 1234, u64::MAX] {
+            assert_eq!(written(|out| content_length(out, length)), format!("Content-Length: {length}\r\n"));
+        }
+        for length in [1, 15, 16, 255, 4096, usize::MAX] {
+            let length = NonZeroUsize::new(length).unwrap();
+            assert_eq!(written(|out| chunk_head(out, length)), format!("{length:x}\r\n"));
+        }
+    }
+
+    #[test]
+    fn an_empty_piece_does_not_end_the_body() {
+        assert_eq!(written(|out| chunk(out, b"")), "");
+        assert_eq!(written(|out| chunk(out, b"hello")), "5\r\nhello\r\n");
+    }
+}

@@ -97,3 +97,31 @@ impl HeadScan {
         Err(if self.lines == 0 { H1Error::LineTooLong } else { H1Error::HeadTooLarge })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A head of the greatest size, byte by byte: each call may look at the new byte and the one before, no more.
+    #[test]
+    fn nothing_is_looked_at_twice() {
+        let limits = Limits::DEFAULT;
+        let mut head = b"\r\nGET / HTTP/1.1\r\n".to_vec();
+        while head.len() < limits.head - 400 {
+            head.extend_from_slice(b"X: ");
+            head.extend_from_slice(&[b'a'; 390]);
+            head.extend_from_slice(b"\r\n");
+        }
+        head.extend_from_slice(b"\r\n");
+        let mut scan = HeadScan::default();
+        for end in 1..head.len() {
+            assert_eq!(scan.request(&head[..end], &limits), Ok(Parsed::Partial));
+            assert!(end - scan.seen <= 1, "{} of {end} bytes would be looked at again", end - scan.seen);
+        }
+        let Ok(Parsed::Done(request, used)) = scan.request(&head, &limits) else {
+            panic!("the head is whole")
+        };
+        assert_eq!((used, request.fields.len()), (head.len(), (head.len() - 20) / 395));
+        assert_eq!(scan.seen, 0, "ready for the next head");
+    }
+}
