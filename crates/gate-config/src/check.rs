@@ -1,6 +1,7 @@
 //! `Spec` to [`Config`]: each value applied in the order of its rank, then what holds between values.
 
 use crate::config::Config;
+use crate::listen::Listen;
 use crate::problem::{Place, Problem};
 use crate::read::apply;
 use crate::spec::Spec;
@@ -38,7 +39,7 @@ impl Config {
             }
         }
         if problems.is_empty() {
-            problems.extend(own_upstream(&config, origins.get("upstreams")));
+            problems.extend(own_upstream(&config, &origins));
             warnings.extend(api_as_base(&config, origins.get("upstreams")));
         }
         problems.sort();
@@ -52,8 +53,8 @@ impl Config {
 }
 
 /// An upstream that is one of our own listeners: whoever points `OLLAMA_HOST` at the gate for clients and starts the gate
-/// in the same shell gets a loop.
-fn own_upstream(config: &Config, place: Option<&Place>) -> Option<Problem> {
+/// in the same shell gets a loop, and so does whoever gives the gate Ollama's port and names no upstream.
+fn own_upstream(config: &Config, origins: &BTreeMap<&'static str, Place>) -> Option<Problem> {
     let is_own = |host: &str, port| {
         let ip = if host == "localhost" {
             Some(IpAddr::V4(Ipv4Addr::LOCALHOST))
@@ -62,16 +63,16 @@ fn own_upstream(config: &Config, place: Option<&Place>) -> Option<Problem> {
         };
         // Any other address may be another machine's; whether it is ours is not known without asking the system.
         let here = |ip: IpAddr| {
-            config
-                .listen
-                .iter()
-                .any(|listen| listen.covers(ip, port) && (ip.is_loopback() || listen.address.ip() == ip))
+            let covers =
+                |listen: &Listen| listen.covers(ip, port) && (ip.is_loopback() || listen.address.ip() == ip);
+            config.listen.iter().any(covers)
         };
         ip.is_some_and(here)
     };
     let own = config.upstreams.iter().find(|url| is_own(&url.host, url.port))?;
-    let problem = Problem::new(place?.clone(), format!("the upstream {own} is herdgate's own address"));
-    Some(problem.hint("name the Ollama server behind it: --upstream http://127.0.0.1:11434"))
+    let place = origins.get("upstreams").or_else(|| origins.get("listen.address"))?;
+    let problem = Problem::new(place.clone(), format!("the upstream {own} is herdgate's own address"));
+    Some(problem.hint("name the Ollama server behind it, on another port or machine: --upstream URL"))
 }
 
 /// Addresses copied from a client's settings often end in the API's own path.

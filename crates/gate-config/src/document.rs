@@ -7,20 +7,21 @@ use crate::nearest::nearest;
 use crate::problem::{Place, Plain, Problem};
 use crate::setting::{Form, SETTINGS, Setting, sections};
 use crate::spec::{Item, Rank, Raw, Spec};
+use std::collections::BTreeSet;
 use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// Longest settings file.
-const MOST_BYTES: usize = 1 << 20;
+/// Longest settings file; the most upstreams there may be fit into it twice.
+const MOST_BYTES: usize = 256 << 10;
 
 type Entry<'d, 't> = (&'d Spanned<toml::de::DeString<'t>>, &'d Spanned<DeValue<'t>>);
 
 /// Reads the file's text into `spec`.
 pub(crate) fn read(spec: &mut Spec, file: &Path, text: &str) {
-    let places = Places { file, text };
+    let places = Places::new(file, text);
     if text.len() > MOST_BYTES {
-        spec.problems.push(Problem::new(places.at(0), "is longer than 1 MiB, which no settings file is"));
+        spec.problems.push(Problem::new(places.at(0), "is longer than 256 KiB, which no settings file is"));
         return;
     }
     let (root, errors) = DeTable::parse_recoverable(text);
@@ -36,24 +37,37 @@ pub(crate) fn read(spec: &mut Spec, file: &Path, text: &str) {
 struct Places<'a> {
     file: &'a Path,
     text: &'a str,
+    /// Where each line begins.
+    starts: Vec<usize>,
 }
 
-impl Places<'_> {
+impl<'a> Places<'a> {
+    fn new(file: &'a Path, text: &'a str) -> Self {
+        let behind_breaks = text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(at, _)| at + 1);
+        Places { file, text, starts: std::iter::once(0).chain(behind_breaks).collect() }
+    }
+
     fn at(&self, offset: usize) -> Place {
-        let mut offset = offset.min(self.text.len());
-        while !self.text.is_char_boundary(offset) {
-            offset -= 1;
-        }
-        let before = &self.text[..offset];
-        let line = before.bytes().filter(|b| *b == b'\n').count() + 1;
-        let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-        Place::File { file: self.file.to_owned(), line, column }
+        let line = self.starts.partition_point(|start| *start <= offset).max(1);
+        let before =
+            self.starts.get(line - 1).and_then(|start| self.text.get(*start..offset)).unwrap_or_default();
+        Place::File { file: self.file.to_owned(), line, column: before.chars().count() + 1 }
     }
 
     fn syntax(&self, error: &toml::de::Error) -> Problem {
-        let place = self.at(error.span().unwrap_or_default().start);
+        let start = error.span().unwrap_or_default().start;
         let message: Vec<&str> = error.message().lines().collect();
-        Problem::new(place, Plain(&message.join(": ")).to_string())
+        let problem = Problem::new(self.at(start), Plain(&message.join(": ")).to_string());
+        if self.is_bare_text(start) { problem.hint("write texts between double quotes") } else { problem }
+    }
+
+    /// Whether the value at `offset` looks like a text that nobody put between quotes: `32KiB`, `debug`, `http://a`.
+    fn is_bare_text(&self, offset: usize) -> bool {
+        let (Some(before), Some(rest)) = (self.text.get(..offset), self.text.get(offset..)) else {
+            return false;
+        };
+        let value = rest.lines().next().unwrap_or_default();
+        before.trim_end().ends_with(['=', '[', ',']) && value.starts_with(|c: char| c.is_alphanumeric())
     }
 }
 
@@ -61,7 +75,7 @@ struct Walk<'a> {
     spec: &'a mut Spec,
     places: Places<'a>,
     /// Lines with a syntax error: what the parser made up there to go on is not worth a second problem.
-    broken_lines: Vec<usize>,
+    broken_lines: BTreeSet<usize>,
 }
 
 impl Walk<'_> {

@@ -75,7 +75,7 @@ impl Locations {
             ErrorKind::PermissionDenied => {
                 problem.hint("run herdgate as the user who owns it, or let that user read it")
             }
-            ErrorKind::InvalidData => problem.hint("a settings file is UTF-8 text of at most 1 MiB"),
+            ErrorKind::InvalidData => problem.hint("a settings file is UTF-8 text of at most 256 KiB"),
             _ => problem,
         })
     }

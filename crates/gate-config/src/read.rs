@@ -160,7 +160,10 @@ fn listeners(item: &Item) -> Result<Vec<Listen>, Vec<Problem>> {
     let items = items(item, "a listener", "[listen] address = \":7860\"", MOST_LISTENERS)?;
     let listen = read_all(&items, |item| match &item.raw {
         Raw::Text(text) | Raw::Word(text) => text.parse::<Listen>().map_err(|bad| {
-            Problem::new(item.place.clone(), format!("\"{}\" {bad}", Plain(text))).hint(bad.hint())
+            // A URL with a password in the wrong place is still a password.
+            let shown =
+                if text.contains('@') { "the address".to_owned() } else { format!("\"{}\"", Plain(text)) };
+            Problem::new(item.place.clone(), format!("{shown} {bad}")).hint(bad.hint())
         }),
         Raw::List(_) => Err(wants(item, "one address").hint("write [[listen]] once for each address")),
         Raw::Number(_) => Err(wants(item, "an address").hint("write address = \":7860\"")),

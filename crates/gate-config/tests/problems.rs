@@ -147,7 +147,7 @@ fn every_problem_has_its_place_reason_and_hint() {
         (
             "upstreams = [\"http://localhost:7860\"]",
             &[
-                "herdgate.toml:1:13 the upstream http://localhost:7860 is herdgate's own address  hint: name the Ollama server behind it: --upstream http://127.0.0.1:11434",
+                "herdgate.toml:1:13 the upstream http://localhost:7860 is herdgate's own address  hint: name the Ollama server behind it, on another port or machine: --upstream URL",
             ],
         ),
     ];
@@ -162,6 +162,7 @@ fn syntax_errors_have_a_place_and_do_not_hide_the_rest() {
     let text = "[limits]\nhead = 32KiB\nbody = 5\n\n[timeouts]\nidle = = 5\n[log]\nlevel = \"loud\"\n";
     let told = load(Said { file: Some(text), ..Said::default() }).unwrap_err();
     assert!(told[0].starts_with("herdgate.toml:2:8 ") && told[0].contains("quoted"), "{told:#?}");
+    assert!(told[0].ends_with("  hint: write texts between double quotes"), "{told:#?}");
     assert!(told.iter().any(|told| told.starts_with("herdgate.toml:3:8 has no unit")), "{told:#?}");
     assert!(told.iter().any(|told| told.starts_with("herdgate.toml:6:")), "{told:#?}");
     assert!(told.iter().any(|told| told.starts_with("herdgate.toml:8:9 \"loud\"")), "{told:#?}");
@@ -191,9 +192,9 @@ fn columns_count_characters() {
 
 #[test]
 fn a_file_beyond_all_reason_is_refused() {
-    let text = format!("# {}", "x".repeat(1 << 20));
+    let text = format!("# {}", "x".repeat(256 << 10));
     let told = load(Said { file: Some(&text), ..Said::default() }).unwrap_err();
-    assert_eq!(told, ["herdgate.toml:1:1 is longer than 1 MiB, which no settings file is"]);
+    assert_eq!(told, ["herdgate.toml:1:1 is longer than 256 KiB, which no settings file is"]);
 }
 
 #[test]
@@ -269,6 +270,13 @@ fn an_ollama_host_that_names_the_gate_or_a_bad_port_is_told() {
         told[0].starts_with("OLLAMA_HOST the upstream http://127.0.0.1:7860 is herdgate's own address"),
         "{told:?}"
     );
+    let told = load(Said { listen: &[":11434"], ..Said::default() }).unwrap_err();
+    assert!(
+        told[0].starts_with("--listen the upstream http://127.0.0.1:11434 is herdgate's own"),
+        "{told:?}"
+    );
+    let told = load(Said { listen: &["http://u:canary@h"], ..Said::default() }).unwrap_err();
+    assert!(told[0].starts_with("--listen the address is a URL") && !told[0].contains("canary"), "{told:?}");
     let told = load(Said { env: &[("OLLAMA_HOST", "https://u:canary@h")], ..Said::default() }).unwrap_err();
     assert!(told[0].starts_with("OLLAMA_HOST has credentials") && !told[0].contains("canary"), "{told:?}");
     let loaded = load(Said { env: &[("OLLAMA_HOST", "gpu1:99999")], ..Said::default() }).unwrap();
