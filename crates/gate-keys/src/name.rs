@@ -35,7 +35,7 @@ impl BadKeyName {
             BadKeyName::Empty | BadKeyName::TooLong(_) | BadKeyName::Character(_) => {
                 "use 1 to 64 of the characters A-Z a-z 0-9 . _ -"
             }
-            BadKeyName::Reserved => "choose another name",
+            BadKeyName::Reserved => "change it where AUTH_TOKEN is set; stored keys have other names",
         }
     }
 }
@@ -68,6 +68,19 @@ impl KeyName {
     #[must_use]
     pub fn first() -> Self {
         KeyName(FIRST.into())
+    }
+
+    /// Up to three of `names` that somebody may have meant who wrote this one, the likeliest first.
+    #[must_use]
+    pub fn nearest<'n>(&self, names: impl IntoIterator<Item = &'n KeyName>) -> Vec<&'n KeyName> {
+        const ALIKE: f64 = 0.7;
+        let lower = |name: &KeyName| name.0.to_ascii_lowercase();
+        let own = lower(self);
+        let likeness = |name: &'n KeyName| (strsim::jaro_winkler(&own, &lower(name)), name);
+        let mut alike: Vec<_> = names.into_iter().map(likeness).filter(|(likeness, _)| *likeness >= ALIKE).collect();
+        alike.sort_by(|(one, a), (two, b)| two.total_cmp(one).then_with(|| a.cmp(b)));
+        alike.dedup_by(|(_, a), (_, b)| a == b);
+        alike.into_iter().take(3).map(|(_, name)| name).collect()
     }
 
     /// The name as text.
@@ -110,6 +123,15 @@ mod tests {
         assert_eq!(KeyName::parse("a\u{1b}[1m"), Err(BadKeyName::Character('\u{1b}')));
         assert_eq!(KeyName::parse("jürgen"), Err(BadKeyName::Character('ü')));
         assert_eq!(KeyName::parse("Env"), Err(BadKeyName::Reserved));
+    }
+
+    #[test]
+    fn what_was_meant_is_guessed() {
+        let names = ["alice", "alicia", "bob", "ci-build", "alice"].map(|text| KeyName::parse(text).unwrap());
+        let nearest = |text| KeyName::parse(text).unwrap().nearest(&names).iter().map(|n| n.as_str()).collect::<Vec<_>>();
+        assert_eq!(nearest("Alcie"), ["alice", "alicia"]);
+        assert_eq!(nearest("bbo"), ["bob"]);
+        assert!(nearest("zzz").is_empty());
     }
 
     #[test]

@@ -1,0 +1,175 @@
+//! How keys look: a table, a sheet, JSON. Prefixes only; times for people in their zone, for programs in RFC 3339.
+
+use gate_keys::{Key, ModelGlob, State, UnixSeconds};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use serde_json::{Map, Value, json};
+use std::fmt::Write as _;
+
+/// The moment and the zone that everything is shown for.
+pub(super) struct Shape {
+    pub(super) now: UnixSeconds,
+    pub(super) zone: TimeZone,
+}
+
+const HEAD: [&str; 8] = ["NAME", "STATE", "KEY", "SCOPES", "MODELS", "CREATED", "EXPIRES", "LAST USED"];
+
+impl Shape {
+    /// Whether a list shows the key without being asked for all: it works, or it could be mistaken for one that does.
+    pub(super) fn is_listed(&self, key: &Key) -> bool {
+        match key.state(self.now) {
+            State::Active | State::Overlapping | State::Expired => true,
+            State::Replaced | State::Revoked => false,
+        }
+    }
+
+    /// An aligned table, or nothing at all where there are no keys.
+    pub(super) fn table(&self, keys: &[Key]) -> String {
+        if keys.is_empty() {
+            return String::new();
+        }
+        let rows: Vec<[String; 8]> =
+            std::iter::once(HEAD.map(str::to_owned)).chain(keys.iter().map(|key| self.row(key))).collect();
+        let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+        let widths: [usize; 8] = std::array::from_fn(width);
+        let mut text = String::new();
+        for row in &rows {
+            let mut line = String::new();
+            for (cell, width) in row.iter().zip(widths) {
+                pad(&mut line, cell, width + 2);
+            }
+            text.push_str(line.trim_end());
+            text.push('\n');
+        }
+        text
+    }
+
+    fn row(&self, key: &Key) -> [String; 8] {
+        [
+            key.name.to_string(),
+            key.state(self.now).as_str().to_owned(),
+            prefix(key),
+            key.scopes.to_string(),
+            models(key),
+            self.time(key.created),
+            self.time_or_never(key.expires),
+            self.time_or_never(key.last_used()),
+        ]
+    }
+
+    /// Everything about the newest of the keys of one name, and a line for each before it.
+    pub(super) fn one(&self, keys: &[Key]) -> String {
+        let Some((key, earlier)) = keys.split_first() else { return String::new() };
+        let state = key.state(self.now).as_str();
+        let state = key.revoked.map_or_else(|| state.to_owned(), |when| format!("{state} {}", self.time(when)));
+        let mut text = String::new();
+        line(&mut text, "name", key.name.as_str());
+        line(&mut text, "state", &state);
+        line(&mut text, "key", &prefix(key));
+        text.push_str(&self.rights(key));
+        line(&mut text, "created", &self.time(key.created));
+        line(&mut text, "last used", &self.time_or_never(key.last_used()));
+        for old in earlier {
+            let state = old.state(self.now);
+            let end = match (state, old.revoked, old.expires) {
+                (State::Revoked, Some(end), _) => format!("revoked {}", self.time(end)),
+                (State::Overlapping, _, Some(end)) => format!("works until {}", self.time(end)),
+                (_, _, Some(end)) => format!("{} {}", state.as_str(), self.time(end)),
+                (_, _, None) => state.as_str().to_owned(),
+            };
+            line(&mut text, "earlier", &format!("{}  {end}", prefix(old)));
+        }
+        text
+    }
+
+    /// What the key may do and until when, three lines.
+    pub(super) fn rights(&self, key: &Key) -> String {
+        let mut text = String::new();
+        line(&mut text, "scopes", &key.scopes.to_string());
+        line(&mut text, "models", &models(key));
+        line(&mut text, "expires", &self.time_or_never(key.expires));
+        text
+    }
+
+    pub(super) fn json_list(&self, keys: &[Key]) -> String {
+        pretty(&Value::Array(keys.iter().map(|key| Value::Object(self.json(key))).collect()))
+    }
+
+    pub(super) fn json_one(&self, keys: &[Key]) -> String {
+        let Some((key, earlier)) = keys.split_first() else { return pretty(&Value::Null) };
+        let mut object = self.json(key);
+        let earlier = earlier.iter().map(|key| Value::Object(self.json(key))).collect();
+        object.insert("earlier".to_owned(), Value::Array(earlier));
+        pretty(&Value::Object(object))
+    }
+
+    /// A key just made, with its secret: for its owner's standard output and nothing else.
+    pub(super) fn json_made(&self, key: &Key, secret: &str) -> String {
+        let mut object = self.json(key);
+        object.insert("secret".to_owned(), Value::from(secret));
+        pretty(&Value::Object(object))
+    }
+
+    fn json(&self, key: &Key) -> Map<String, Value> {
+        let time = |at: Option<UnixSeconds>| at.map(rfc3339);
+        let scopes: Vec<_> = key.scopes.iter().map(|scope| scope.as_str()).collect();
+        let models: Option<Vec<_>> =
+            (!key.models.is_empty()).then(|| key.models.iter().map(ModelGlob::as_str).collect());
+        let fields = [
+            ("id", json!(key.id.0)),
+            ("name", json!(key.name.as_str())),
+            ("state", json!(key.state(self.now).as_str())),
+            ("prefix", json!(key.prefix)),
+            ("scopes", json!(scopes)),
+            // Null and not an empty list: every model, not none.
+            ("models", json!(models)),
+            ("created", json!(rfc3339(key.created))),
+            ("expires", json!(time(key.expires))),
+            ("replaced", json!(time(key.replaced))),
+            ("revoked", json!(time(key.revoked))),
+            ("last_used", json!(time(key.last_used()))),
+        ];
+        fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+
+    pub(super) fn time(&self, at: UnixSeconds) -> String {
+        match Timestamp::from_second(at) {
+            Ok(at) => at.to_zoned(self.zone.clone()).strftime("%Y-%m-%d %H:%M %Z").to_string(),
+            // Out of the calendar's range: only a hand in the database writes that.
+            Err(_) => format!("@{at}"),
+        }
+    }
+
+    fn time_or_never(&self, at: Option<UnixSeconds>) -> String {
+        at.map_or_else(|| "never".to_owned(), |at| self.time(at))
+    }
+}
+
+/// The beginning of the secret, marked as a beginning.
+pub(super) fn prefix(key: &Key) -> String {
+    format!("{}…", key.prefix)
+}
+
+fn models(key: &Key) -> String {
+    let patterns: Vec<_> = key.models.iter().map(ModelGlob::as_str).collect();
+    if patterns.is_empty() { "all".to_owned() } else { patterns.join(",") }
+}
+
+fn rfc3339(at: UnixSeconds) -> Value {
+    Timestamp::from_second(at).map_or_else(|_| Value::from(at), |at| Value::from(at.to_string()))
+}
+
+fn pretty(value: &Value) -> String {
+    format!("{value:#}\n")
+}
+
+fn line(text: &mut String, label: &str, value: &str) {
+    pad(text, label, 11);
+    text.push_str(value);
+    text.push('\n');
+}
+
+fn pad(text: &mut String, cell: &str, width: usize) {
+    // Writing to a string cannot fail.
+    let _never = write!(text, "{cell:<width$}");
+}
