@@ -129,6 +129,45 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
     }
 
+    /// A listener whose queue is full, so that it answers no further connection at all, and what fills it.
+    #[cfg(target_os = "linux")]
+    fn deaf() -> (SocketAddr, impl Sized) {
+        use std::net::TcpStream as Blocking;
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
+        socket.listen(0).unwrap();
+        let address = socket.local_addr().unwrap().as_socket().unwrap();
+        let mut queued = Vec::new();
+        while let Ok(stream) = Blocking::connect_timeout(&address, Duration::from_millis(200)) {
+            queued.push(stream);
+        }
+        (address, (socket, queued))
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn a_deaf_first_address_leaves_time_for_the_second() {
+        let (deaf, _kept) = deaf();
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let open = listener.local_addr().unwrap();
+        let stream = first_open(&[deaf, open], Instant::now() + Duration::from_secs(2)).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), open);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn a_deaf_upstream_is_given_up_on_in_time() {
+        let (deaf, _kept) = deaf();
+        let endpoint = Endpoint::new(false, "127.0.0.1", deaf.port(), "").unwrap();
+        let limit = Duration::from_millis(300);
+        let error = connect(&endpoint, &Tls::system(), limit).await.err().unwrap();
+        assert!(error.is_connect());
+        assert_eq!(
+            error.to_string(),
+            format!("http://127.0.0.1:{}: no connection within 300 ms", deaf.port())
+        );
+    }
+
     #[tokio::test]
     async fn a_name_without_an_address_is_not_a_connect_failure() {
         let error = first_open(&[], Instant::now() + Duration::from_secs(3)).await.unwrap_err();

@@ -1,1 +1,234 @@
-//! A look at an upstream: which version, which models, which of them loaded. One shot; when to look is the owner's.
+//! A look at an upstream: which version, which models, which of them are loaded.
+//!
+//! One shot, each question bounded in time and bytes; when to look and what follows from it is decided elsewhere. Reads
+//! the fields it needs and ignores all others, because they come and go between Ollama's versions (v0.24.0 lists no
+//! capabilities). What an upstream says is shown to people, so control characters never get through.
+
+use std::fmt;
+use std::time::Duration;
+
+use gate_types::UpstreamId;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use tokio::time::timeout;
+
+use crate::client::Client;
+use crate::error::UpstreamError;
+use crate::request::Ask;
+
+/// For each question; a busy Ollama answered all three within 5 ms, one that starts may take a moment for its listing.
+pub const TIME_LIMIT: Duration = Duration::from_secs(5);
+/// Bytes of each answer. A listing has about 400 per model.
+pub const BYTE_LIMIT: usize = 8 << 20;
+/// Longer than any version or digest; longer names are no model names (350 + 3 × 80 and separators).
+const LONGEST_TEXT: usize = 640;
+
+/// Why a question has no answer: one line for the operator, without the endpoint in front.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reason(String);
+
+/// What an upstream was found to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Probe {
+    /// What `GET /api/version` says. Where that fails, nothing else is asked.
+    pub version: Result<String, Reason>,
+    /// What `GET /api/tags` lists; its order means nothing.
+    pub models: Result<Vec<ModelEntry>, Reason>,
+    /// The names that `GET /api/ps` lists. A model that is being loaded is not among them.
+    pub loaded: Result<Vec<String>, Reason>,
+}
+
+/// A model as an upstream lists it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelEntry {
+    /// As listed: `qwen3:8b`, `user/x:latest`.
+    pub name: String,
+    /// Bytes on disk; 0 where it is not said.
+    pub size: u64,
+    /// Bare hexadecimal SHA-256; empty where it is not said.
+    pub digest: String,
+    /// `completion`, `embedding`, `tools`, …; none from versions that do not list them.
+    pub capabilities: Option<Vec<String>>,
+}
+
+/// Asks all three questions, one after the other.
+pub async fn probe(client: &Client, id: UpstreamId) -> Probe {
+    match version(client, id).await {
+        Ok(version) => {
+            Probe { version: Ok(version), models: models(client, id).await, loaded: loaded(client, id).await }
+        }
+        Err(reason) => {
+            Probe { models: Err(reason.clone()), loaded: Err(reason.clone()), version: Err(reason) }
+        }
+    }
+}
+
+/// The version. The cheapest sign of life: it touches neither disk nor scheduler.
+///
+/// # Errors
+/// The [`Reason`] why there is none.
+pub async fn version(client: &Client, id: UpstreamId) -> Result<String, Reason> {
+    #[derive(Deserialize)]
+    struct Said {
+        version: String,
+    }
+    let path = "/api/version";
+    let body = ask(client, id, path).await?;
+    match serde_json::from_slice::<Said>(&body) {
+        Ok(said) if !said.version.is_empty() && is_plain(&said.version) => Ok(said.version),
+        _ => Err(Reason(format!("not an Ollama: its answer to {path} holds no version"))),
+    }
+}
+
+/// The models on the upstream's disk.
+///
+/// # Errors
+/// The [`Reason`] why there is no list; an empty list is none.
+pub async fn models(client: &Client, id: UpstreamId) -> Result<Vec<ModelEntry>, Reason> {
+    let entries: Vec<Entry> = list(client, id, "/api/tags").await?;
+    Ok(entries.into_iter().filter_map(Entry::checked).collect())
+}
+
+/// The names of the models in memory.
+///
+/// # Errors
+/// The [`Reason`] why there is no list; an empty list is none.
+pub async fn loaded(client: &Client, id: UpstreamId) -> Result<Vec<String>, Reason> {
+    let entries: Vec<Entry> = list(client, id, "/api/ps").await?;
+    Ok(entries.into_iter().filter_map(Entry::checked).map(|entry| entry.name).collect())
+}
+
+/// `name` and `model` are equal in every version so far; either is enough.
+#[derive(Deserialize)]
+struct Entry {
+    name: Option<String>,
+    model: Option<String>,
+    size: Option<u64>,
+    digest: Option<String>,
+    capabilities: Option<Vec<String>>,
+}
+
+impl Entry {
+    /// None without a name that can be shown.
+    fn checked(self) -> Option<ModelEntry> {
+        let plain = |text: &String| !text.is_empty() && is_plain(text);
+        let name = self.name.filter(plain).or(self.model.filter(plain))?;
+        Some(ModelEntry {
+            name,
+            size: self.size.unwrap_or(0),
+            digest: self.digest.filter(plain).unwrap_or_default(),
+            capabilities: self.capabilities.map(|words| words.into_iter().filter(plain).collect()),
+        })
+    }
+}
+
+async fn list<T: DeserializeOwned>(client: &Client, id: UpstreamId, path: &str) -> Result<Vec<T>, Reason> {
+    #[derive(Deserialize)]
+    struct Listing<T> {
+        models: Option<Vec<T>>,
+    }
+    let body = ask(client, id, path).await?;
+    let listing: Listing<T> = serde_json::from_slice(&body)
+        // Without the library's text: that would quote what the upstream said.
+        .map_err(|error| Reason(format!("its answer to {path} is no listing (column {})", error.column())))?;
+    Ok(listing.models.unwrap_or_default())
+}
+
+async fn ask(client: &Client, id: UpstreamId, path: &str) -> Result<Vec<u8>, Reason> {
+    let exchange = async {
+        let fields = [("Accept", "application/json"), ("User-Agent", "herdgate")];
+        let answer = client.send(id, &Ask { method: "GET", path, fields: &fields, body: b"" }).await;
+        let answer = answer.map_err(|error| unreached(client, id, path, &error))?;
+        if answer.status() != 200 {
+            return Err(refused(client, id, path, answer.status()));
+        }
+        answer.read_all(BYTE_LIMIT).await.map_err(|error| unreached(client, id, path, &error))
+    };
+    match timeout(TIME_LIMIT, Box::pin(exchange)).await {
+        Ok(answered) => answered,
+        Err(_) => Err(Reason(format!("no answer to {path} within {} s", TIME_LIMIT.as_secs()))),
+    }
+}
+
+/// A status other than 200, in the operator's words.
+fn refused(client: &Client, id: UpstreamId, path: &str, status: u16) -> Reason {
+    let host = client.endpoint(id).map_or("", |endpoint| endpoint.host());
+    Reason(match status {
+        300..400 => format!("answers {status} to {path}: give the address that it redirects to"),
+        400 if !is_tls(client, id) => {
+            format!("not an Ollama: answered 400 to {path}; does it want https?")
+        }
+        401 | 407 => {
+            format!("answers {status} to {path}: something in front of it wants credentials")
+        }
+        403 => format!(
+            "answers 403 to {path}: its Host check refuses \"{host}\"; name it by IP address or localhost, or set OLLAMA_HOST there"
+        ),
+        404 | 405 => format!("not an Ollama: answered {status} to {path}"),
+        _ => format!("answers {status} to {path}"),
+    })
+}
+
+/// A failed exchange, in the operator's words.
+fn unreached(client: &Client, id: UpstreamId, path: &str, error: &UpstreamError) -> Reason {
+    let host = client.endpoint(id).map_or("", |endpoint| endpoint.host());
+    Reason(match error {
+        UpstreamError::Resolve { cause, .. } => format!("the name {host} does not resolve: {cause}"),
+        UpstreamError::Connect { cause, .. } => match cause.kind() {
+            std::io::ErrorKind::ConnectionRefused => {
+                "connection refused: is Ollama running there?".to_owned()
+            }
+            _ => format!("cannot connect: {cause}"),
+        },
+        UpstreamError::ConnectTimeout { after, .. } => {
+            format!("no connection within {} ms: wrong address, or a firewall between?", after.as_millis())
+        }
+        UpstreamError::Tls { cause, .. } => match cause.get_ref().and_then(|inner| inner.downcast_ref()) {
+            Some(rustls::Error::InvalidMessage(_)) => {
+                "no TLS is spoken there: Ollama itself wants http, not https".to_owned()
+            }
+            Some(rustls::Error::InvalidCertificate(why)) => format!("its certificate is not trusted: {why}"),
+            _ => format!("TLS: {cause}"),
+        },
+        UpstreamError::ClosedEarly { .. } => {
+            let hint = if is_tls(client, id) { "" } else { "; does it want https?" };
+            format!("closed the connection without an answer to {path}{hint}")
+        }
+        UpstreamError::ClosedMidHead { .. } | UpstreamError::ClosedMidBody { .. } => {
+            format!("closed the connection in the middle of its answer to {path}")
+        }
+        UpstreamError::Malformed { cause, .. } => {
+            let hint = if is_tls(client, id) { "" } else { "; does it want https?" };
+            format!("not an Ollama: {cause}{hint}")
+        }
+        UpstreamError::Unasked { what, .. } => format!("not an Ollama: answered {path} with {what}"),
+        UpstreamError::TooLarge { limit, .. } => {
+            format!("its answer to {path} is longer than {limit} bytes")
+        }
+        UpstreamError::Unsendable { .. } | UpstreamError::NoSuchUpstream { .. } => error.to_string(),
+    })
+}
+
+fn is_tls(client: &Client, id: UpstreamId) -> bool {
+    client.endpoint(id).is_some_and(|endpoint| endpoint.is_tls())
+}
+
+/// Fit to be shown: not too long, nothing that moves a cursor or turns the direction of writing. All that is read here
+/// is ASCII in a real Ollama.
+fn is_plain(text: &str) -> bool {
+    text.len() <= LONGEST_TEXT && text.bytes().all(|b| b.is_ascii_graphic())
+}
+
+impl Reason {
+    /// The line.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
