@@ -2,6 +2,11 @@
 //!
 //! A head that arrives byte by byte would cost quadratic time if it were parsed on each arrival. The scan remembers
 //! how far it looked, judges line ends and bounds as they come, and lets the parser run once, on a whole head.
+//! A head that came whole, as nearly all do, is found by vector instructions instead of line by line.
+
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
 
 use crate::head::{self, RequestHead, ResponseHead};
 use crate::{H1Error, Limits, Parsed, chars};
@@ -40,7 +45,8 @@ impl HeadScan {
             return Ok(Parsed::Partial);
         }
         let Some(end) = self.find_end(buf, limits)? else { return Ok(Parsed::Partial) };
-        let parsed = head::parse_request(&buf[self.lead..end], self.lines)?;
+        let parsed = head::parse_request(&buf[self.lead..end], self.lines)
+            .map_err(|error| self.cause(error, buf, limits))?;
         *self = Self::default();
         Ok(Parsed::Done(parsed, end))
     }
@@ -56,7 +62,8 @@ impl HeadScan {
         request_was_head: bool,
     ) -> Result<Parsed<ResponseHead<'b>>, H1Error> {
         let Some(end) = self.find_end(buf, limits)? else { return Ok(Parsed::Partial) };
-        let parsed = head::parse_response(&buf[..end], self.lines, request_was_head)?;
+        let parsed = head::parse_response(&buf[..end], self.lines, request_was_head)
+            .map_err(|error| self.cause(error, buf, limits))?;
         *self = Self::default();
         Ok(Parsed::Done(parsed, end))
     }
@@ -68,6 +75,16 @@ impl HeadScan {
         }
         // Nothing behind the bound is looked at, so that the verdict does not depend on how much came at once.
         let within = &buf[..buf.len().min(limits.head)];
+        if self.seen == self.lead
+            && let Some((end, lines)) = whole_head(within, self.lead, limits)
+        {
+            self.lines = lines;
+            return Ok(Some(end));
+        }
+        self.find_end_by_line(within, limits)
+    }
+
+    fn find_end_by_line(&mut self, within: &[u8], limits: &Limits) -> Result<Option<usize>, H1Error> {
         let from = self.seen.min(within.len());
         self.seen = within.len();
         for at in memchr::memchr2_iter(b'\r', b'\n', &within[from..]).map(|at| at + from) {
@@ -96,6 +113,24 @@ impl HeadScan {
         }
         Err(if self.lines == 0 { H1Error::LineTooLong } else { H1Error::HeadTooLarge })
     }
+
+    /// What is wrong with a head that was refused: its line ends, if they are, so that the cause is the same as when
+    /// the head had come in pieces.
+    fn cause(&self, refused: H1Error, buf: &[u8], limits: &Limits) -> H1Error {
+        let mut again = Self { seen: self.lead, line: self.lead, lines: 0, lead: self.lead };
+        again.find_end_by_line(&buf[..buf.len().min(limits.head)], limits).err().unwrap_or(refused)
+    }
+}
+
+/// The end of a head that is here as a whole and has as many CR as LF, and the number of its lines. Where a CR stands
+/// alone, the parser refuses it, so equal numbers mean that no LF does either.
+fn whole_head(within: &[u8], lead: usize, limits: &Limits) -> Option<(usize, usize)> {
+    static END: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\r\n\r\n"));
+    let end = lead + END.find(within.get(lead..)?)? + 4;
+    let head = &within[lead..end];
+    let ends = memchr::memchr_iter(b'\n', head).count();
+    let sound = memchr::memchr_iter(b'\r', head).count() == ends && ends <= limits.fields.saturating_add(2);
+    sound.then_some((end, ends - 1))
 }
 
 #[cfg(test)]

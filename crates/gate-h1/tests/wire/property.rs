@@ -96,6 +96,9 @@ impl Connection {
         };
         assert!(used <= input.len() && used <= self.limits.head, "a head beyond its bounds");
         assert!(input[..used].ends_with(b"\r\n\r\n"), "a head that does not end in an empty line");
+        let ends = input[..used].iter().filter(|byte| b"\r\n".contains(byte)).collect::<Vec<_>>();
+        assert!(ends.chunks(2).all(|end| end == [&b'\r', &b'\n']), "CR and LF that are not line ends");
+        assert!(input[..used].windows(2).all(|two| two[0] != b'\r' || two[1] == b'\n'), "a bare CR");
         let body = Body::with_limits(message.framing, &self.limits);
         let complete = body.is_done();
         self.body = (!complete).then_some(body);
