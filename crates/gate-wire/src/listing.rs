@@ -141,11 +141,9 @@ fn name_in(raw: &RawValue) -> Option<ModelName> {
 /// Whether a string is a path rather than a model's name, on any system; what is no string is hidden as well.
 fn is_path(raw: &RawValue) -> bool {
     match serde_json::from_str::<Option<String>>(raw.get()) {
+        // A drive's letter would pass for a registry's host.
+        Ok(Some(text)) => !text.is_empty() && (text.contains(":/") || ModelName::parse(&text).is_err()),
         Ok(None) => false,
-        Ok(Some(text)) if text.is_empty() => false,
-        Ok(Some(text)) => {
-            text.starts_with(['/', '~', '.']) || text.contains('\\') || ModelName::parse(&text).is_err()
-        }
         Err(_) => true,
     }
 }
@@ -205,9 +203,14 @@ mod tests {
 
     #[test]
     fn no_path_of_the_server_goes_out() {
-        for path in
-            ["/root/.ollama/models/blobs/sha256-00", "C:\\\\models\\\\x", "~/x.gguf", "./x", "a/b/c/d/e.gguf"]
-        {
+        for path in [
+            "/root/.ollama/models/blobs/sha256-00",
+            "C:\\\\models\\\\x",
+            "C:/models/x",
+            "~/x.gguf",
+            "./x",
+            "a/b/c/d/e.gguf",
+        ] {
             let body = format!(
                 r#"{{"models":[{{"name":"m","details":{{"parent_model":"{path}","format":"gguf"}}}}]}}"#
             );

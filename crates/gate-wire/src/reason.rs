@@ -444,39 +444,3 @@ impl Reason {
         }
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::collections::HashSet;
-
-    #[test]
-    fn all_are_in_the_list() {
-        for (place, reason) in Reason::ALL.into_iter().enumerate() {
-            assert_eq!(reason as usize, place, "{reason:?}");
-        }
-        assert_eq!(Reason::ALL.len(), Reason::Internal as usize + 1, "Internal stays the last");
-    }
-
-    #[test]
-    fn codes_are_unique_snake_case_and_statuses_are_errors() {
-        let mut seen = HashSet::new();
-        for reason in Reason::ALL {
-            let Facts { status, code, text, cure, .. } = reason.facts();
-            assert!(seen.insert(code), "{code} twice");
-            assert!(code.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{code}");
-            assert!((400..600).contains(&status), "{code}");
-            assert!(!text.ends_with('.') && cure.ends_with('.'), "{code}");
-        }
-    }
-
-    #[test]
-    fn the_three_401s_differ_and_503s_say_when_to_come_back() {
-        let texts: HashSet<_> =
-            Reason::ALL.into_iter().filter(|reason| reason.status() == 401).map(Reason::text).collect();
-        assert_eq!(texts.len(), 3);
-        for reason in Reason::ALL.into_iter().filter(|reason| reason.status() == 503) {
-            assert!(reason.facts().retry_after.is_some(), "{reason:?}");
-        }
-    }
-}

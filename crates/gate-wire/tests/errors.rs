@@ -4,6 +4,7 @@ use gate_types::{Dialect, Scope};
 use gate_wire::shape::Unnamed;
 use gate_wire::{Found, GateError, Reason, find, reference, render};
 use serde_json::Value;
+use std::collections::HashSet;
 use std::time::Duration;
 
 const DIALECTS: [Dialect; 3] = [Dialect::Ollama, Dialect::OpenAi, Dialect::Anthropic];
@@ -16,6 +17,32 @@ fn the_page_is_up_to_date() {
         committed == reference(),
         "docs/errors.md is out of date: cargo run -q -p gate-wire --example errors_page > docs/errors.md"
     );
+}
+
+#[test]
+fn every_reason_is_in_the_list() {
+    for (place, reason) in Reason::ALL.into_iter().enumerate() {
+        assert_eq!(reason as usize, place, "{reason:?}");
+    }
+    assert_eq!(Reason::ALL.len(), Reason::Internal as usize + 1, "Internal stays the last");
+}
+
+#[test]
+fn codes_are_unique_snake_case_and_statuses_are_errors() {
+    let mut seen = HashSet::new();
+    for reason in Reason::ALL {
+        let code = reason.code();
+        assert!(seen.insert(code), "{code} twice");
+        assert!(code.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{code}");
+        assert!((400..600).contains(&reason.status()), "{code}");
+        assert!(!reason.text().ends_with('.') && reason.cure().ends_with('.'), "{code}");
+    }
+}
+
+#[test]
+fn the_three_401s_differ() {
+    let of_401 = Reason::ALL.into_iter().filter(|reason| reason.status() == 401);
+    assert_eq!(of_401.map(Reason::text).collect::<HashSet<_>>().len(), 3);
 }
 
 #[test]

@@ -240,6 +240,10 @@ fn bounds_are_bounds() {
     };
     assert_eq!(facts("POST", "/api/chat", &fields(256)).model, None);
     assert_eq!(fault("POST", "/api/chat", &fields(257)), Fault::TooManyFields);
+    for (first, again) in [("f0", "F0"), ("f30", "f30"), ("f255", "\\u0066255")] {
+        let body = format!("{},\"{again}\":1}}", fields(256).trim_end_matches('}'));
+        assert!(matches!(fault("POST", "/api/chat", &body), Fault::Twice(_)), "{first}");
+    }
     let options = |count| format!("{{\"options\":{}}}", fields(count));
     assert!(facts("POST", "/api/chat", &options(256)).spans.options.is_some());
     assert_eq!(fault("POST", "/api/chat", &options(257)), Fault::TooManyFields);
