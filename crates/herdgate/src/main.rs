@@ -1,3 +1,14 @@
-//! The `herdgate` program.
+//! The `herdgate` program: parse, run one command, end with its exit code.
+//!
+//! Exit codes: 0 done, 1 failed, 64 wrong usage or settings (`EX_USAGE`).
 
-fn main() {}
+mod cli;
+mod cmd;
+mod logging;
+mod server;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ExitCode::from(cli::run())
+}

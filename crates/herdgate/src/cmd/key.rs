@@ -10,8 +10,8 @@ mod tests;
 use crate::cli::{EXIT_FAILURE, EXIT_USAGE};
 use clap::{Args, Subcommand};
 use gate_keys::{
-    Entropy, Key, KeyDigest, KeyName, KeyStore, Minted, ModelGlob, NewKey, NoEntropy, OsEntropy, Span, StoreError,
-    UnixSeconds, mint,
+    Entropy, Key, KeyDigest, KeyName, KeyStore, Minted, ModelGlob, NewKey, NoEntropy, OsEntropy, Span,
+    StoreError, UnixSeconds, mint,
 };
 use gate_store::{DataDir, FIRST_KEY_FILE, SqliteStore};
 use gate_types::{Scope, ScopeSet};
@@ -103,16 +103,8 @@ struct RotateArgs {
 pub(crate) fn run(args: &KeyArgs, data: &Path, out: &mut dyn Write, talk: &mut dyn Write) -> u8 {
     let now = jiff::Timestamp::now().as_second();
     let zone = TimeZone::try_system().unwrap_or(TimeZone::UTC);
-    let mut desk = Desk { data, now, shape: Shape { now, zone }, entropy: &mut OsEntropy, out, talk };
-    let trouble = match desk.run(&args.command).and_then(|()| desk.out.flush().map_err(Trouble::Output)) {
-        Ok(()) => return 0,
-        // `herdgate key list | head -1` is no failure.
-        Err(Trouble::Output(cause)) if cause.kind() == io::ErrorKind::BrokenPipe => return 0,
-        Err(trouble) => trouble,
-    };
-    // A closed standard error leaves the exit code to tell it.
-    let _closed = trouble.tell(talk);
-    trouble.exit_code()
+    let shape = Shape { now, zone };
+    Desk { data, now, shape, entropy: &mut OsEntropy, out, talk }.finish(&args.command)
 }
 
 /// Why a command did not do its work.
@@ -147,7 +139,9 @@ impl Trouble {
             hint.map_or(Ok(()), |hint| writeln!(talk, "hint: {hint}"))
         };
         match self {
-            Trouble::Usage(problems) => problems.iter().try_for_each(|(reason, hint)| say(reason, Some(hint))),
+            Trouble::Usage(problems) => {
+                problems.iter().try_for_each(|(reason, hint)| say(reason, Some(hint)))
+            }
             Trouble::Store(error) => say(error, error.hint().as_deref()),
             Trouble::Unknown(error, hint) => say(error, Some(hint)),
             Trouble::Entropy(error) => say(error, None),
@@ -193,6 +187,20 @@ struct Desk<'d> {
 }
 
 impl Desk<'_> {
+    /// Runs the command to its exit code.
+    fn finish(mut self, command: &KeyCommand) -> u8 {
+        match self.run(command).and_then(|()| self.out.flush().map_err(Trouble::Output)) {
+            Ok(()) => 0,
+            // `herdgate key list | head -1` is no failure.
+            Err(Trouble::Output(cause)) if cause.kind() == io::ErrorKind::BrokenPipe => 0,
+            Err(trouble) => {
+                // A closed standard error leaves the exit code to tell it.
+                let _closed = trouble.tell(self.talk);
+                trouble.exit_code()
+            }
+        }
+    }
+
     fn run(&mut self, command: &KeyCommand) -> Result<(), Trouble> {
         match command {
             KeyCommand::Create(args) => self.create(args),
@@ -238,7 +246,10 @@ impl Desk<'_> {
         if none {
             self.say(format_args!("No keys in {}. Make one: herdgate key create NAME", self.data.display()));
         } else if !hidden.is_empty() {
-            self.say(format_args!("Revoked or replaced and not shown: {}. See them with --all.", hidden.len()));
+            self.say(format_args!(
+                "Revoked or replaced and not shown: {}. See them with --all.",
+                hidden.len()
+            ));
         }
         Ok(())
     }
@@ -255,20 +266,26 @@ impl Desk<'_> {
         let name = read_name(&args.name)?;
         let (dir, mut store) = self.holding(&name)?;
         let revoked = store.revoke(&name, self.now).map_err(|error| self.unknown(&store, error))?;
-        self.say(format_args!("Key \"{name}\" revoked. A running gate refuses it within a second; its name is free."));
+        self.say(format_args!(
+            "Key \"{name}\" revoked. A running gate refuses it within a second; its name is free."
+        ));
         let old = revoked.len().saturating_sub(1);
         if old > 0 {
             self.say(format_args!("Earlier secrets of it that still worked, revoked too: {old}."));
         }
         if first_key_is(&dir, &revoked) {
             dir.remove(FIRST_KEY_FILE)?;
-            self.say(format_args!("It stood in {}, which is removed.", dir.path().join(FIRST_KEY_FILE).display()));
+            self.say(format_args!(
+                "It stood in {}, which is removed.",
+                dir.path().join(FIRST_KEY_FILE).display()
+            ));
         }
         Ok(())
     }
 
     fn rotate(&mut self, args: &RotateArgs) -> Result<(), Trouble> {
-        let overlap = Span::parse(&args.overlap).map_err(|bad| usage(format!("--overlap: {bad}"), bad.hint()));
+        let overlap =
+            Span::parse(&args.overlap).map_err(|bad| usage(format!("--overlap: {bad}"), bad.hint()));
         let (name, overlap) = both(read_name(&args.name), overlap)?;
         let (dir, mut store) = self.holding(&name)?;
         let minted = mint(self.entropy)?;
@@ -286,7 +303,8 @@ impl Desk<'_> {
             self.say(format_args!("The key still expires at {}.", self.shape.time(end)));
         }
         if first_key_is(&dir, &[earlier]) {
-            let path = dir.write_private(FIRST_KEY_FILE, format!("{}\n", minted.secret.expose()).as_bytes())?;
+            let path =
+                dir.write_private(FIRST_KEY_FILE, format!("{}\n", minted.secret.expose()).as_bytes())?;
             self.say(format_args!("{} held the old one and now holds the new one.", path.display()));
         }
         Ok(())
@@ -409,7 +427,10 @@ fn read_models(words: &[String]) -> Result<Vec<ModelGlob>, Trouble> {
 fn read_expiry(text: &str) -> Result<Span, Trouble> {
     let span = Span::parse(text).map_err(|bad| usage(format!("--expires: {bad}"), bad.hint()))?;
     if span.is_zero() {
-        return Err(usage("--expires: the key would end at once", "write how long it is to be valid: 24h, 30d"));
+        return Err(usage(
+            "--expires: the key would end at once",
+            "write how long it is to be valid: 24h, 30d",
+        ));
     }
     Ok(span)
 }

@@ -61,7 +61,8 @@ impl Shape {
     pub(super) fn one(&self, keys: &[Key]) -> String {
         let Some((key, earlier)) = keys.split_first() else { return String::new() };
         let state = key.state(self.now).as_str();
-        let state = key.revoked.map_or_else(|| state.to_owned(), |when| format!("{state} {}", self.time(when)));
+        let state =
+            key.revoked.map_or_else(|| state.to_owned(), |when| format!("{state} {}", self.time(when)));
         let mut text = String::new();
         line(&mut text, "name", key.name.as_str());
         line(&mut text, "state", &state);

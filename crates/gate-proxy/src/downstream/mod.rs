@@ -1,0 +1,72 @@
+//! The client side of a request, behind one trait with static dispatch: HTTP/1.1 is our own (`h1.rs`).
+//!
+//! The path asks for a head, a body and places to put an answer; what the bytes on the wire look like is decided here.
+
+mod head;
+pub(crate) mod h1;
+mod write;
+
+pub(crate) use head::Head;
+
+use gate_h1::Framing;
+use std::io;
+use std::ops::Range;
+use std::task::{Context, Poll};
+
+/// The head of an answer, before a protocol gives it its form.
+#[derive(Debug)]
+pub(crate) struct AnswerHead<'a> {
+    /// Status code, 200 to 599.
+    pub(crate) status: u16,
+    /// Fields in order, without those of framing and connection.
+    pub(crate) fields: &'a [(&'a str, &'a [u8])],
+    /// How the body will be handed over: [`Framing::Chunked`] bodies come as wire bytes with chunk framing in them.
+    pub(crate) framing: Framing,
+}
+
+/// Why a request body could not be read.
+#[derive(Debug)]
+pub(crate) enum BodyError {
+    /// The client left.
+    Gone,
+    /// Longer than the limit, in bytes.
+    TooLarge(usize),
+    /// The client sent nothing for the time limit.
+    TooSlow,
+    /// The framing has no or two readings.
+    Malformed(gate_h1::H1Error),
+}
+
+/// One request and the way back to who sent it.
+pub(crate) trait Downstream {
+    /// The request's head.
+    fn head(&self) -> &Head;
+
+    /// Ready when the client has left. A half-close counts as leaving, as it does in Ollama.
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+
+    /// Whether nothing has moved for the limit that [`Downstream::limit_silence`] set; coarse, at most a second late.
+    fn poll_silent(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+
+    /// Starts the watch over silence anew.
+    fn limit_silence(&mut self, limit: Option<std::time::Duration>);
+
+    /// Reads the whole body, `limit` bytes at most. Asks for it first where the client waits to be asked.
+    fn read_body(&mut self, limit: usize) -> impl Future<Output = Result<Vec<u8>, BodyError>>;
+
+    /// Puts down the head of the answer. It goes out with the first bytes of the body, or at the next flush.
+    fn begin(&mut self, head: &AnswerHead<'_>);
+
+    /// Takes `wire` (framed as [`AnswerHead::framing`] said, its data at `pieces`) and writes what the client accepts
+    /// now. The rest is kept: call nothing but [`Downstream::poll_flush`] until that is ready.
+    ///
+    /// # Errors
+    /// When the connection is broken.
+    fn offer(&mut self, cx: &mut Context<'_>, wire: &[u8], pieces: &[Range<usize>], end: bool) -> io::Result<()>;
+
+    /// Ready when all that was offered has left.
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Gives up: the client must see that its answer is not whole.
+    fn abort(&mut self);
+}

@@ -1,0 +1,160 @@
+//! The answer's way out over HTTP/1.1: its head, the framing that the client understands, and what a slow client did not
+//! take yet. Bytes that the client accepts at once are never copied.
+
+use super::AnswerHead;
+use gate_h1::{Framing, Version, encode};
+use std::io;
+use std::ops::Range;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use tokio::io::AsyncWrite;
+
+/// How body bytes must be changed on their way to this client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    /// As they came: their framing is the one that was announced.
+    Raw,
+    /// The data alone, in chunks of our own: the upstream's body ended with its connection.
+    Rechunk,
+    /// The data alone, ended by closing: an HTTP/1.0 client knows no chunks.
+    Close,
+    /// None: the answer to HEAD, 204, 304.
+    Nothing,
+}
+
+/// What is known of the request that shapes the answer.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Shape {
+    pub(super) version: Version,
+    pub(super) is_head: bool,
+    pub(super) keep_alive: bool,
+}
+
+/// One answer on its way out.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    mode: Mode,
+    /// Written but not yet taken by the client, from `sent` on.
+    backlog: Vec<u8>,
+    sent: usize,
+    pub(super) ended: bool,
+    pub(super) keep_alive: bool,
+}
+
+impl Outgoing {
+    pub(super) fn new() -> Self {
+        Self { mode: Mode::Nothing, backlog: Vec::new(), sent: 0, ended: false, keep_alive: false }
+    }
+
+    /// Puts down the head. Nothing is written before the first [`Outgoing::offer`] or flush.
+    pub(super) fn begin(&mut self, head: &AnswerHead<'_>, shape: Shape) {
+        self.keep_alive = shape.keep_alive && shape.version == Version::H11;
+        let out = &mut self.backlog;
+        encode::status_line(out, head.status);
+        for (name, value) in head.fields {
+            // A field that would break the head is left out; ours never do, and the upstream's were checked on arrival.
+            if encode::field(out, name, value).is_err() {
+                tracing::debug!(field = name, "an answer's field cannot be written and is left out");
+            }
+        }
+        self.mode = match (head.framing, shape.version) {
+            _ if head.status == 204 || head.status == 304 => Mode::Nothing,
+            (Framing::None, _) => {
+                encode::content_length(out, 0);
+                Mode::Nothing
+            }
+            (Framing::Length(length), _) => {
+                encode::content_length(out, length);
+                Mode::Raw
+            }
+            (Framing::Chunked, Version::H11) => {
+                out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+                Mode::Raw
+            }
+            (Framing::UntilClose, Version::H11) => {
+                out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+                Mode::Rechunk
+            }
+            (Framing::Chunked | Framing::UntilClose, Version::H10) => Mode::Close,
+        };
+        if shape.is_head {
+            self.mode = Mode::Nothing;
+        }
+        if !self.keep_alive {
+            out.extend_from_slice(b"Connection: close\r\n");
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+
+    /// Takes body bytes: writes what `io` accepts now, keeps the rest.
+    pub(super) fn offer<IO: AsyncWrite + Unpin>(
+        &mut self,
+        io: &mut IO,
+        cx: &mut Context<'_>,
+        wire: &[u8],
+        pieces: &[Range<usize>],
+        end: bool,
+    ) -> io::Result<()> {
+        self.ended |= end;
+        match self.mode {
+            Mode::Nothing => {}
+            Mode::Raw => self.write_through(io, cx, wire)?,
+            Mode::Close => {
+                for piece in pieces {
+                    self.backlog.extend_from_slice(&wire[piece.clone()]);
+                }
+            }
+            Mode::Rechunk => {
+                for piece in pieces {
+                    encode::chunk(&mut self.backlog, &wire[piece.clone()]);
+                }
+                if end {
+                    self.backlog.extend_from_slice(encode::LAST_CHUNK);
+                }
+            }
+        }
+        match self.poll_flush(io, cx) {
+            Poll::Ready(Err(error)) => Err(error),
+            Poll::Ready(Ok(())) | Poll::Pending => Ok(()),
+        }
+    }
+
+    fn write_through<IO: AsyncWrite + Unpin>(
+        &mut self,
+        io: &mut IO,
+        cx: &mut Context<'_>,
+        mut wire: &[u8],
+    ) -> io::Result<()> {
+        while self.backlog.is_empty() && !wire.is_empty() {
+            match Pin::new(&mut *io).poll_write(cx, wire) {
+                Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(Ok(taken)) => wire = &wire[taken..],
+                Poll::Ready(Err(error)) => return Err(error),
+                Poll::Pending => break,
+            }
+        }
+        self.backlog.extend_from_slice(wire);
+        Ok(())
+    }
+
+    /// Ready when the client has taken everything.
+    pub(super) fn poll_flush<IO: AsyncWrite + Unpin>(
+        &mut self,
+        io: &mut IO,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        while self.sent < self.backlog.len() {
+            let taken = ready!(Pin::new(&mut *io).poll_write(cx, &self.backlog[self.sent..]))?;
+            if taken == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.sent += taken;
+        }
+        if !self.backlog.is_empty() {
+            // An open stream holds no buffer while it waits for the next token.
+            self.backlog = Vec::new();
+            self.sent = 0;
+        }
+        Poll::Ready(Ok(()))
+    }
+}

@@ -1,0 +1,135 @@
+//! What a request finds on its way: the state that all cores share, and what each core has for itself.
+
+use crate::sweep::Sweep;
+use arc_swap::ArcSwap;
+use gate_keys::KeyRing;
+use gate_policy::{Ask, Chance, Decision, Fleet, Observation, choose};
+use gate_types::UpstreamId;
+use gate_upstream::Client;
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::sync::Notify;
+
+/// The bounds of a request, each a setting.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Bounds of heads and chunk framing.
+    pub framing: gate_h1::Limits,
+    /// Bytes of a request body.
+    pub body: usize,
+    /// Time for a request head, and between two pieces of a request body.
+    pub head_time: Duration,
+    /// Time that a connection may wait for its next request.
+    pub keep_alive: Duration,
+    /// Time between two pieces of an upstream's answer, and before its first.
+    pub idle: Duration,
+}
+
+/// What all cores see. No lock in here is held across a wait.
+#[derive(Debug)]
+pub struct Shared {
+    /// The keys as the store last had them.
+    pub keys: ArcSwap<KeyRing>,
+    fleet: Mutex<Fleet>,
+    names: Vec<String>,
+    /// Somebody found an upstream's list of models out of date: probe now rather than at the next turn.
+    pub look_again: Notify,
+    /// What to do about a fleet without upstreams, for the error that says there are none.
+    pub no_upstream_hint: String,
+}
+
+impl Shared {
+    /// State for upstreams of these names, of which nothing is known yet.
+    #[must_use]
+    pub fn new(keys: KeyRing, upstreams: Vec<String>, no_upstream_hint: String) -> Self {
+        let count = u16::try_from(upstreams.len()).unwrap_or(u16::MAX);
+        Self {
+            keys: ArcSwap::from_pointee(keys),
+            fleet: Mutex::new(Fleet::new(count)),
+            names: upstreams,
+            look_again: Notify::new(),
+            no_upstream_hint,
+        }
+    }
+
+    /// Takes in what was seen of an upstream.
+    pub fn observe(&self, id: UpstreamId, seen: Observation) {
+        self.fleet().apply(id, seen, Instant::now());
+    }
+
+    /// Reads the fleet. Keep `read` short: requests of all cores wait for it.
+    pub fn with_fleet<T>(&self, read: impl FnOnce(&Fleet) -> T) -> T {
+        read(&self.fleet())
+    }
+
+    /// How logs and errors call an upstream: its URL.
+    #[must_use]
+    pub fn upstream_name(&self, id: UpstreamId) -> &str {
+        self.names.get(id.index()).map_or("an upstream of other settings", String::as_str)
+    }
+
+    fn fleet(&self) -> MutexGuard<'_, Fleet> {
+        // Each change of the fleet is whole before the lock is given back, so that a panic elsewhere leaves it sound.
+        self.fleet.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One core's gate.
+pub struct Gate {
+    /// What all cores share.
+    pub shared: Arc<Shared>,
+    /// This core's connections to the upstreams.
+    pub upstream: Client,
+    /// This core's time limits.
+    pub sweep: Rc<Sweep>,
+    /// The bounds of a request.
+    pub limits: Limits,
+    chance: RefCell<Chance>,
+}
+
+impl Gate {
+    /// The gate of one core. `seed` makes its choices among equals repeatable.
+    #[must_use]
+    pub fn new(shared: Arc<Shared>, upstream: Client, limits: Limits, seed: u64) -> Self {
+        Self {
+            shared,
+            upstream,
+            sweep: Rc::default(),
+            limits,
+            chance: RefCell::new(Chance::seeded(seed)),
+        }
+    }
+
+    /// Chooses an upstream and takes a place in flight there, as one step.
+    pub(crate) fn take_flight(&self, ask: &Ask<'_>, tried: &[UpstreamId]) -> Result<Flight, gate_policy::Why> {
+        let mut fleet = self.shared.fleet();
+        match choose(&fleet, ask, tried, &mut self.chance.borrow_mut()) {
+            Decision::Send(id) => {
+                fleet.start(id);
+                Ok(Flight { shared: Arc::clone(&self.shared), id })
+            }
+            Decision::Reject(why) => Err(why),
+        }
+    }
+}
+
+/// Seconds since 1970: what expiry is counted in.
+pub(crate) fn unix_now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
+/// A request's place at an upstream; given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Flight {
+    shared: Arc<Shared>,
+    pub(crate) id: UpstreamId,
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        self.shared.fleet().finish(self.id);
+    }
+}

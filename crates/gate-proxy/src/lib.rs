@@ -1,0 +1,17 @@
+//! The data path of herdgate: the life of a request, from an accepted connection to the last byte of its answer.
+//!
+//! Read [`path`](crate) first: `path.rs` is the order of everything. Floor 4: knows the wire, the policy, the keys and the
+//! upstream client below it; knows nothing of settings files, databases, probes or the admin side.
+
+mod downstream;
+mod gate;
+mod outcome;
+mod path;
+mod scratch;
+mod stages;
+mod sweep;
+mod trace;
+
+pub use downstream::h1::serve_connection;
+pub use gate::{Gate, Limits, Shared};
+pub use sweep::{Sweep, TICK, Watch};

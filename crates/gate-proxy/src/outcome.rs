@@ -1,0 +1,27 @@
+//! How a request ends. "The client went away" is an outcome, not an error.
+
+use gate_wire::GateError;
+
+/// The answer went out whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Done {
+    /// The status that the client saw.
+    pub(crate) status: u16,
+}
+
+/// The request ended before its answer was whole.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    /// The client left; there is nobody to tell.
+    Gone,
+    /// Refused or failed before the first byte of an answer: told to the client in its dialect.
+    Refused(Box<GateError>),
+    /// The upstream failed after the first byte: the client's connection is cut, so that it cannot take the answer for whole.
+    CutShort(Box<GateError>),
+}
+
+impl From<GateError> for Ended {
+    fn from(error: GateError) -> Self {
+        Ended::Refused(Box::new(error))
+    }
+}

@@ -1,0 +1,9 @@
+//! The stages of a request, one file each, in the order of `path.rs`.
+
+pub(crate) mod answer;
+pub(crate) mod attempt;
+pub(crate) mod auth;
+pub(crate) mod call;
+pub(crate) mod intake;
+pub(crate) mod own;
+pub(crate) mod route;

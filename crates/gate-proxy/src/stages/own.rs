@@ -1,0 +1,148 @@
+//! What the gate answers by itself: the two public routes, and listings merged over all upstreams.
+
+use crate::downstream::Downstream;
+use crate::gate::Gate;
+use crate::outcome::{Done, Ended};
+use crate::stages::auth::Caller;
+use crate::stages::call::Call;
+use crate::stages::route::Open;
+use crate::trace::{Trace, answer_whole};
+use gate_policy::Health;
+use gate_types::{ModelName, UpstreamId};
+use gate_upstream::{Ask, UpstreamError};
+use gate_wire::{GateError, Param, Reason, RouteId};
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+const TEXT: (&str, &[u8]) = ("Content-Type", b"text/plain; charset=utf-8");
+const JSON: (&str, &[u8]) = ("Content-Type", b"application/json; charset=utf-8");
+/// Bytes of one upstream's listing. Ollama's largest seen is some kilobytes a model.
+const LISTING_BYTES: usize = 8 << 20;
+/// How long a listing waits for its slowest upstream. Those that are late are left out.
+const LISTING_TIME: Duration = Duration::from_secs(5);
+
+/// Answers `/` and `/api/version`: alive, and what clients may count on.
+pub(crate) async fn greet<D: Downstream>(
+    gate: &Gate,
+    open: &Open,
+    down: &mut D,
+    trace: &mut Trace,
+) -> Result<Done, Ended> {
+    if open.route.id == RouteId::Version {
+        let version = gate.shared.with_fleet(|fleet| fleet.lowest_version().map(str::to_owned));
+        let Some(version) = version else { return Err(nobody_up(gate).into()) };
+        let body = serde_json::json!({ "version": version }).to_string();
+        answer_whole(down, 200, vec![JSON], body.as_bytes(), trace).await;
+    } else {
+        answer_whole(down, 200, vec![TEXT], b"Ollama is running", trace).await;
+    }
+    Ok(Done { status: 200 })
+}
+
+/// Answers a listing: asks every upstream that is up, merges what they say, shows what the key may use.
+pub(crate) async fn list<D: Downstream>(
+    gate: &Gate,
+    caller: &Caller,
+    call: &Call,
+    down: &mut D,
+    trace: &mut Trace,
+) -> Result<Done, Ended> {
+    let listings = gather(gate, call, down).await?;
+    let bodies: Vec<&[u8]> = listings.iter().map(Vec::as_slice).collect();
+    let visible = |name: &ModelName| caller.may_use(name);
+    let body = match (call.open.route.id, &call.open.param) {
+        (RouteId::V1Model, Some(Param::Model { name, as_sent })) => {
+            let found = gate_wire::v1_model(&bodies, name, as_sent);
+            found.ok_or_else(|| not_listed(gate, caller, name, as_sent))?
+        }
+        (RouteId::V1Models, _) => gate_wire::merge_v1_models(&bodies, &visible).body,
+        (_, _) => gate_wire::merge_models(&bodies, &visible).body,
+    };
+    answer_whole(down, 200, vec![JSON], body.as_bytes(), trace).await;
+    Ok(Done { status: 200 })
+}
+
+fn not_listed(gate: &Gate, caller: &Caller, name: &ModelName, as_sent: &str) -> GateError {
+    gate.shared.with_fleet(|fleet| {
+        let known = fleet.names().into_iter().filter(|name| caller.may_use(name));
+        GateError::model_not_found(as_sent, &gate_wire::nearest(name, known))
+    })
+}
+
+/// The listings of all upstreams that answer, in the order of the settings; an error where none does.
+async fn gather<D: Downstream>(gate: &Gate, call: &Call, down: &mut D) -> Result<Vec<Vec<u8>>, Ended> {
+    let up: Vec<UpstreamId> = gate.shared.with_fleet(|fleet| {
+        fleet.iter().filter(|(_, upstream)| upstream.health() != Health::Down).map(|(id, _)| id).collect()
+    });
+    if up.is_empty() {
+        return Err(nobody_up(gate).into());
+    }
+    let path = call.open.route.upstream_path(None);
+    let mut asked: Vec<_> = up.iter().map(|id| Asked::Waiting(Box::pin(ask_one(gate, *id, &path)))).collect();
+    down.limit_silence(Some(LISTING_TIME));
+    let mut waiting = pin!(poll_fn(|cx| {
+        let mut late = false;
+        for one in &mut asked {
+            late |= one.poll(cx).is_pending();
+        }
+        if !late {
+            return Poll::Ready(Ok(()));
+        }
+        if down.poll_gone(cx).is_ready() {
+            return Poll::Ready(Err(Ended::Gone));
+        }
+        // The slow ones are left out.
+        down.poll_silent(cx).map(Ok)
+    }));
+    waiting.as_mut().await?;
+    let (mut listings, mut failed) = (Vec::new(), None);
+    for one in asked {
+        match one {
+            Asked::Told(Ok(listing)) => listings.push(listing),
+            Asked::Told(Err(error)) => failed = Some(error),
+            Asked::Waiting(_) => {}
+        }
+    }
+    match (listings.is_empty(), failed) {
+        (false, _) => Ok(listings),
+        (true, Some(error)) => Err(GateError::new(Reason::UpstreamUnreachable).because(error).into()),
+        (true, None) => Err(GateError::new(Reason::UpstreamTimeout).into()),
+    }
+}
+
+enum Asked<F> {
+    Waiting(Pin<Box<F>>),
+    Told(Result<Vec<u8>, UpstreamError>),
+}
+
+impl<F: Future<Output = Result<Vec<u8>, UpstreamError>>> Asked<F> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Asked::Waiting(future) = self {
+            match future.as_mut().poll(cx) {
+                Poll::Ready(told) => *self = Asked::Told(told),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        Poll::Ready(())
+    }
+}
+
+/// One upstream's listing; an answer that is not 200 counts as an empty one.
+async fn ask_one(gate: &Gate, id: UpstreamId, path: &str) -> Result<Vec<u8>, UpstreamError> {
+    let ask = Ask { method: "GET", path, fields: &[("Accept", "application/json")], body: b"" };
+    let answer = gate.upstream.send(id, &ask).await?;
+    let is_listing = answer.status() == 200;
+    let body = answer.read_all(LISTING_BYTES).await?;
+    Ok(if is_listing { body } else { Vec::new() })
+}
+
+fn nobody_up(gate: &Gate) -> GateError {
+    let nobody = gate.shared.with_fleet(gate_policy::Fleet::is_empty);
+    if nobody {
+        GateError::new(Reason::NoUpstream).saying(gate.shared.no_upstream_hint.clone())
+    } else {
+        GateError::new(Reason::UpstreamUnreachable)
+    }
+}

@@ -1,0 +1,52 @@
+//! Which door the request stands at. The table is in `gate-wire`; here its answer becomes a route or an error.
+
+use crate::downstream::Head;
+use crate::stages::intake::Target;
+use crate::trace::Trace;
+use gate_types::Scope;
+use gate_wire::{Class, Found, GateError, Param, Reason, Route};
+use std::borrow::Cow;
+
+/// An open route, with the parameter of its path where it has one.
+#[derive(Debug)]
+pub(crate) struct Open {
+    pub(crate) route: &'static Route,
+    pub(crate) param: Option<Param<'static>>,
+}
+
+impl Open {
+    /// The scope that opens it; none where no key is needed.
+    pub(crate) fn scope(&self) -> Option<Scope> {
+        match self.route.class {
+            Class::Public => None,
+            Class::Needs(scope) => Some(scope),
+        }
+    }
+}
+
+/// Looks the request up in the route table.
+pub(crate) fn of(head: &Head, target: Target<'_>, trace: &mut Trace) -> Result<Open, GateError> {
+    match gate_wire::find(head.method(), target.path) {
+        Found::Route(route, param) => {
+            trace.dialect = route.dialect;
+            trace.route = route.path;
+            Ok(Open { route, param: param.map(owned) })
+        }
+        Found::WrongMethod { allow, dialect } => {
+            trace.dialect = dialect;
+            Err(GateError::wrong_method(allow))
+        }
+        Found::Unknown(dialect) => {
+            trace.dialect = dialect;
+            Err(GateError::new(Reason::UnknownRoute))
+        }
+    }
+}
+
+/// The parameter without its borrow of the head, which is needed no more when the body is read.
+fn owned(param: Param<'_>) -> Param<'static> {
+    match param {
+        Param::Model { name, as_sent } => Param::Model { name, as_sent: Cow::Owned(as_sent.into_owned()) },
+        Param::Digest(digest) => Param::Digest(Cow::Owned(digest.into_owned())),
+    }
+}

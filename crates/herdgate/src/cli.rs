@@ -1,0 +1,101 @@
+//! The command line: which command, with which settings. What a command does is in `cmd/`.
+
+use crate::cmd;
+use clap::{Args, Parser, Subcommand};
+use gate_config::Flags;
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+/// Wrong usage or settings, as in BSD's sysexits.
+pub(crate) const EXIT_USAGE: u8 = 64;
+/// The command failed.
+pub(crate) const EXIT_FAILURE: u8 = 1;
+
+/// Keys, exact streaming and fair sharing in front of Ollama servers.
+#[derive(Debug, Parser)]
+#[command(name = "herdgate", version, max_term_width = 100, disable_help_subcommand = true)]
+struct Cli {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Understood by every command.
+#[derive(Debug, Args)]
+pub(crate) struct Common {
+    /// Settings file [default: ./herdgate.toml, /etc/herdgate/herdgate.toml for root, else the XDG folder]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Data directory: keys and models [default: /var/lib/herdgate for root, else the XDG folder]
+    #[arg(long, global = true, value_name = "DIR")]
+    data: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Listen, authenticate, pass on
+    Serve(ServeArgs),
+    /// Make, list, show, revoke and rotate keys
+    Key(cmd::key::KeyArgs),
+    /// Validate the settings; listen on nothing
+    Check,
+    /// Show the settings in force
+    Config(cmd::config::ConfigArgs),
+}
+
+/// Flags of `serve` that stand over every other source of settings.
+#[derive(Debug, Default, Args)]
+pub(crate) struct ServeArgs {
+    /// Address to listen on, as host:port; may be given several times [default: [::]:7860]
+    #[arg(long, value_name = "ADDR")]
+    listen: Vec<String>,
+    /// Ollama server to pass requests to; may be given several times [default: http://127.0.0.1:11434]
+    #[arg(long, value_name = "URL")]
+    upstream: Vec<String>,
+    /// Start no Ollama and no engine of its own
+    #[arg(long)]
+    no_local: bool,
+}
+
+/// Parses the arguments and runs the command.
+pub(crate) fn run() -> u8 {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let wrong = error.use_stderr();
+            // A closed terminal is no reason to fail differently.
+            let _closed = error.print();
+            return if wrong { EXIT_USAGE } else { 0 };
+        }
+    };
+    // Data goes to standard output, talk to standard error.
+    let code = dispatch(cli, &mut io::stdout().lock(), &mut io::stderr());
+    let _closed = io::stdout().flush();
+    code
+}
+
+fn dispatch(cli: Cli, out: &mut dyn Write, talk: &mut dyn Write) -> u8 {
+    let Common { config, data } = cli.common;
+    match cli.command {
+        Command::Serve(args) => {
+            let flags = Flags { listen: args.listen, upstream: args.upstream, no_local: args.no_local, config, data };
+            cmd::serve::run(&flags, talk)
+        }
+        Command::Key(args) => {
+            let flags = Flags { config, data, ..Flags::default() };
+            match cmd::settings::places(&flags) {
+                Ok(places) => cmd::key::run(&args, &places.data, out, talk),
+                Err(problems) => cmd::settings::tell(&problems, talk),
+            }
+        }
+        Command::Check => {
+            let loaded = cmd::settings::load(&Flags { config, data, ..Flags::default() });
+            cmd::check::run(loaded.as_ref().map_err(Vec::as_slice), talk)
+        }
+        Command::Config(args) => {
+            let loaded = cmd::settings::load(&Flags { config, data, ..Flags::default() });
+            cmd::config::run(loaded.as_ref().map_err(Vec::as_slice), &args, out, talk)
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! The commands, one file each.
+
+pub(crate) mod check;
+pub(crate) mod config;
+pub(crate) mod key;
+pub(crate) mod serve;
+pub(crate) mod settings;

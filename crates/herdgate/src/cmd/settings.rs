@@ -1,0 +1,58 @@
+//! Gathers what the settings are read from: flags, environment, file. Reading them is `gate-config`'s.
+
+use crate::cli::EXIT_USAGE;
+use gate_config::{FileAccess, Flags, Loaded, Locations, Problem, Sources, Surroundings, locate};
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::Path;
+
+/// Bytes of a settings file or a token's file.
+const FILE_BYTES: u64 = 1 << 20;
+
+struct Disk;
+
+impl FileAccess for Disk {
+    fn read(&self, path: &Path) -> io::Result<String> {
+        read(path)
+    }
+}
+
+/// Where the settings file and the data directory are.
+pub(crate) fn places(flags: &Flags) -> Result<Locations, Vec<Problem>> {
+    let is_root = rustix::process::geteuid().is_root();
+    let around = Surroundings::new(is_root, Path::new("herdgate.toml").is_file(), |name| std::env::var_os(name));
+    locate(flags, &around).map_err(|problem| vec![problem])
+}
+
+/// Reads and checks all settings.
+pub(crate) fn load(flags: &Flags) -> Result<(Loaded, Locations), Vec<Problem>> {
+    let places = places(flags)?;
+    let text = places.config.as_deref().map_or_else(|| Err(io::ErrorKind::NotFound.into()), read);
+    let file = places.judge(text).map_err(|problem| vec![problem])?;
+    let sources = Sources {
+        flags: flags.clone(),
+        env: gate_config::environment(std::env::vars_os()),
+        file,
+        files: &Disk,
+        is_dummy: gate_keys::is_dummy,
+    };
+    gate_config::load(&sources).map(|loaded| (loaded, places))
+}
+
+/// Tells problems, one each with its hint, and gives the exit code for them.
+pub(crate) fn tell(problems: &[Problem], talk: &mut dyn Write) -> u8 {
+    for problem in problems {
+        // A closed standard error leaves the exit code to tell it.
+        let _closed = writeln!(talk, "error: {problem}");
+    }
+    EXIT_USAGE
+}
+
+fn read(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    let read = File::open(path)?.take(FILE_BYTES + 1).read_to_string(&mut text)?;
+    if read as u64 > FILE_BYTES {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is longer than 1 MiB"));
+    }
+    Ok(text)
+}

@@ -1,0 +1,110 @@
+//! Listening sockets: one per core on each address. The first bind of an address is exclusive, so that a second herdgate
+//! fails instead of taking half of the connections; only then is the port opened to the sockets of the other cores.
+
+use socket2::{Domain, Protocol, Socket, Type};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+
+/// Connections that wait to be accepted, per socket. The kernel caps it at `net.core.somaxconn`.
+const BACKLOG: i32 = 4096;
+
+/// The sockets of one address, one per core, and the address that they are bound to (port 0 resolved).
+#[derive(Debug)]
+pub(crate) struct Bound {
+    pub(crate) address: SocketAddr,
+    pub(crate) sockets: Vec<TcpListener>,
+}
+
+/// Binds `address` for `cores` data-plane threads.
+///
+/// # Errors
+/// As `bind(2)`: taken, not an address of this machine, not allowed.
+pub(crate) fn bind(address: SocketAddr, cores: usize) -> io::Result<Bound> {
+    let first = open(address)?;
+    first.bind(&address.into())?;
+    first.listen(BACKLOG)?;
+    // From here on the port is ours: sockets of this user may join it.
+    first.set_reuse_port(cores > 1)?;
+    let first = TcpListener::from(first);
+    let address = first.local_addr()?;
+    let mut sockets = vec![first];
+    for _ in 1..cores {
+        let next = open(address)?;
+        next.set_reuse_port(true)?;
+        next.bind(&address.into())?;
+        next.listen(BACKLOG)?;
+        sockets.push(next.into());
+    }
+    Ok(Bound { address, sockets })
+}
+
+/// Binds `address`; where it is the dual-stack default and there is no IPv6, binds all of IPv4 instead.
+///
+/// # Errors
+/// As [`bind`].
+pub(crate) fn bind_default(address: SocketAddr, cores: usize) -> io::Result<Bound> {
+    match bind(address, cores) {
+        Err(error) if address.ip().is_unspecified() && address.is_ipv6() && lacks_ipv6(&error) => {
+            bind(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), address.port()), cores)
+        }
+        outcome => outcome,
+    }
+}
+
+fn open(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // A restart must not wait for old connections in TIME_WAIT; two listeners on one port still exclude each other.
+    socket.set_reuse_address(true)?;
+    if let SocketAddr::V6(v6) = address {
+        socket.set_only_v6(!v6.ip().is_unspecified())?;
+    }
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+fn lacks_ipv6(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::AddrNotAvailable | io::ErrorKind::Unsupported)
+        // EAFNOSUPPORT on Linux; the standard library has no kind for it.
+        || error.raw_os_error() == Some(97)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn loopback() -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, 0))
+    }
+
+    #[test]
+    fn each_core_has_a_socket_on_the_same_port() {
+        let bound = bind(loopback(), 3).unwrap();
+        assert_eq!(bound.sockets.len(), 3);
+        for socket in &bound.sockets {
+            assert_eq!(socket.local_addr().unwrap(), bound.address);
+        }
+    }
+
+    #[test]
+    fn a_second_gate_on_the_port_fails() {
+        for cores in [1, 2] {
+            let bound = bind(loopback(), cores).unwrap();
+            let second = bind(bound.address, cores).unwrap_err();
+            assert_eq!(second.kind(), io::ErrorKind::AddrInUse);
+        }
+    }
+
+    #[test]
+    fn connections_reach_every_core() {
+        let bound = bind(loopback(), 2).unwrap();
+        let clients: Vec<_> =
+            (0..64).map(|_| std::net::TcpStream::connect(bound.address).unwrap()).collect();
+        for socket in &bound.sockets {
+            let mut accepted = 0;
+            while socket.accept().is_ok() {
+                accepted += 1;
+            }
+            assert!(accepted > 0, "a core without a connection among {}", clients.len());
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! The control plane: probes, the supervised local server, keys, signals. One runtime of its own, on the main thread; no
+//! request ever waits for it.
+
+use super::prober::{self, Latest};
+use super::upstreams::Upstreams;
+use super::{keys, report};
+use anyhow::Context as _;
+use gate_config::Config;
+use gate_keys::EnvKey;
+use gate_proxy::Shared;
+use gate_store::SqliteStore;
+use gate_types::UpstreamId;
+use gate_upstream::{Client, ClientLimits};
+use std::io::Write;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::{JoinSet, LocalSet};
+
+/// How long the start-up report waits for the upstreams' first answers.
+const REPORT_TIME: Duration = Duration::from_secs(3);
+/// The same where a local server is starting: it has to load first.
+const REPORT_TIME_LOCAL: Duration = Duration::from_secs(20);
+
+/// What the control plane looks after.
+pub(super) struct Duties<'c> {
+    pub(super) shared: Arc<Shared>,
+    pub(super) store: SqliteStore,
+    pub(super) env_key: Option<EnvKey>,
+    pub(super) upstreams: Upstreams,
+    pub(super) config: &'c Config,
+}
+
+/// Runs until SIGINT or SIGTERM, then ends everything it started.
+pub(super) fn run(duties: Duties<'_>, talk: &mut dyn Write) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (keep, stop) = std::sync::mpsc::sync_channel(0);
+    let keys = keys::start(duties.store, duties.env_key, Arc::clone(&duties.shared), stop)
+        .context("cannot start the thread that watches the keys")?;
+    let watched = Watched { shared: duties.shared, upstreams: duties.upstreams, config: duties.config };
+    let outcome = LocalSet::new().block_on(&runtime, watch_over(watched, talk));
+    drop(keep);
+    keys.join().map_err(|_panic| anyhow::anyhow!("the thread that watches the keys panicked"))?;
+    outcome
+}
+
+struct Watched<'c> {
+    shared: Arc<Shared>,
+    upstreams: Upstreams,
+    config: &'c Config,
+}
+
+async fn watch_over(watched: Watched<'_>, talk: &mut dyn Write) -> anyhow::Result<()> {
+    let Watched { shared, upstreams, config } = watched;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
+    let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
+    let limits = ClientLimits { connect: config.timeouts.connect, ..ClientLimits::default() };
+    let client = Rc::new(Client::new(upstreams.endpoints.clone(), upstreams.tls, limits));
+
+    let (end_local, local_end) = watch::channel(false);
+    let mut local = JoinSet::new();
+    let starting = upstreams.local.as_ref().map(|local| local.program().clone());
+    if let Some(program) = upstreams.local {
+        local.spawn_local(program.run(local_end));
+    }
+    let mut probers = JoinSet::new();
+    let mut found: Vec<Latest> = Vec::new();
+    for id in (0..).map(UpstreamId).take(upstreams.endpoints.len()) {
+        let (latest, seen) = watch::channel(None);
+        found.push(seen);
+        let client = Rc::clone(&client);
+        probers.spawn_local(prober::run(client, id, Arc::clone(&shared), config.fleet.probe_interval, latest));
+    }
+    let ended = async {
+        tokio::select! {
+            _ = interrupt.recv() => "SIGINT",
+            _ = terminate.recv() => "SIGTERM",
+        }
+    };
+    tokio::pin!(ended);
+    let time = if starting.is_some() { REPORT_TIME_LOCAL } else { REPORT_TIME };
+    let signal = tokio::select! {
+        signal = &mut ended => signal,
+        () = first_looks(&mut found, starting.is_some(), time) => {
+            report::upstreams(talk, &upstreams.endpoints, &found, starting.as_ref(), &upstreams.hint);
+            ended.await
+        }
+    };
+    tracing::info!("{signal}: ending");
+    probers.abort_all();
+    end_local.send_replace(true);
+    while local.join_next().await.is_some() {}
+    Ok(())
+}
+
+/// Waits until every upstream was looked at; where one is being started, until it answers.
+async fn first_looks(found: &mut [Latest], starting: bool, time: Duration) {
+    let all = async {
+        for latest in found {
+            let enough = latest
+                .wait_for(|probe| probe.as_ref().is_some_and(|probe| !starting || probe.version.is_ok()))
+                .await;
+            if enough.is_err() {
+                return;
+            }
+        }
+    };
+    let _late = tokio::time::timeout(time, all).await;
+}

@@ -1,0 +1,104 @@
+//! The data plane: one thread with a current-thread runtime per core, its own listening sockets and upstream pool, no
+//! work stealing. A core never waits for the control plane.
+
+use gate_proxy::{Gate, Limits, Shared, serve_connection};
+use gate_upstream::{Client, ClientLimits, Endpoint, Tls};
+use std::io;
+use std::net::TcpListener as StdListener;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::LocalSet;
+
+/// How long accepting rests after the system refused a connection for want of descriptors or memory.
+const ACCEPT_REST: Duration = Duration::from_millis(100);
+/// How often idle upstream connections are looked through.
+const POOL_TURN: Duration = Duration::from_secs(10);
+
+/// What every core is built from.
+#[derive(Clone)]
+pub(crate) struct Plan {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) endpoints: Vec<Endpoint>,
+    pub(crate) tls: Tls,
+    pub(crate) client: ClientLimits,
+    pub(crate) limits: Limits,
+    /// One permit per client connection, over all cores.
+    pub(crate) connections: Arc<Semaphore>,
+    pub(crate) stop: watch::Receiver<bool>,
+}
+
+/// Starts the thread of core `index`. It ends soon after `plan.stop` turns true.
+///
+/// # Errors
+/// Where the system gives no thread.
+pub(crate) fn start(index: usize, sockets: Vec<StdListener>, plan: Plan) -> io::Result<JoinHandle<io::Result<()>>> {
+    std::thread::Builder::new().name(format!("core-{index}")).spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        LocalSet::new().block_on(&runtime, serve(sockets, plan))
+    })
+}
+
+async fn serve(sockets: Vec<StdListener>, plan: Plan) -> io::Result<()> {
+    let seed = getrandom::u64().unwrap_or_default();
+    let client = Client::new(plan.endpoints, plan.tls, plan.client);
+    let gate = Rc::new(Gate::new(plan.shared, client, plan.limits, seed));
+    let mut duties = tokio::task::JoinSet::new();
+    duties.spawn_local(Rc::clone(&gate.sweep).run());
+    duties.spawn_local(tend_pool(Rc::clone(&gate)));
+    for socket in sockets {
+        let listener = TcpListener::from_std(socket)?;
+        duties.spawn_local(accept(listener, Rc::clone(&gate), Arc::clone(&plan.connections)));
+    }
+    let mut stop = plan.stop;
+    // An error means that the control plane is gone: as good a reason to stop.
+    let _ended = stop.wait_for(|stop| *stop).await;
+    Ok(())
+}
+
+async fn tend_pool(gate: Rc<Gate>) {
+    loop {
+        tokio::time::sleep(POOL_TURN).await;
+        gate.upstream.sweep();
+    }
+}
+
+/// Accepts for ever. A permit is taken before a connection and given back after it: beyond the bound they wait in the
+/// kernel's queue.
+async fn accept(listener: TcpListener, gate: Rc<Gate>, connections: Arc<Semaphore>) {
+    let mut clients = tokio::task::JoinSet::new();
+    let mut complained = false;
+    loop {
+        while clients.try_join_next().is_some() {}
+        let Ok(permit) = Arc::clone(&connections).acquire_owned().await else { return };
+        let (stream, _peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                if !complained && !is_clients_doing(&error) {
+                    complained = true;
+                    tracing::warn!("cannot accept connections: {error}; waiting");
+                }
+                tokio::time::sleep(ACCEPT_REST).await;
+                continue;
+            }
+        };
+        complained = false;
+        // Tokens are small writes that must not wait for an acknowledgement.
+        if stream.set_nodelay(true).is_err() {
+            continue;
+        }
+        let gate = Rc::clone(&gate);
+        clients.spawn_local(async move {
+            serve_connection(&gate, stream).await;
+            drop(permit);
+        });
+    }
+}
+
+/// The client was gone before it was accepted: nothing to say.
+fn is_clients_doing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset)
+}

@@ -1,0 +1,271 @@
+//! The Ollama or engine that the gate starts by itself: found, started on a loopback port of its own, watched, started
+//! again with back-off, ended with the gate. Its log lines come out on standard error behind its name.
+
+use anyhow::Context as _;
+use rustix::process::{Pid, Signal, kill_process};
+use std::ffi::OsStr;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::process::{Child, ChildStdin, Command};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// First wait before a start after an unexpected end; doubled each time up to [`LONGEST_WAIT`].
+const FIRST_WAIT: Duration = Duration::from_millis(250);
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// A run of this length proves that the program works: the next wait is the first one again.
+const SOUND_RUN: Duration = Duration::from_secs(60);
+/// How long it may take to end after it was asked to.
+const END_TIME: Duration = Duration::from_secs(5);
+/// Bytes of one log line that are passed on.
+const LINE_BYTES: usize = 4096;
+
+/// A program that can answer as an upstream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Program {
+    /// `ollama serve`.
+    Ollama(PathBuf),
+    /// `herdgate-engine`, with the models in this directory or its demo model.
+    Engine(PathBuf),
+}
+
+impl Program {
+    /// The word before its log lines.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Program::Ollama(_) => "ollama",
+            Program::Engine(_) => "engine",
+        }
+    }
+
+    /// Where it lies.
+    pub(crate) fn path(&self) -> &Path {
+        match self {
+            Program::Ollama(path) | Program::Engine(path) => path,
+        }
+    }
+}
+
+/// Looks for an Ollama on `PATH`, then for the engine beside this program and on `PATH`.
+pub(crate) fn find(search_path: &OsStr, beside: Option<&Path>) -> Option<Program> {
+    let on_path = |name: &str| std::env::split_paths(search_path).map(|dir| dir.join(name)).find(|file| is_program(file));
+    on_path("ollama").map(Program::Ollama).or_else(|| find_engine(search_path, beside).map(Program::Engine))
+}
+
+/// Looks for the engine alone.
+pub(crate) fn find_engine(search_path: &OsStr, beside: Option<&Path>) -> Option<PathBuf> {
+    let folders = beside.map(Path::to_path_buf).into_iter().chain(std::env::split_paths(search_path));
+    folders.map(|dir| dir.join("herdgate-engine")).find(|file| is_program(file))
+}
+
+fn is_program(file: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    file.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+}
+
+/// What to start and where it shall listen.
+#[derive(Debug)]
+pub(crate) struct Local {
+    program: Program,
+    address: SocketAddr,
+    models: PathBuf,
+}
+
+impl Local {
+    /// Chooses a free loopback port for `program`. It stays the same over restarts.
+    ///
+    /// # Errors
+    /// Where no port is free.
+    pub(crate) fn new(program: Program, models: PathBuf) -> anyhow::Result<Self> {
+        let probe = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no loopback port is free")?;
+        Ok(Self { program, address: probe.local_addr()?, models })
+    }
+
+    /// The program.
+    pub(crate) fn program(&self) -> &Program {
+        &self.program
+    }
+
+    /// Where it answers, once it does.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Runs the program until `stop` changes, starting it again whenever it ends before.
+    pub(crate) async fn run(self, mut stop: watch::Receiver<bool>) {
+        let mut wait = FIRST_WAIT;
+        loop {
+            let begun = Instant::now();
+            match self.start() {
+                Ok(running) => {
+                    if running.until_ended(&mut stop).await {
+                        return;
+                    }
+                }
+                Err(error) => tracing::error!("cannot start {}: {error}", self.program.path().display()),
+            }
+            if begun.elapsed() >= SOUND_RUN {
+                wait = FIRST_WAIT;
+            }
+            tracing::warn!("{} ended; starting it again in {:.1} s", self.program.name(), wait.as_secs_f32());
+            tokio::select! {
+                () = tokio::time::sleep(wait) => wait = (wait * 2).min(LONGEST_WAIT),
+                _ = stop.changed() => return,
+            }
+        }
+    }
+
+    fn start(&self) -> std::io::Result<Running> {
+        let mut command = Command::new(self.program.path());
+        match &self.program {
+            Program::Ollama(_) => {
+                command.arg("serve").env("OLLAMA_HOST", self.address.to_string());
+            }
+            Program::Engine(_) => {
+                command.args(["--exit-with-parent", "--listen", &self.address.to_string(), "--models-dir"]);
+                // A failed assertion in llama.cpp would start a debugger where one is installed.
+                command.arg(&self.models).env("GGML_NO_BACKTRACE", "1");
+            }
+        }
+        for (name, _) in std::env::vars_os().filter(|(name, _)| is_ours(name)) {
+            command.env_remove(name);
+        }
+        if let Program::Ollama(_) = self.program {
+            command.env("OLLAMA_HOST", self.address.to_string());
+        }
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        let mut child = command.spawn()?;
+        let name = self.program.name();
+        let logs = [
+            child.stdout.take().map(|pipe| tokio::task::spawn_local(pass_on(name, pipe))),
+            child.stderr.take().map(|pipe| tokio::task::spawn_local(pass_on(name, pipe))),
+        ];
+        // The engine ends when its standard input closes: a gate that is killed leaves no orphan.
+        let alive = child.stdin.take();
+        Ok(Running { name, child, _alive: alive, logs })
+    }
+}
+
+/// What the started program must not see: the gate's own settings and secrets, and the upstream the gate was pointed at.
+fn is_ours(name: &OsStr) -> bool {
+    let name = name.to_string_lossy();
+    name.starts_with("HERDGATE_")
+        || matches!(
+            &*name,
+            "AUTH_TOKEN" | "AUTH_TOKEN_FILE" | "CREDENTIALS_DIRECTORY" | "OLLAMA_URL" | "OLLAMA_BASE_URL" | "OLLAMA_HOST"
+        )
+}
+
+struct Running {
+    name: &'static str,
+    child: Child,
+    _alive: Option<ChildStdin>,
+    logs: [Option<tokio::task::JoinHandle<()>>; 2],
+}
+
+impl Running {
+    /// Waits for the program's end (false) or for `stop`, and then ends it (true).
+    async fn until_ended(mut self, stop: &mut watch::Receiver<bool>) -> bool {
+        let stopped = tokio::select! {
+            status = self.child.wait() => {
+                match status {
+                    Ok(status) => tracing::warn!("{} ended by itself: {status}", self.name),
+                    Err(error) => tracing::warn!("{} cannot be watched: {error}", self.name),
+                }
+                false
+            }
+            _ = stop.changed() => {
+                self.end().await;
+                true
+            }
+        };
+        for log in self.logs.into_iter().flatten() {
+            // The last lines are read; a grandchild that keeps the pipe open must not hold us.
+            let _late = tokio::time::timeout(Duration::from_millis(200), log).await;
+        }
+        stopped
+    }
+
+    /// Asks it to end (Ollama ends its own children then), and kills it when it does not.
+    async fn end(&mut self) {
+        let pid = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        if let Some(pid) = pid
+            && let Err(error) = kill_process(pid, Signal::TERM)
+        {
+            tracing::debug!("{} was gone already: {error}", self.name);
+        }
+        if tokio::time::timeout(END_TIME, self.child.wait()).await.is_err()
+            && let Err(error) = self.child.kill().await
+        {
+            tracing::warn!("{} could not be ended: {error}", self.name);
+        }
+    }
+}
+
+/// Passes a program's output on, line by line, cut at [`LINE_BYTES`].
+async fn pass_on(name: &'static str, pipe: impl AsyncRead + Unpin) {
+    let mut lines = BufReader::with_capacity(LINE_BYTES, pipe);
+    let mut line = Vec::new();
+    loop {
+        let Ok(part) = lines.fill_buf().await else { return };
+        if part.is_empty() {
+            return;
+        }
+        let (taken, ended) = match part.iter().position(|byte| *byte == b'\n') {
+            Some(end) => (end + 1, true),
+            None => (part.len(), false),
+        };
+        line.extend_from_slice(&part[..taken]);
+        lines.consume(taken);
+        if ended || line.len() >= LINE_BYTES {
+            let text = String::from_utf8_lossy(&line);
+            // Its text is not ours: control characters would reach the terminal.
+            let text: String = text.trim_end().chars().filter(|sign| !sign.is_control() || *sign == '\t').collect();
+            tracing::info!(target: "herdgate::local", "{name} | {text}");
+            line.clear();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn program(dir: &Path, name: &str) -> PathBuf {
+        let file = dir.join(name);
+        std::fs::write(&file, "#!/bin/sh\n").unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
+        file
+    }
+
+    #[test]
+    fn ollama_on_path_comes_before_the_engine_beside_us() {
+        let (path, beside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        assert_eq!(find(path.path().as_os_str(), Some(beside.path())), None);
+        let engine = program(beside.path(), "herdgate-engine");
+        assert_eq!(find(path.path().as_os_str(), Some(beside.path())), Some(Program::Engine(engine)));
+        let ollama = program(path.path(), "ollama");
+        assert_eq!(find(path.path().as_os_str(), Some(beside.path())), Some(Program::Ollama(ollama)));
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_run_is_no_program() {
+        let path = tempfile::tempdir().unwrap();
+        std::fs::write(path.path().join("ollama"), "").unwrap();
+        assert_eq!(find(path.path().as_os_str(), None), None);
+    }
+
+    #[test]
+    fn secrets_and_pointers_are_not_inherited() {
+        for name in ["AUTH_TOKEN", "HERDGATE_DATA", "OLLAMA_HOST", "OLLAMA_URL"] {
+            assert!(is_ours(OsStr::new(name)), "{name}");
+        }
+        for name in ["OLLAMA_MODELS", "PATH", "CUDA_VISIBLE_DEVICES"] {
+            assert!(!is_ours(OsStr::new(name)), "{name}");
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Builds everything from a [`Config`], listens, and owns all background work until a signal ends it.
+//!
+//! Order matters: what can fail for good (store, keys, sockets) comes first; only then is anything started.
+
+mod bind;
+mod control;
+mod core;
+mod first_key;
+mod holder;
+mod keys;
+mod local;
+mod prober;
+mod report;
+mod upstreams;
+
+use anyhow::{Context as _, anyhow};
+use bind::Bound;
+use gate_config::{Config, Listen};
+use gate_proxy::{Limits, Shared};
+use gate_store::{DataDir, SqliteStore};
+use gate_upstream::ClientLimits;
+use std::io::{ErrorKind, Write};
+use std::path::Path;
+use std::sync::Arc;
+use tokio::sync::{Semaphore, watch};
+
+/// Serves until SIGINT or SIGTERM.
+///
+/// # Errors
+/// What keeps the gate from starting: the data directory, the database, a taken port.
+pub(crate) fn run(config: Config, data: &Path, talk: &mut dyn Write) -> anyhow::Result<()> {
+    let dir = DataDir::open(data)?;
+    let mut store = SqliteStore::open(&dir)?;
+    let threads = threads(&config);
+    let bound = bind_all(&config.listen, threads)?;
+    let env_key = config.auth_token.as_ref().map(|token| gate_keys::EnvKey::new(&token.token)).transpose()?;
+    let first = first_key::make(&mut store, &dir, env_key.is_some(), unix_now())?;
+    let ring = keys::ring(&store, env_key.as_ref())?;
+
+    let upstreams = upstreams::decide(&config, data)?;
+    if upstreams.endpoints.iter().any(gate_upstream::Endpoint::is_tls) {
+        upstreams.tls.config().context("an upstream is https")?;
+    }
+    let names = upstreams.endpoints.iter().map(|endpoint| endpoint.label().to_string()).collect();
+    let shared = Arc::new(Shared::new(ring, names, upstreams.hint.clone()));
+    let (stop, stopped) = watch::channel(false);
+    let plan = core::Plan {
+        shared: Arc::clone(&shared),
+        endpoints: upstreams.endpoints.clone(),
+        tls: upstreams.tls.clone(),
+        client: ClientLimits { connect: config.timeouts.connect, ..ClientLimits::default() },
+        limits: limits(&config)?,
+        connections: Arc::new(Semaphore::new(config.limits.connections)),
+        stop: stopped,
+    };
+    let addresses: Vec<_> = bound.iter().map(|bound| bound.address).collect();
+    let mut sockets: Vec<Vec<_>> = (0..threads).map(|_| Vec::new()).collect();
+    for Bound { sockets: of_address, .. } in bound {
+        for (core, socket) in of_address.into_iter().enumerate() {
+            sockets[core].push(socket);
+        }
+    }
+    let cores: Vec<_> = sockets
+        .into_iter()
+        .enumerate()
+        .map(|(index, sockets)| core::start(index, sockets, plan.clone()))
+        .collect::<Result<_, _>>()
+        .context("cannot start a data-plane thread")?;
+    report::listening(talk, &addresses);
+    report::first_key(talk, first.as_ref(), &addresses);
+    let duties = control::Duties { shared, store, env_key, upstreams, config: &config };
+    let outcome = control::run(duties, talk);
+    stop.send_replace(true);
+    for core in cores {
+        core.join().map_err(|_panic| anyhow!("a data-plane thread panicked"))?.context("a data-plane thread failed")?;
+    }
+    outcome
+}
+
+fn unix_now() -> gate_keys::UnixSeconds {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
+fn threads(config: &Config) -> usize {
+    let cpus = || std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
+    config.server.threads.map_or_else(cpus, usize::from)
+}
+
+fn limits(config: &Config) -> anyhow::Result<Limits> {
+    let size = |size: gate_config::ByteSize| usize::try_from(size.0).context("a limit is larger than memory can be");
+    Ok(Limits {
+        framing: gate_h1::Limits { head: size(config.limits.head)?, ..gate_h1::Limits::DEFAULT },
+        body: size(config.limits.body)?,
+        head_time: config.timeouts.head,
+        keep_alive: config.timeouts.keep_alive,
+        idle: config.timeouts.idle,
+    })
+}
+
+fn bind_all(listeners: &[Listen], threads: usize) -> anyhow::Result<Vec<Bound>> {
+    listeners
+        .iter()
+        .map(|listen| {
+            let bound = if listen.is_everywhere() {
+                bind::bind_default(listen.address, threads)
+            } else {
+                bind::bind(listen.address, threads)
+            };
+            bound.map_err(|error| cannot_listen(listen, &error))
+        })
+        .collect()
+}
+
+fn cannot_listen(listen: &Listen, error: &std::io::Error) -> anyhow::Error {
+    let port = listen.address.port();
+    match error.kind() {
+        ErrorKind::AddrInUse => {
+            let holder = holder::of(listen.address).map_or_else(String::new, |holder| format!(" by {holder}"));
+            anyhow!(
+                "cannot listen on {listen}: the port is taken{holder}\n\
+                 hint: end that program, or choose another address with --listen, for example --listen :{}",
+                if port < u16::MAX { port + 1 } else { 7860 }
+            )
+        }
+        ErrorKind::PermissionDenied if port < 1024 => anyhow!(
+            "cannot listen on {listen}: ports below 1024 need a privilege\n\
+             hint: use a port of 1024 or above, or grant CAP_NET_BIND_SERVICE"
+        ),
+        ErrorKind::AddrNotAvailable => anyhow!(
+            "cannot listen on {listen}: no interface of this machine has that address\n\
+             hint: `ip address` lists them; :{port} listens on all"
+        ),
+        _ => anyhow!("cannot listen on {listen}: {error}"),
+    }
+}
