@@ -150,7 +150,7 @@ async fn leaving_in_mid_body_closes_the_servers_socket() {
     let left = Instant::now();
     drop(answer);
     let gone = server.saw()[0].gone.unwrap();
-    assert!(gone.saturating_duration_since(left) < Duration::from_millis(500));
+    assert!(gone.saturating_duration_since(left) < Duration::from_secs(2));
     assert_eq!(client.idle(ID), 0);
 }
 
@@ -171,7 +171,7 @@ async fn leaving_before_the_head_closes_the_servers_socket() {
         assert!(timeout(Duration::from_millis(50), client.send(ID, &GET)).await.is_err());
         let left = Instant::now();
         let gone = server.saw()[0].gone.unwrap();
-        assert!(gone.saturating_duration_since(left) < Duration::from_millis(500));
+        assert!(gone.saturating_duration_since(left) < Duration::from_secs(2));
     }
 }
 
@@ -238,6 +238,6 @@ async fn a_base_path_stands_before_every_path() {
 fn what_waits_is_small() {
     // Thousands of these wait at once; each lies within the future of its request.
     let client = client(1);
-    assert!(size_of_val(&client.send(ID, &GET)) <= 1024, "{}", size_of_val(&client.send(ID, &GET)));
-    assert!(size_of::<gate_upstream::Answer>() <= 384, "{}", size_of::<gate_upstream::Answer>());
+    assert!(size_of_val(&client.send(ID, &GET)) <= 512, "{}", size_of_val(&client.send(ID, &GET)));
+    assert!(size_of::<gate_upstream::Answer>() <= 256, "{}", size_of::<gate_upstream::Answer>());
 }
