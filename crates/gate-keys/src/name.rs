@@ -73,11 +73,16 @@ impl KeyName {
     /// Up to three of `names` that somebody may have meant who wrote this one, the likeliest first.
     #[must_use]
     pub fn nearest<'n>(&self, names: impl IntoIterator<Item = &'n KeyName>) -> Vec<&'n KeyName> {
-        const ALIKE: f64 = 0.7;
-        let lower = |name: &KeyName| name.0.to_ascii_lowercase();
-        let own = lower(self);
-        let likeness = |name: &'n KeyName| (strsim::jaro_winkler(&own, &lower(name)), name);
-        let mut alike: Vec<_> = names.into_iter().map(likeness).filter(|(likeness, _)| *likeness >= ALIKE).collect();
+        const ALIKE: f64 = 0.65;
+        let own = self.0.to_ascii_lowercase();
+        // Two measures: beginnings that agree, and letters that changed places.
+        let likeness = |name: &'n KeyName| {
+            let other = name.0.to_ascii_lowercase();
+            let edits = strsim::normalized_damerau_levenshtein(&own, &other);
+            (strsim::jaro_winkler(&own, &other).max(edits), name)
+        };
+        let mut alike: Vec<_> =
+            names.into_iter().map(likeness).filter(|(likeness, _)| *likeness >= ALIKE).collect();
         alike.sort_by(|(one, a), (two, b)| two.total_cmp(one).then_with(|| a.cmp(b)));
         alike.dedup_by(|(_, a), (_, b)| a == b);
         alike.into_iter().take(3).map(|(_, name)| name).collect()
@@ -128,7 +133,9 @@ mod tests {
     #[test]
     fn what_was_meant_is_guessed() {
         let names = ["alice", "alicia", "bob", "ci-build", "alice"].map(|text| KeyName::parse(text).unwrap());
-        let nearest = |text| KeyName::parse(text).unwrap().nearest(&names).iter().map(|n| n.as_str()).collect::<Vec<_>>();
+        let nearest = |text| {
+            KeyName::parse(text).unwrap().nearest(&names).iter().map(|n| n.as_str()).collect::<Vec<_>>()
+        };
         assert_eq!(nearest("Alcie"), ["alice", "alicia"]);
         assert_eq!(nearest("bbo"), ["bob"]);
         assert!(nearest("zzz").is_empty());

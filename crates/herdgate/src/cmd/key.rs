@@ -6,22 +6,21 @@
 mod shape;
 #[cfg(test)]
 mod tests;
+mod trouble;
+mod wanted;
 
-use crate::cli::{EXIT_FAILURE, EXIT_USAGE};
 use clap::{Args, Subcommand};
 use gate_keys::{
-    Entropy, Key, KeyDigest, KeyName, KeyStore, Minted, ModelGlob, NewKey, NoEntropy, OsEntropy, Span,
-    StoreError, UnixSeconds, mint,
+    Entropy, Key, KeyDigest, KeyName, KeyStore, Minted, NewKey, OsEntropy, StoreError, UnixSeconds, mint,
 };
 use gate_store::{DataDir, FIRST_KEY_FILE, SqliteStore};
-use gate_types::{Scope, ScopeSet};
+use gate_types::Scope;
 use jiff::tz::TimeZone;
 use shape::{Shape, prefix};
 use std::io::{self, Write};
 use std::path::Path;
-
-/// More patterns than this on one key are a mistake, or belong in a pattern.
-const MOST_MODELS: usize = 100;
+use trouble::{Trouble, both};
+use wanted::{Wanted, read_name, read_overlap};
 
 /// Arguments of `herdgate key`.
 #[derive(Debug, Args)]
@@ -105,75 +104,6 @@ pub(crate) fn run(args: &KeyArgs, data: &Path, out: &mut dyn Write, talk: &mut d
     let zone = TimeZone::try_system().unwrap_or(TimeZone::UTC);
     let shape = Shape { now, zone };
     Desk { data, now, shape, entropy: &mut OsEntropy, out, talk }.finish(&args.command)
-}
-
-/// Why a command did not do its work.
-#[derive(Debug)]
-enum Trouble {
-    /// Everything that is wrong with the arguments: reason and hint each.
-    Usage(Vec<(String, String)>),
-    Store(StoreError),
-    /// No key is called this; what may have been meant.
-    Unknown(StoreError, String),
-    Entropy(NoEntropy),
-    Output(io::Error),
-    /// The key was stored, and nobody got its secret.
-    Lost(KeyName, io::Error),
-}
-
-impl Trouble {
-    const fn exit_code(&self) -> u8 {
-        match self {
-            Trouble::Usage(_) => EXIT_USAGE,
-            Trouble::Store(_)
-            | Trouble::Unknown(..)
-            | Trouble::Entropy(_)
-            | Trouble::Output(_)
-            | Trouble::Lost(..) => EXIT_FAILURE,
-        }
-    }
-
-    fn tell(&self, talk: &mut dyn Write) -> io::Result<()> {
-        let mut say = |reason: &dyn std::fmt::Display, hint: Option<&str>| {
-            writeln!(talk, "error: {reason}")?;
-            hint.map_or(Ok(()), |hint| writeln!(talk, "hint: {hint}"))
-        };
-        match self {
-            Trouble::Usage(problems) => {
-                problems.iter().try_for_each(|(reason, hint)| say(reason, Some(hint)))
-            }
-            Trouble::Store(error) => say(error, error.hint().as_deref()),
-            Trouble::Unknown(error, hint) => say(error, Some(hint)),
-            Trouble::Entropy(error) => say(error, None),
-            Trouble::Output(error) => say(&format_args!("cannot write the output: {error}"), None),
-            Trouble::Lost(name, error) => {
-                let reason = format!("the key \"{name}\" was stored, but could not be printed: {error}");
-                say(&reason, Some(&format!("give it a new secret: herdgate key rotate {name} --overlap 0s")))
-            }
-        }
-    }
-}
-
-impl From<StoreError> for Trouble {
-    fn from(error: StoreError) -> Self {
-        Trouble::Store(error)
-    }
-}
-
-impl From<NoEntropy> for Trouble {
-    fn from(error: NoEntropy) -> Self {
-        Trouble::Entropy(error)
-    }
-}
-
-impl From<io::Error> for Trouble {
-    fn from(error: io::Error) -> Self {
-        Trouble::Output(error)
-    }
-}
-
-fn usage(reason: impl ToString, hint: &str) -> Trouble {
-    Trouble::Usage(vec![(reason.to_string(), hint.to_owned())])
 }
 
 /// What a command works with. Time and chance come in here, so that tests know both.
@@ -284,9 +214,7 @@ impl Desk<'_> {
     }
 
     fn rotate(&mut self, args: &RotateArgs) -> Result<(), Trouble> {
-        let overlap =
-            Span::parse(&args.overlap).map_err(|bad| usage(format!("--overlap: {bad}"), bad.hint()));
-        let (name, overlap) = both(read_name(&args.name), overlap)?;
+        let (name, overlap) = both(read_name(&args.name), read_overlap(&args.overlap))?;
         let (dir, mut store) = self.holding(&name)?;
         let minted = mint(self.entropy)?;
         let rotated = store.rotate(&name, &minted.mark, overlap, self.now);
@@ -364,75 +292,6 @@ impl Desk<'_> {
         };
         Trouble::Unknown(StoreError::UnknownName(name), hint)
     }
-}
-
-/// Arguments of `create`, checked.
-struct Wanted {
-    name: KeyName,
-    scopes: ScopeSet,
-    models: Vec<ModelGlob>,
-    expires: Option<Span>,
-}
-
-impl Wanted {
-    /// Reads them all, so that all problems are told at once.
-    fn read(args: &CreateArgs) -> Result<Self, Trouble> {
-        let name = read_name(&args.name);
-        let scopes = read_scopes(args.scope.as_deref());
-        let models = read_models(args.models.as_deref().unwrap_or_default());
-        let expires = args.expires.as_deref().map(read_expiry).transpose();
-        let ((name, scopes), (models, expires)) = both(both(name, scopes), both(models, expires))?;
-        Ok(Wanted { name, scopes, models, expires })
-    }
-}
-
-/// Both, or the problems of both.
-fn both<A, B>(one: Result<A, Trouble>, two: Result<B, Trouble>) -> Result<(A, B), Trouble> {
-    match (one, two) {
-        (Ok(one), Ok(two)) => Ok((one, two)),
-        (Err(Trouble::Usage(mut all)), Err(Trouble::Usage(more))) => {
-            all.extend(more);
-            Err(Trouble::Usage(all))
-        }
-        (Err(trouble), _) | (_, Err(trouble)) => Err(trouble),
-    }
-}
-
-fn read_name(text: &str) -> Result<KeyName, Trouble> {
-    KeyName::parse(text).map_err(|bad| usage(&bad, bad.hint()))
-}
-
-fn read_scopes(words: Option<&[String]>) -> Result<ScopeSet, Trouble> {
-    const HINT: &str = "for example --scope infer,embed,read, which is also what a key gets without it";
-    let Some(words) = words else { return Ok(ScopeSet::DEFAULT) };
-    let scopes: ScopeSet = words.join(",").parse().map_err(|bad| usage(format!("--scope: {bad}"), HINT))?;
-    if scopes.is_empty() { Err(usage("--scope: no scope is named", HINT)) } else { Ok(scopes) }
-}
-
-fn read_models(words: &[String]) -> Result<Vec<ModelGlob>, Trouble> {
-    if words.len() > MOST_MODELS {
-        let reason = format!("--models: {} patterns, {MOST_MODELS} are allowed", words.len());
-        return Err(usage(reason, "one pattern may stand for many models: qwen3*"));
-    }
-    let mut models: Vec<ModelGlob> = Vec::with_capacity(words.len());
-    for word in words {
-        let glob = ModelGlob::parse(word).map_err(|bad| usage(format!("--models: {bad}"), bad.hint()))?;
-        if !models.contains(&glob) {
-            models.push(glob);
-        }
-    }
-    Ok(models)
-}
-
-fn read_expiry(text: &str) -> Result<Span, Trouble> {
-    let span = Span::parse(text).map_err(|bad| usage(format!("--expires: {bad}"), bad.hint()))?;
-    if span.is_zero() {
-        return Err(usage(
-            "--expires: the key would end at once",
-            "write how long it is to be valid: 24h, 30d",
-        ));
-    }
-    Ok(span)
 }
 
 /// Whether the file of the first start holds one of these keys.
