@@ -88,50 +88,40 @@ static KNOWN: [&str; 71] = [
     "width",
 ];
 
-/// The known field that `name` is a second spelling of. `folded` is what [`fold`] made of it.
-pub(crate) fn other_spelling(name: &str, folded: &str) -> Option<&'static str> {
-    // Lower case and ASCII throughout: either exactly known or exactly unknown.
-    if name.bytes().all(|b| b.is_ascii() && !b.is_ascii_uppercase()) {
+/// The known field that `name` is a second spelling of.
+pub(crate) fn other_spelling(name: &str) -> Option<&'static str> {
+    let folded = folded(name);
+    if folded == name {
         return None;
     }
-    let lower = folded.to_ascii_lowercase();
-    KNOWN.binary_search(&lower.as_str()).ok().and_then(|place| KNOWN.get(place)).copied()
+    KNOWN.binary_search(&folded.as_str()).ok().and_then(|place| KNOWN.get(place)).copied()
 }
 
-/// The name with the two foreign letters folded; its ASCII letters keep their case.
-pub(crate) fn fold<'n>(name: &Cow<'n, str>) -> Cow<'n, str> {
-    if name.is_ascii() {
-        return name.clone();
-    }
-    let folded = name.chars().map(|c| match c {
+/// Whether folding leaves a name as it is, seen at a glance: lower case and ASCII throughout.
+pub(crate) fn is_plain(name: &str) -> bool {
+    name.bytes().all(|b| b.is_ascii() && !b.is_ascii_uppercase())
+}
+
+/// The name as Go compares it.
+pub(crate) fn folded(name: &str) -> String {
+    let fold = |c| match c {
         '\u{17f}' => 's',
         '\u{212a}' => 'k',
-        c => c,
-    });
-    Cow::Owned(folded.collect())
+        c => char::to_ascii_lowercase(&c),
+    };
+    name.chars().map(fold).collect()
 }
 
-/// The names of one object so far.
+/// The names of one object so far. Equal ones are found by their bytes: fold first what is to be equal when folded.
 pub(crate) struct Names<'b> {
-    first: [Cow<'b, str>; INLINE],
+    first: [&'b str; INLINE],
     count: usize,
     more: Vec<Cow<'b, str>>,
-    same: fn(&str, &str) -> bool,
 }
 
 impl<'b> Names<'b> {
-    /// Names of a Go struct's fields: case does not tell them apart.
-    pub(crate) fn of_fields() -> Self {
-        Names::new(str::eq_ignore_ascii_case)
-    }
-
-    /// Names of a Go map's entries: only equal bytes are equal.
-    pub(crate) fn of_options() -> Self {
-        Names::new(|a, b| a == b)
-    }
-
-    fn new(same: fn(&str, &str) -> bool) -> Self {
-        Names { first: [const { Cow::Borrowed("") }; INLINE], count: 0, more: Vec::new(), same }
+    pub(crate) fn new() -> Self {
+        Names { first: [""; INLINE], count: 0, more: Vec::new() }
     }
 
     /// Adds a name; `false` if it was there.
@@ -139,17 +129,19 @@ impl<'b> Names<'b> {
         if name.len() > MAX_NAME {
             return Err(Fault::LongFieldName);
         }
-        let mut known = self.first.iter().take(self.count).chain(&self.more);
-        if known.any(|other| other.len() == name.len() && (self.same)(other, &name)) {
+        let first = self.first.get(..self.count).unwrap_or_default();
+        if first.contains(&&*name) || self.more.contains(&name) {
             return Ok(false);
         }
-        if let Some(place) = self.first.get_mut(self.count) {
-            *place = name;
-            self.count += 1;
-        } else if self.count + self.more.len() < MAX_FIELDS {
-            self.more.push(name);
-        } else {
+        if self.count + self.more.len() == MAX_FIELDS {
             return Err(Fault::TooManyFields);
+        }
+        match (name, self.first.get_mut(self.count)) {
+            (Cow::Borrowed(name), Some(place)) => {
+                *place = name;
+                self.count += 1;
+            }
+            (name, _) => self.more.push(name),
         }
         Ok(true)
     }
@@ -167,13 +159,12 @@ mod tests {
 
     #[test]
     fn second_spellings_are_seen_through() {
-        let spelled = |name: &str| other_spelling(name, &fold(&Cow::Borrowed(name)));
-        assert_eq!(spelled("MODEL"), Some("model"));
-        assert_eq!(spelled("\u{17f}tream"), Some("stream"));
-        assert_eq!(spelled("option\u{17f}"), Some("options"));
-        assert_eq!(spelled("\u{212a}eep_alive"), Some("keep_alive"));
-        assert_eq!(spelled("model"), None);
-        assert_eq!(spelled("Foo"), None);
-        assert_eq!(spelled("\u{ff4d}odel"), None, "full-width letters fold onto nothing");
+        assert_eq!(other_spelling("MODEL"), Some("model"));
+        assert_eq!(other_spelling("\u{17f}tream"), Some("stream"));
+        assert_eq!(other_spelling("option\u{17f}"), Some("options"));
+        assert_eq!(other_spelling("\u{212a}eep_alive"), Some("keep_alive"));
+        assert_eq!(other_spelling("model"), None);
+        assert_eq!(other_spelling("Foo"), None);
+        assert_eq!(other_spelling("\u{ff4d}odel"), None, "full-width letters fold onto nothing");
     }
 }

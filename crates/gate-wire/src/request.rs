@@ -4,7 +4,7 @@
 //! decoder takes fields in any case, lets the last duplicate win, merges two `options` and ignores what follows the
 //! object; all of that is refused here. It never changes a byte and never looks at who is asking.
 
-use crate::fields::{Names, fold, other_spelling};
+use crate::fields::{Names, folded, is_plain, other_spelling};
 use crate::problem::{BodyProblem, Fault};
 use crate::scan::{MAX_DEPTH, Quoted, Scan, Scanner, text};
 use crate::shape::{JsonShape, Naming};
@@ -91,18 +91,21 @@ impl<'b> Reader<'_, 'b> {
             let fault = if self.scanner.peek().is_none() { Fault::Empty } else { Fault::NotAnObject };
             return Err(BodyProblem { fault, at: self.scanner.at() });
         }
-        let mut names = Names::of_fields();
+        let mut names = Names::new();
         self.scanner.blanks();
         let mut more = !self.scanner.take(b'}');
         while more {
             self.scanner.blanks();
             let at = self.scanner.at();
             let name = self.field_name()?;
-            let folded = fold(&name);
-            if let Some(known) = other_spelling(&name, &folded) {
-                return Err(BodyProblem { fault: Fault::OtherSpelling(known), at });
-            }
-            if !names.add(folded).map_err(|fault| BodyProblem { fault, at })? {
+            let is_new = if is_plain(&name) {
+                names.add(name.clone())
+            } else if let Some(known) = other_spelling(&name) {
+                Err(Fault::OtherSpelling(known))
+            } else {
+                names.add(Cow::Owned(folded(&name)))
+            };
+            if !is_new.map_err(|fault| BodyProblem { fault, at })? {
                 return Err(BodyProblem { fault: Fault::Twice(name.into()), at });
             }
             self.field(&name)?;
@@ -206,7 +209,7 @@ impl<'b> Reader<'_, 'b> {
             return if is_null { Ok(()) } else { Err(BodyProblem { fault, at: start }) };
         }
         const { assert!(MAX_DEPTH > 2) };
-        let mut names = Names::of_options();
+        let mut names = Names::new();
         self.scanner.blanks();
         let mut more = !self.scanner.take(b'}');
         while more {
