@@ -1,7 +1,7 @@
 //! The rules one by one: the tables of `cases`, and what does not fit into a table line.
 
 use gate_h1::H1Error::*;
-use gate_h1::{Limits, encode};
+use gate_h1::{Limits, Parsed, encode, request_head};
 
 use crate::cases::{CHUNKS, REQUEST_FIELDS, REQUEST_LINES, RESPONSES, Want};
 use crate::property::{Side, same_in_any_cut};
@@ -112,8 +112,7 @@ fn waiting_for_continue() {
     ];
     for (version, fields, want) in cases {
         let bytes = format!("POST / HTTP/{version}\r\n{fields}\r\n");
-        let Ok(gate_h1::Parsed::Done(head, _)) = gate_h1::request_head(bytes.as_bytes(), &Limits::DEFAULT)
-        else {
+        let Ok(Parsed::Done(head, _)) = request_head(bytes.as_bytes(), &Limits::DEFAULT) else {
             panic!("{bytes}");
         };
         assert_eq!(head.expect_continue, want, "{bytes}");
@@ -222,9 +221,23 @@ fn a_body_that_ends_early_is_never_taken_for_whole() {
 }
 
 #[test]
+fn repeated_fields_stay_visible() {
+    let bytes = b"GET / HTTP/1.1\r\nHost: a\r\nTE: x , trailers\r\nhOST:\tb \r\nte: gzip\r\n\r\n";
+    let Ok(Parsed::Done(head, _)) = request_head(bytes, &Limits::DEFAULT) else { panic!("a whole head") };
+    let fields = &head.fields;
+    assert_eq!(fields.get("HOST"), Some(&b"a"[..]));
+    assert_eq!(fields.all("host").collect::<Vec<_>>(), [b"a", b"b"]);
+    assert_eq!(fields.get("hos"), None);
+    assert_eq!(fields.iter().map(|(name, _)| name).collect::<Vec<_>>(), ["Host", "TE", "hOST", "te"]);
+    assert!(fields.has_token("te", "Trailers") && fields.has_token("te", "gzip"));
+    assert!(!fields.has_token("te", "zip") && !fields.has_token("host", "trailers"));
+    assert_eq!(fields.len(), 4);
+}
+
+#[test]
 fn secrets_stay_out_of_debug() {
     let bytes = b"GET / HTTP/1.1\r\nAuthorization: Bearer hidden\r\n\r\n";
-    let parsed = gate_h1::request_head(bytes, &Limits::DEFAULT).unwrap();
+    let parsed = request_head(bytes, &Limits::DEFAULT).unwrap();
     let printed = format!("{parsed:?}");
     assert!(printed.contains("Authorization") && !printed.contains("hidden"), "{printed}");
 }
