@@ -4,14 +4,15 @@
 //! into a statement.
 
 use crate::data_dir::DataDir;
-use crate::fault::wrong;
+use crate::fault::{refused, wrong};
 use crate::schema::{self, unusable};
 use gate_keys::{
-    Key, KeyDigest, KeyId, KeyName, KeyStore, Mark, ModelGlob, NewKey, Rotated, Span, State, StoreError,
-    UnixSeconds,
+    Key, KeyDigest, KeyId, KeyName, KeyRing, KeyStore, Mark, ModelGlob, NewKey, Rotated, Span, State,
+    StoreError, UnixSeconds,
 };
 use gate_types::ScopeSet;
 use rusqlite::{Connection, Row, Transaction, TransactionBehavior, params};
+use std::cell::Cell;
 use std::error::Error;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -28,16 +29,13 @@ pub struct SqliteStore {
     conn: Connection,
     path: PathBuf,
     dir: PathBuf,
-    seen: Seen,
+    file: FileId,
+    /// SQLite's count of other connections' commits as it was before the last complete load.
+    loaded: Cell<Option<i64>>,
 }
 
-/// What tells one state of the database from another: the file, and SQLite's counter of other connections' commits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Seen {
-    device: u64,
-    inode: u64,
-    commits: i64,
-}
+/// Device and inode: tells the open database from another that was put in its place.
+type FileId = (u64, u64);
 
 impl SqliteStore {
     /// Opens the database of `dir`, and makes it if there is none.
@@ -46,8 +44,8 @@ impl SqliteStore {
     /// [`StoreError::Storage`] if it is damaged, not herdgate's, of a newer herdgate, or cannot be read; it is left as it is.
     pub fn open(dir: &DataDir) -> Result<Self, StoreError> {
         let (conn, path) = schema::open(dir)?;
-        let seen = look(&conn, &path)?;
-        Ok(SqliteStore { conn, path, dir: dir.path().to_owned(), seen })
+        let file = file_id(&path)?;
+        Ok(SqliteStore { conn, path, dir: dir.path().to_owned(), file, loaded: Cell::new(None) })
     }
 
     /// Whether `dir` has a database. [`SqliteStore::open`] may still refuse it.
@@ -56,22 +54,20 @@ impl SqliteStore {
         fs::symlink_metadata(dir.path().join(schema::DATABASE_FILE)).is_ok()
     }
 
-    /// Whether another connection changed anything since the last call, or since it was opened: then load again. Takes some
-    /// microseconds. Where another file has taken the place of the database, that one is opened.
+    /// Whether [`KeyStore::load`] would give more than the last complete one did: another connection changed something, or
+    /// nothing was loaded yet. Stays true until a load is complete, so that one that failed is tried again. What this very
+    /// store wrote does not count. Takes some microseconds. Where another file has taken the place of the database, that
+    /// one is opened.
     ///
     /// # Errors
     /// [`StoreError::Storage`] if the database is gone or cannot be read; a later call may find it again.
     pub fn changed(&mut self) -> Result<bool, StoreError> {
-        let now = look(&self.conn, &self.path)?;
-        if (now.device, now.inode) != (self.seen.device, self.seen.inode) {
+        if file_id(&self.path)? != self.file {
             let dir = DataDir::find(&self.dir)?;
             let dir = dir.ok_or_else(|| wrong(&self.dir, "is gone", "bring the directory back"))?;
             *self = Self::open(&dir)?;
-            return Ok(true);
         }
-        let changed = now != self.seen;
-        self.seen = now;
-        Ok(changed)
+        Ok(self.loaded.get() != Some(self.commits()?))
     }
 
     /// Stores the key `first` with the default scopes, but only into a database that never had a key. `keep` runs before
@@ -104,6 +100,11 @@ impl SqliteStore {
         })
     }
 
+    fn commits(&self) -> Result<i64, StoreError> {
+        let commits = || self.conn.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0));
+        commits().map_err(|cause| unusable(&self.path, READ, cause))
+    }
+
     /// Runs `change` alone among all writers, whole or not at all.
     fn write<T>(
         &mut self,
@@ -118,6 +119,14 @@ impl SqliteStore {
 }
 
 impl KeyStore for SqliteStore {
+    fn load(&self) -> Result<KeyRing, StoreError> {
+        // Counted before reading: what is committed in between is read now and once more, but never missed.
+        let commits = self.commits()?;
+        let ring = KeyRing::new(self.list()?);
+        self.loaded.set(Some(commits));
+        Ok(ring)
+    }
+
     fn list(&self) -> Result<Vec<Key>, StoreError> {
         let sql = format!("SELECT {COLUMNS} FROM keys ORDER BY name, id DESC");
         select(&self.conn, &self.path, &sql, [])
@@ -291,10 +300,7 @@ fn unreadable(column: usize, cause: impl Error + Send + Sync + 'static) -> rusql
     rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, Box::new(cause))
 }
 
-fn look(conn: &Connection, path: &Path) -> Result<Seen, StoreError> {
-    let file = fs::symlink_metadata(path)
-        .map_err(|cause| crate::fault::refused(path, "find the database", cause))?;
-    let commits = || conn.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0));
-    let commits = commits().map_err(|cause| unusable(path, READ, cause))?;
-    Ok(Seen { device: file.dev(), inode: file.ino(), commits })
+fn file_id(path: &Path) -> Result<FileId, StoreError> {
+    let file = fs::symlink_metadata(path).map_err(|cause| refused(path, "find the database", cause))?;
+    Ok((file.dev(), file.ino()))
 }

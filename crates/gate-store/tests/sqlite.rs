@@ -88,9 +88,12 @@ fn keys_outlive_the_process_and_no_secret_is_on_disk() {
 fn another_process_s_change_is_noticed_once_and_one_s_own_never() {
     let place = Place::new();
     let (mut gate, mut cli) = (place.store(), place.store());
+    assert!(gate.changed().unwrap(), "nothing was loaded yet");
+    gate.load().unwrap();
     assert!(!gate.changed().unwrap());
     let id = cli.create(&new("a", &minted()), 100).unwrap().id;
     assert!(gate.changed().unwrap());
+    gate.load().unwrap();
     assert!(!gate.changed().unwrap());
     gate.touch(&[(id, 150)]).unwrap();
     assert!(!gate.changed().unwrap());
@@ -100,18 +103,39 @@ fn another_process_s_change_is_noticed_once_and_one_s_own_never() {
 }
 
 #[test]
+fn a_change_that_could_not_be_loaded_is_not_forgotten() {
+    let place = filled();
+    let mut gate = place.store();
+    gate.load().unwrap();
+    let other = Connection::open(place.file()).unwrap();
+    other.execute("UPDATE keys SET revoked = 150, scopes = 'rule' WHERE name = 'k7'", []).unwrap();
+    for _ in 0..2 {
+        assert!(gate.changed().unwrap());
+        assert!(gate.load().is_err());
+    }
+    other.execute("UPDATE keys SET scopes = 'infer' WHERE name = 'k7'", []).unwrap();
+    assert!(gate.changed().unwrap());
+    assert!(gate.load().unwrap().iter().any(|key| key.revoked == Some(150)));
+    assert!(!gate.changed().unwrap());
+}
+
+#[test]
 fn a_database_put_in_the_place_of_the_open_one_is_taken_up() {
     let place = Place::new();
     let mut gate = place.store();
     gate.create(&new("old", &minted()), 100).unwrap();
+    gate.load().unwrap();
     for suffix in ["", "-wal", "-shm"] {
         fs::remove_file(format!("{}{suffix}", place.file().display())).unwrap();
     }
     assert!(gate.changed().is_err(), "a missing database must be reported");
     place.store().create(&new("restored", &minted()), 200).unwrap();
     assert!(gate.changed().unwrap());
+    assert_eq!(
+        gate.load().unwrap().iter().map(|key| key.name.clone()).collect::<Vec<_>>(),
+        [name("restored")]
+    );
     assert!(!gate.changed().unwrap());
-    assert_eq!(gate.list().unwrap()[0].name, name("restored"));
 }
 
 #[test]
