@@ -1,0 +1,175 @@
+//! The gates under test: how each is configured and started on its core, and when it is ready.
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use tempfile::TempDir;
+
+use super::load::{Clients, TOKEN, whole_request};
+use super::process::Process;
+
+/// What can stand between load and stub.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Kind {
+    /// Nothing: the load asks the stub itself
+    Direct,
+    /// nginx with three checks in Lua
+    Nginx,
+    /// HAProxy with the same checks
+    Haproxy,
+    /// herdgate
+    Herdgate,
+}
+
+impl Kind {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::Nginx => "nginx+Lua",
+            Self::Haproxy => "HAProxy",
+            Self::Herdgate => "herdgate",
+        }
+    }
+}
+
+/// Where things are and which core is whose.
+#[derive(Debug)]
+pub(crate) struct Place {
+    pub(crate) stub: SocketAddr,
+    pub(crate) core: usize,
+    pub(crate) herdgate: PathBuf,
+    pub(crate) bench: PathBuf,
+}
+
+/// A gate that answers, or (`direct`) the stub itself.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    pub(crate) kind: Kind,
+    pub(crate) address: SocketAddr,
+    /// From start to the first answer.
+    pub(crate) ready_after: Duration,
+    process: Option<Process>,
+    // After the process, so that it is gone before its folder is.
+    _folder: Option<TempDir>,
+}
+
+impl Gate {
+    pub(crate) async fn start(kind: Kind, place: &Place) -> Result<Self> {
+        if kind == Kind::Direct {
+            return Ok(Self {
+                kind,
+                address: place.stub,
+                ready_after: Duration::ZERO,
+                process: None,
+                _folder: None,
+            });
+        }
+        let folder = tempfile::Builder::new().prefix("herdgate-bench-").tempdir()?;
+        let address = free_port()?;
+        let log = folder.path().join("output.log");
+        let mut command = command(kind, place, folder.path(), address)?;
+        command
+            .stdin(Stdio::null())
+            .stdout(fs::File::create(&log)?)
+            .stderr(fs::File::options().append(true).open(&log)?);
+        let begin = Instant::now();
+        let child = command.spawn().with_context(|| format!("cannot start {}", kind.name()))?;
+        let mut gate = Self {
+            kind,
+            address,
+            ready_after: Duration::ZERO,
+            process: Some(Process::new(child)),
+            _folder: Some(folder),
+        };
+        gate.wait_ready(begin).await.with_context(|| {
+            let said = fs::read_to_string(&log).unwrap_or_default();
+            format!("{} did not get ready; it said:\n{said}", kind.name())
+        })?;
+        Ok(gate)
+    }
+
+    /// Nanoseconds of run time so far; nothing for the stub itself.
+    pub(crate) fn run_time(&self) -> Result<u64> {
+        self.process.as_ref().map_or(Ok(0), Process::run_time)
+    }
+
+    pub(crate) fn resident(&self) -> Result<u64> {
+        self.process.as_ref().map_or(Ok(0), Process::resident)
+    }
+
+    async fn wait_ready(&mut self, begin: Instant) -> Result<()> {
+        let request = whole_request(100);
+        loop {
+            let tried = match Clients::connect(self.address, 1).await {
+                Ok(mut client) => client.once(&request).await,
+                Err(error) => Err(error),
+            };
+            let Err(error) = tried else { break };
+            if let Some(process) = &mut self.process
+                && let Some(how) = process.ended()?
+            {
+                bail!("ended with {how}");
+            }
+            ensure!(begin.elapsed() < Duration::from_secs(15), error.context("not ready after 15 s"));
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        self.ready_after = begin.elapsed();
+        Ok(())
+    }
+}
+
+/// The program under `taskset`, ended by the kernel should this program vanish.
+fn command(kind: Kind, place: &Place, folder: &Path, address: SocketAddr) -> Result<Command> {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "TERM", "taskset", "-c", &place.core.to_string()]);
+    match kind {
+        Kind::Direct => bail!("nothing to start"),
+        Kind::Nginx => {
+            let config = configure(place, "nginx.conf", folder, address)?;
+            command
+                .arg("nginx")
+                .arg("-p")
+                .arg(folder)
+                .arg("-e")
+                .arg(folder.join("error.log"))
+                .arg("-c")
+                .arg(config);
+        }
+        Kind::Haproxy => {
+            let config = configure(place, "haproxy.cfg", folder, address)?;
+            command.args(["haproxy", "-db", "-f"]).arg(config);
+        }
+        Kind::Herdgate => {
+            let config = folder.join("herdgate.toml");
+            fs::write(&config, "[server]\nthreads = 1\n")?;
+            command.arg(&place.herdgate).arg("serve").arg("--config").arg(&config);
+            command.arg("--data").arg(folder.join("data")).arg("--listen").arg(address.to_string());
+            command.arg("--upstream").arg(format!("http://{}", place.stub));
+            command.env("AUTH_TOKEN", TOKEN);
+        }
+    }
+    Ok(command)
+}
+
+fn configure(place: &Place, name: &str, folder: &Path, address: SocketAddr) -> Result<PathBuf> {
+    let source = place.bench.join(name);
+    let text = fs::read_to_string(&source).with_context(|| source.display().to_string())?;
+    let text = text
+        .replace("@DIR@", &folder.display().to_string())
+        .replace("@LISTEN@", &address.to_string())
+        .replace("@UPSTREAM@", &place.stub.to_string())
+        .replace("@TOKEN@", TOKEN);
+    let path = folder.join(name);
+    fs::write(&path, text)?;
+    Ok(path)
+}
+
+/// A port that was free a moment ago.
+fn free_port() -> Result<SocketAddr> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port")?;
+    Ok(listener.local_addr()?)
+}
