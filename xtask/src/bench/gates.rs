@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use tempfile::TempDir;
 
-use super::load::{Clients, TOKEN, whole_request};
+use super::load::{self, Clients, TOKEN, whole_request};
 use super::process::Process;
 
 /// What can stand between load and stub.
@@ -118,6 +118,9 @@ impl Gate {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
         self.ready_after = begin.elapsed();
+        // A gate that lets everyone in would be fast for nothing.
+        let statuses = load::statuses_without_key(self.address).await?;
+        ensure!(statuses == [401; 3], "requests without the key were answered {statuses:?}");
         Ok(())
     }
 }

@@ -120,6 +120,27 @@ async fn ask(connection: &mut TcpStream, request: &[u8], scratch: &mut Vec<u8>) 
     Ok(())
 }
 
+/// The statuses of a request without a credential, with one of another kind, and with a wrong key.
+pub(crate) async fn statuses_without_key(address: SocketAddr) -> Result<[u16; 3]> {
+    let right = String::from_utf8(whole_request(100))?;
+    let line = format!("Authorization: Bearer {TOKEN}\r\n");
+    let mut statuses = [0; 3];
+    let others = ["", "Authorization: Digest x\r\n", "Authorization: Bearer wrong-key\r\n"];
+    for (status, other) in statuses.iter_mut().zip(others) {
+        let mut connection = connect(address).await?;
+        connection.write_all(right.replace(&line, other).as_bytes()).await?;
+        let mut scratch = Vec::new();
+        let head = loop {
+            ensure!(connection.read_buf(&mut scratch).await? > 0, "closed instead of refused");
+            if let Some(head) = answer::head(&scratch)? {
+                break head;
+            }
+        };
+        *status = head.status;
+    }
+    Ok(statuses)
+}
+
 /// How many streams, and their shape.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Shape {
