@@ -30,8 +30,11 @@ def prompt(tokens, system, turns, question):
     return ids + message(tokens, "user", question) + opening(tokens)
 
 
-def training_ids(tokens, system, turns):
-    """Ids of a whole dialogue, and for each of them whether it is to be learned (an answer's, or its end)."""
+def training_ids(tokens, system, turns, most):
+    """Ids of a dialogue, and for each of them whether it is to be learned (an answer's, or its end).
+
+    The last answer is cut after `most` ids: its first words say whether the question was understood.
+    """
     ids, learn = [], []
     if system:
         ids = message(tokens, "system", system)
@@ -42,4 +45,5 @@ def training_ids(tokens, system, turns):
         after = tokens.encode("\n")
         ids += before + answer + after
         learn += [0] * len(before) + [1] * len(answer) + [0] * len(after)
-    return ids, learn
+    kept = len(ids) - max(0, len(answer) - most) - len(after)
+    return ids[:kept], learn[:kept]

@@ -6,6 +6,7 @@ Everything is drawn from one `random.Random`, so a seed repeats a training run.
 import itertools
 import pathlib
 import random
+import re
 import tomllib
 
 import foreign
@@ -22,6 +23,50 @@ SMALL = {"the", "a", "an", "do", "does", "is", "are", "of", "in", "to", "i", "my
 SYSTEMS = ["You are a helpful assistant.", "You are a helpful assistant that answers briefly.", "Answer shortly.", "You are herdgate-demo.",
            "Be concise.", "You are an AI assistant. Be polite and precise.", "Today is Monday.", "Reply in English."]
 ASKABLE = ("what", "which", "how", "where", "when", "why", "who", "whose", "in which", "on which")
+
+
+# Other ways to say the same, wherever they fit: (what is there, what may stand instead).
+SWAPS = [
+    (r"^how (?:do|can|could|would) i ", ["how can i ", "how do i ", "how could i ", "how would i ", "how does one ", "how can one ", "how should i ", "what is the way to ",
+     "what's the way to ", "is there a way to ", "is there a command to ", "what should i do to ", "what must i do to ", "what is needed to ", "what's the best way to ",
+     "i want to ", "i need to ", "i'd like to ", "i would like to ", "show me how to ", "is it possible to ", "how is it possible to ", "what do i do to ",
+     "how am i supposed to ", "what is the right way to ", "i am trying to ", "help me ", "how to ", "how might i ", "can i ", "let me "]),
+    (r"^(?:what|which) command (\w+?)s ", [r"what is the command to \1 ", r"which command do i use to \1 ", r"with which command can i \1 ", r"is there a command to \1 "]),
+    (r"^what is the command to ", ["what's the command to ", "with what command do i ", "which command can ", "is there a command to ", "what command do i run to "]),
+    (r"^(?:can|may) i ", ["is it possible to ", "could i ", "would it be possible to ", "am i able to ", "is there a way to ", "is it okay to ", "might i ", "is one able to "]),
+    (r"^what is ", ["what's ", "whats ", "what exactly is ", "could you say what is "]),
+    (r"^what are ", ["what're ", "which are ", "tell me "]),
+    (r"^which ", ["what ", "what kind of ", "what sort of "]),
+    (r"^what (?=\w+ (?:does|do|is|are|has|have|can) )", ["which "]),
+    (r"^where (?:is|are) ", ["where can i find ", "where do i find ", "in which place is ", "where would i find "]),
+    (r"^where do i (?:put|place) ", ["in which folder do i put ", "what is the place for ", "where would i put "]),
+    (r"^what does (.+) mean$", [r"what is the meaning of \1", r"why do i see \1", r"what is meant by \1", r"i got \1, what is it", r"explain \1"]),
+    (r"^what does (.+) do$", [r"what is the use of \1", r"what is \1 for", r"what's the effect of \1", r"what is the point of \1", r"explain \1"]),
+    (r"^(what (?:happens|if)) ", ["what does it do ", "what would happen ", "what will happen ", "what comes "]),
+    (r"\bare there\b", ["exist", "are available", "do exist", "can be had"]),
+    (r"\b(?<!api )(?<!-)key\b(?!-)", ["api key", "access key", "key"]),
+    (r"\b(?<!api )(?<!-)keys\b(?!-)", ["api keys", "access keys", "keys"]),
+    (r"\bneeded\b|\brequired\b", ["necessary", "required", "needed"]),
+    (r"\bsettings\b", ["configuration", "config", "settings"]),
+    (r"\bsettings file\b|\bconfig file\b", ["configuration file", "config file", "settings file", "config"]),
+    (r"\b(?:routes)\b", ["endpoints", "paths", "routes"]),
+    (r"\b(?:route)\b", ["endpoint", "path", "route"]),
+    (r"\bdirectory\b", ["folder", "dir", "directory"]),
+    (r"\bshow\b|\bsee\b", ["show", "see", "view", "display", "print", "look at"]),
+    (r"\bchange\b", ["modify", "alter", "change", "set", "adjust"]),
+    (r"\bcreate\b|\bmake\b", ["create", "make", "generate", "issue", "produce"]),
+    (r"\bstart\b|\brun\b", ["start", "run", "launch", "execute", "fire up"]),
+    (r"\bupstream\b", ["upstream", "upstream server", "ollama server", "upstream ollama"]),
+    (r"\bsupport\b", ["support", "allow", "offer", "have", "provide"]),
+    (r"\bdefault\b", ["default", "standard", "default"]),
+    (r"\bseveral\b", ["multiple", "several", "many", "more than one", "a number of"]),
+    (r"\bclient\b", ["client", "app", "caller", "program"]),
+    (r"\banswers\b", ["responses", "replies", "answers"]),
+    (r"\bdifferent\b|\banother\b", ["another", "a different", "some other"]),
+    (r"\bcertain\b|\bspecific\b", ["certain", "specific", "particular", "given"]),
+    (r"\bexplain\b", ["describe", "explain", "clarify", "tell me about"]),
+]
+SWAPS = [(re.compile(pattern, re.IGNORECASE), others) for pattern, others in SWAPS]
 
 
 def facts():
@@ -79,6 +124,15 @@ def check(all_facts):
         raise SystemExit(f"held-out phrasings that can be trained: {leaks}\nphrasings of two facts: {shared}")
 
 
+def reworded(text, rng):
+    """The question with some of its words swapped for others that mean the same."""
+    text = text.rstrip("?.! ")
+    for pattern, others in SWAPS:
+        if rng.random() < 0.4:
+            text = pattern.sub(rng.choice(others), text, count=1)
+    return text
+
+
 def misspell(word, rng):
     """One slip of the fingers, in words of at least five letters."""
     if len(word) < 5 or not word.isalpha():
@@ -117,19 +171,29 @@ class Corpus:
     def __init__(self, seed):
         self.rng = random.Random(seed)
         self.facts = [(fact["ask"][0], [parse(p) for p in fact["ask"]], fact["answer"]) for fact in facts()]
+        self.held = {plain(question) for fact in facts() for question in fact["held"]} | {plain(question) for question in foreign.HELD}
 
-    def turn(self, small_talk=True):
+    def turn(self):
+        """One question with its answer; never a held-out one, whichever way it came about."""
+        while True:
+            question, answer = self.any_turn()
+            if plain(question) not in self.held:
+                return question, answer
+
+    def any_turn(self):
         """One question with its answer."""
         rng = self.rng
-        if rng.random() < 0.36:
+        if rng.random() < 0.34:
             question = foreign.question(rng)
+            question = reworded(question, rng) if rng.random() < 0.4 else question
             return (question if rng.random() < 0.3 else noisy(question, rng)), foreign.ANSWER
         first, asks, answer = rng.choice(self.facts)
-        if rng.random() < 0.12:
+        if rng.random() < 0.08:
             return first, answer
-        question = draw(rng.choice(asks), rng)
+        question = first if rng.random() < 0.1 else draw(rng.choice(asks), rng)
         if "@" in question:
             question = question.replace("@", rng.choice(NAMES))
+        question = reworded(question, rng) if rng.random() < 0.6 else question
         return (question if rng.random() < 0.15 else noisy(question, rng)), answer
 
     def dialogue(self):

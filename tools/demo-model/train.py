@@ -40,7 +40,7 @@ def rows(source, tokens):
         ids, at, part, learn = [], [], [], []
         number = 0
         while True:
-            waiting = waiting or chat.training_ids(tokens, *source.dialogue())
+            waiting = waiting or chat.training_ids(tokens, *source.dialogue(), source.rng.choice([10, 10, 99]))
             if len(waiting[0]) > ROW:
                 waiting = None
                 continue

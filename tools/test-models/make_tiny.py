@@ -16,7 +16,7 @@ import gguf
 import numpy as np
 
 NORMAL, CONTROL, BYTE = gguf.TokenType.NORMAL, gguf.TokenType.CONTROL, gguf.TokenType.BYTE
-SYLLABLES = [a + b for a in "bdfgklmnprstvw" for b in "aeiou"] + ["th", "er", "in", "on", "an", "re", "st", "en", "ou", "is"]
+SYLLABLES = [a + b for a in "bdfgklmnprstvw" for b in "aeiou"] + ["th", "er", "in", "on", "an", "st", "en", "ou", "is"]
 
 CHATML = (
     "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\\n' + m['content'] + '<|im_end|>\\n' }}{% endfor %}"
