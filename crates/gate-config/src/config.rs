@@ -36,6 +36,8 @@ pub struct Config {
 pub struct Local {
     /// Whether to start an Ollama or the engine where no upstream was given and none answers.
     pub enabled: bool,
+    /// When to start the engine.
+    pub engine: EngineStart,
 }
 
 /// `[limits]`
@@ -115,6 +117,16 @@ macro_rules! words {
 }
 
 words! {
+    /// When to start `herdgate-engine`.
+    EngineStart {
+        /// Where nothing else can answer.
+        Auto = "auto",
+        /// Beside whatever else there is.
+        Always = "always",
+    }
+}
+
+words! {
     /// How important a log record is.
     Level {
         /// Something failed that should not.
@@ -148,7 +160,7 @@ impl Default for Config {
             listen: vec![Listen::DEFAULT],
             upstreams: vec![UpstreamUrl::local_ollama()],
             upstreams_given: false,
-            local: Local { enabled: true },
+            local: Local { enabled: true, engine: EngineStart::Auto },
             limits: Limits { head: ByteSize(32 << 10), body: ByteSize(64 << 20), connections: 20_000 },
             timeouts: Timeouts {
                 connect: Duration::from_secs(3),

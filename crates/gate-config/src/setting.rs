@@ -1,6 +1,6 @@
 //! The one list of settings: name, form, bounds, meaning. File, environment, `config show` and the reference read it.
 
-use crate::config::{Config, Level, LogFormat};
+use crate::config::{Config, EngineStart, Level, LogFormat};
 use crate::units::ByteSize;
 use std::time::Duration;
 
@@ -59,7 +59,7 @@ const fn secs(n: u64) -> Duration {
 }
 
 /// All settings, sections together, in the order in which they are shown.
-pub(crate) static SETTINGS: [Setting; 14] = [
+pub(crate) static SETTINGS: [Setting; 15] = [
     Setting {
         key: "upstreams",
         flag: Some("--upstream"),
@@ -82,6 +82,21 @@ pub(crate) static SETTINGS: [Setting; 14] = [
         flag: Some("--no-local"),
         form: Form::Switch { slot: |config| &mut config.local.enabled },
         about: "Whether to start `ollama serve` or `herdgate-engine` where no upstream was given and no Ollama answers.",
+    },
+    Setting {
+        key: "local.engine",
+        flag: None,
+        form: Form::Word {
+            words: EngineStart::WORDS,
+            get: |config| config.local.engine.as_str(),
+            set: |config, word| {
+                if let Some(engine) = EngineStart::from_word(word) {
+                    config.local.engine = engine;
+                }
+            },
+        },
+        about: "When to start herdgate-engine: `auto` where no upstream was given, none answers and no `ollama` is installed; \
+                `always` beside every other upstream, for a model that answers at once. Not with `local.enabled = false`.",
     },
     Setting {
         key: "limits.head",

@@ -79,7 +79,8 @@ fn dispatch(cli: Cli, out: &mut dyn Write, talk: &mut dyn Write) -> u8 {
     let Common { config, data } = cli.common;
     match cli.command {
         Command::Serve(args) => {
-            let flags = Flags { listen: args.listen, upstream: args.upstream, no_local: args.no_local, config, data };
+            let flags =
+                Flags { listen: args.listen, upstream: args.upstream, no_local: args.no_local, config, data };
             cmd::serve::run(&flags, talk)
         }
         Command::Key(args) => {

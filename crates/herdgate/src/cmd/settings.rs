@@ -20,7 +20,8 @@ impl FileAccess for Disk {
 /// Where the settings file and the data directory are.
 pub(crate) fn places(flags: &Flags) -> Result<Locations, Vec<Problem>> {
     let is_root = rustix::process::geteuid().is_root();
-    let around = Surroundings::new(is_root, Path::new("herdgate.toml").is_file(), |name| std::env::var_os(name));
+    let around =
+        Surroundings::new(is_root, Path::new("herdgate.toml").is_file(), |name| std::env::var_os(name));
     locate(flags, &around).map_err(|problem| vec![problem])
 }
 

@@ -97,8 +97,7 @@ mod tests {
     #[test]
     fn connections_reach_every_core() {
         let bound = bind(loopback(), 2).unwrap();
-        let clients: Vec<_> =
-            (0..64).map(|_| std::net::TcpStream::connect(bound.address).unwrap()).collect();
+        let clients: Vec<_> = (0..64).map(|_| std::net::TcpStream::connect(bound.address).unwrap()).collect();
         for socket in &bound.sockets {
             let mut accepted = 0;
             while socket.accept().is_ok() {

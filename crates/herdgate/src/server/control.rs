@@ -61,9 +61,9 @@ async fn watch_over(watched: Watched<'_>, talk: &mut dyn Write) -> anyhow::Resul
 
     let (end_local, local_end) = watch::channel(false);
     let mut local = JoinSet::new();
-    let starting = upstreams.local.as_ref().map(|local| local.program().clone());
-    if let Some(program) = upstreams.local {
-        local.spawn_local(program.run(local_end));
+    let started: Vec<_> = upstreams.locals.iter().map(|local| local.program().clone()).collect();
+    for program in upstreams.locals {
+        local.spawn_local(program.run(local_end.clone()));
     }
     let mut probers = JoinSet::new();
     let mut found: Vec<Latest> = Vec::new();
@@ -71,7 +71,13 @@ async fn watch_over(watched: Watched<'_>, talk: &mut dyn Write) -> anyhow::Resul
         let (latest, seen) = watch::channel(None);
         found.push(seen);
         let client = Rc::clone(&client);
-        probers.spawn_local(prober::run(client, id, Arc::clone(&shared), config.fleet.probe_interval, latest));
+        probers.spawn_local(prober::run(
+            client,
+            id,
+            Arc::clone(&shared),
+            config.fleet.probe_interval,
+            latest,
+        ));
     }
     let ended = async {
         tokio::select! {
@@ -80,11 +86,11 @@ async fn watch_over(watched: Watched<'_>, talk: &mut dyn Write) -> anyhow::Resul
         }
     };
     tokio::pin!(ended);
-    let time = if starting.is_some() { REPORT_TIME_LOCAL } else { REPORT_TIME };
+    let time = if started.is_empty() { REPORT_TIME } else { REPORT_TIME_LOCAL };
     let signal = tokio::select! {
         signal = &mut ended => signal,
-        () = first_looks(&mut found, starting.is_some(), time) => {
-            report::upstreams(talk, &upstreams.endpoints, &found, starting.as_ref(), &upstreams.hint);
+        () = first_looks(&mut found, !started.is_empty(), time) => {
+            report::upstreams(talk, &upstreams.endpoints, &found, &started, &upstreams.hint);
             ended.await
         }
     };

@@ -35,7 +35,11 @@ pub(crate) struct Plan {
 ///
 /// # Errors
 /// Where the system gives no thread.
-pub(crate) fn start(index: usize, sockets: Vec<StdListener>, plan: Plan) -> io::Result<JoinHandle<io::Result<()>>> {
+pub(crate) fn start(
+    index: usize,
+    sockets: Vec<StdListener>,
+    plan: Plan,
+) -> io::Result<JoinHandle<io::Result<()>>> {
     std::thread::Builder::new().name(format!("core-{index}")).spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         LocalSet::new().block_on(&runtime, serve(sockets, plan))

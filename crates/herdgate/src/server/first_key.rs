@@ -2,12 +2,10 @@
 
 use anyhow::Context as _;
 use gate_keys::{OsEntropy, UnixSeconds, mint};
-use gate_store::{DataDir, SqliteStore};
+use gate_store::{DataDir, FIRST_KEY_FILE, SqliteStore};
 use gate_types::Secret;
 use std::io::IsTerminal;
 use std::path::PathBuf;
-
-const FILE: &str = "first-key";
 
 /// Where the first key went.
 pub(crate) enum FirstKey {
@@ -33,7 +31,7 @@ pub(crate) fn make(
     let made = store.create_first(&minted.mark, now, || {
         if !terminal {
             let text = Secret::new(format!("{}\n", minted.secret.expose()));
-            first = FirstKey::Written(dir.write_private(FILE, text.expose().as_bytes())?);
+            first = FirstKey::Written(dir.write_private(FIRST_KEY_FILE, text.expose().as_bytes())?);
         }
         Ok(())
     })?;

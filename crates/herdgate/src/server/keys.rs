@@ -31,7 +31,11 @@ pub(super) fn start(
         while let Err(RecvTimeoutError::Timeout) = stop.recv_timeout(LOOK) {
             looks += 1;
             let outcome = follow(&mut store, env_key.as_ref(), &shared);
-            let outcome = if looks % LOOKS_PER_SAVE == 0 { outcome.and_then(|()| save(&mut store, &shared)) } else { outcome };
+            let outcome = if looks % LOOKS_PER_SAVE == 0 {
+                outcome.and_then(|()| save(&mut store, &shared))
+            } else {
+                outcome
+            };
             tell(&outcome, &mut trouble);
         }
         tell(&save(&mut store, &shared), &mut trouble);
@@ -48,18 +52,22 @@ pub(super) fn ring(store: &SqliteStore, env_key: Option<&EnvKey>) -> Result<KeyR
 }
 
 fn follow(store: &mut SqliteStore, env_key: Option<&EnvKey>, shared: &Shared) -> Result<(), StoreError> {
-    if store.changed()? {
-        // Uses noted in the old ring would be lost with it.
-        save(store, shared)?;
-        let ring = ring(store, env_key)?;
-        tracing::info!("the keys changed: {} in force", ring.iter().filter(|key| key.revoked.is_none()).count());
-        shared.keys.store(Arc::new(ring));
+    if !store.changed()? {
+        return Ok(());
     }
-    Ok(())
+    let ring = ring(store, env_key)?;
+    tracing::info!("the keys changed: {} in force", ring.iter().filter(|key| key.revoked.is_none()).count());
+    // In force first: a store that cannot take the last uses must not hold back a revocation.
+    let before = shared.keys.swap(Arc::new(ring));
+    touch(store, &before)
 }
 
 fn save(store: &mut SqliteStore, shared: &Shared) -> Result<(), StoreError> {
-    let uses = shared.keys.load().take_uses();
+    touch(store, &shared.keys.load())
+}
+
+fn touch(store: &mut SqliteStore, ring: &KeyRing) -> Result<(), StoreError> {
+    let uses = ring.take_uses();
     if uses.is_empty() { Ok(()) } else { store.touch(&uses) }
 }
 

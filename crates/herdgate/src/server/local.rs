@@ -51,7 +51,9 @@ impl Program {
 
 /// Looks for an Ollama on `PATH`, then for the engine beside this program and on `PATH`.
 pub(crate) fn find(search_path: &OsStr, beside: Option<&Path>) -> Option<Program> {
-    let on_path = |name: &str| std::env::split_paths(search_path).map(|dir| dir.join(name)).find(|file| is_program(file));
+    let on_path = |name: &str| {
+        std::env::split_paths(search_path).map(|dir| dir.join(name)).find(|file| is_program(file))
+    };
     on_path("ollama").map(Program::Ollama).or_else(|| find_engine(search_path, beside).map(Program::Engine))
 }
 
@@ -155,7 +157,12 @@ fn is_ours(name: &OsStr) -> bool {
     name.starts_with("HERDGATE_")
         || matches!(
             &*name,
-            "AUTH_TOKEN" | "AUTH_TOKEN_FILE" | "CREDENTIALS_DIRECTORY" | "OLLAMA_URL" | "OLLAMA_BASE_URL" | "OLLAMA_HOST"
+            "AUTH_TOKEN"
+                | "AUTH_TOKEN_FILE"
+                | "CREDENTIALS_DIRECTORY"
+                | "OLLAMA_URL"
+                | "OLLAMA_BASE_URL"
+                | "OLLAMA_HOST"
         )
 }
 
@@ -223,7 +230,8 @@ async fn pass_on(name: &'static str, pipe: impl AsyncRead + Unpin) {
         if ended || line.len() >= LINE_BYTES {
             let text = String::from_utf8_lossy(&line);
             // Its text is not ours: control characters would reach the terminal.
-            let text: String = text.trim_end().chars().filter(|sign| !sign.is_control() || *sign == '\t').collect();
+            let text: String =
+                text.trim_end().chars().filter(|sign| !sign.is_control() || *sign == '\t').collect();
             tracing::info!(target: "herdgate::local", "{name} | {text}");
             line.clear();
         }

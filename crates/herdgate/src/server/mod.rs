@@ -29,8 +29,11 @@ use tokio::sync::{Semaphore, watch};
 /// # Errors
 /// What keeps the gate from starting: the data directory, the database, a taken port.
 pub(crate) fn run(config: Config, data: &Path, talk: &mut dyn Write) -> anyhow::Result<()> {
-    let dir = DataDir::open(data)?;
-    let mut store = SqliteStore::open(&dir)?;
+    let dir = DataDir::open(data).map_err(with_hint)?;
+    for note in dir.notes() {
+        tracing::warn!("{note}");
+    }
+    let mut store = SqliteStore::open(&dir).map_err(with_hint)?;
     let threads = threads(&config);
     let bound = bind_all(&config.listen, threads)?;
     let env_key = config.auth_token.as_ref().map(|token| gate_keys::EnvKey::new(&token.token)).transpose()?;
@@ -72,9 +75,19 @@ pub(crate) fn run(config: Config, data: &Path, talk: &mut dyn Write) -> anyhow::
     let outcome = control::run(duties, talk);
     stop.send_replace(true);
     for core in cores {
-        core.join().map_err(|_panic| anyhow!("a data-plane thread panicked"))?.context("a data-plane thread failed")?;
+        core.join()
+            .map_err(|_panic| anyhow!("a data-plane thread panicked"))?
+            .context("a data-plane thread failed")?;
     }
     outcome
+}
+
+/// The error with the line that says what to do about it.
+fn with_hint(error: gate_keys::StoreError) -> anyhow::Error {
+    match error.hint() {
+        Some(hint) => anyhow!("{error}\nhint: {hint}"),
+        None => error.into(),
+    }
 }
 
 fn unix_now() -> gate_keys::UnixSeconds {
@@ -88,7 +101,8 @@ fn threads(config: &Config) -> usize {
 }
 
 fn limits(config: &Config) -> anyhow::Result<Limits> {
-    let size = |size: gate_config::ByteSize| usize::try_from(size.0).context("a limit is larger than memory can be");
+    let size =
+        |size: gate_config::ByteSize| usize::try_from(size.0).context("a limit is larger than memory can be");
     Ok(Limits {
         framing: gate_h1::Limits { head: size(config.limits.head)?, ..gate_h1::Limits::DEFAULT },
         body: size(config.limits.body)?,
@@ -116,7 +130,8 @@ fn cannot_listen(listen: &Listen, error: &std::io::Error) -> anyhow::Error {
     let port = listen.address.port();
     match error.kind() {
         ErrorKind::AddrInUse => {
-            let holder = holder::of(listen.address).map_or_else(String::new, |holder| format!(" by {holder}"));
+            let holder =
+                holder::of(listen.address).map_or_else(String::new, |holder| format!(" by {holder}"));
             anyhow!(
                 "cannot listen on {listen}: the port is taken{holder}\n\
                  hint: end that program, or choose another address with --listen, for example --listen :{}",

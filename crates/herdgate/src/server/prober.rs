@@ -3,8 +3,8 @@
 use gate_policy::Observation;
 use gate_proxy::Shared;
 use gate_types::{ModelName, UpstreamId};
-use gate_upstream::probe::{Probe, probe};
 use gate_upstream::Client;
+use gate_upstream::probe::{Probe, probe};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -68,7 +68,10 @@ fn names<'a>(listed: impl Iterator<Item = &'a str>) -> Vec<ModelName> {
 
 fn tell(name: &str, found: &Probe) {
     match &found.version {
-        Ok(version) => tracing::info!("{name} is up: version {version}, {} models", found.models.as_ref().map_or(0, Vec::len)),
+        Ok(version) => tracing::info!(
+            "{name} is up: version {version}, {} models",
+            found.models.as_ref().map_or(0, Vec::len)
+        ),
         Err(reason) => tracing::warn!("{name} is down: {reason}"),
     }
 }

@@ -23,7 +23,12 @@ pub(super) fn listening(talk: &mut dyn Write, bound: &[SocketAddr]) {
         line(&mut text, format_args!("  listening on  http://{address}  (plain)"));
     }
     if in_clear {
-        line(&mut text, format_args!("  warning: without TLS, keys cross the network in clear; listen on 127.0.0.1 alone"));
+        line(
+            &mut text,
+            format_args!(
+                "  warning: without TLS, keys cross the network in clear; listen on 127.0.0.1 alone"
+            ),
+        );
         line(&mut text, format_args!("           (--listen 127.0.0.1:7860), or put a TLS proxy in front"));
     }
     say(talk, &text);
@@ -37,12 +42,23 @@ pub(super) fn first_key(talk: &mut dyn Write, first: Option<&FirstKey>, bound: &
     match first {
         FirstKey::Shown(secret) => {
             line(&mut text, format_args!("  first key     {}  (shown once: keep it)", secret.expose()));
-            line(&mut text, format_args!("  try it        curl {url}/api/tags -H 'Authorization: Bearer {}'", secret.expose()));
+            line(
+                &mut text,
+                format_args!(
+                    "  try it        curl {url}/api/tags -H 'Authorization: Bearer {}'",
+                    secret.expose()
+                ),
+            );
         }
         FirstKey::Written(path) => {
             let path = path.display();
             line(&mut text, format_args!("  first key     written to {path}"));
-            line(&mut text, format_args!("  try it        curl {url}/api/tags -H \"Authorization: Bearer $(cat {path})\""));
+            line(
+                &mut text,
+                format_args!(
+                    "  try it        curl {url}/api/tags -H \"Authorization: Bearer $(cat {path})\""
+                ),
+            );
         }
     }
     say(talk, &text);
@@ -53,11 +69,11 @@ pub(super) fn upstreams(
     talk: &mut dyn Write,
     endpoints: &[Endpoint],
     found: &[Latest],
-    started: Option<&Program>,
+    started: &[Program],
     hint: &str,
 ) {
     let mut text = String::new();
-    if let Some(program) = started {
+    for program in started {
         line(&mut text, format_args!("  started       {}", words(program)));
     }
     for (endpoint, latest) in endpoints.iter().zip(found) {
@@ -79,7 +95,9 @@ fn state(probe: &Probe) -> String {
         Err(reason) => return reason.as_str().to_owned(),
     };
     match &probe.models {
-        Ok(models) if models.is_empty() => format!("Ollama {version}, no models: `ollama pull NAME` gets one"),
+        Ok(models) if models.is_empty() => {
+            format!("Ollama {version}, no models: `ollama pull NAME` gets one")
+        }
         Ok(models) => format!("Ollama {version}, {}", names(models)),
         Err(reason) => format!("Ollama {version}, but its models cannot be listed: {reason}"),
     }

@@ -1,12 +1,12 @@
 //! Which upstreams there are: those that were given; else the Ollama of this machine where it answers; else one that the
 //! gate starts by itself; else none, with a hint that says what was looked for.
 
-use super::local::{Local, Program, find};
+use super::local::{Local, Program, find, find_engine};
 use anyhow::Context as _;
-use gate_config::{Config, UpstreamUrl};
+use gate_config::{Config, EngineStart, UpstreamUrl};
 use gate_upstream::{Endpoint, Tls};
 use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How long the usual address of Ollama may take to accept a connection. Loopback answers or refuses at once.
@@ -17,44 +17,53 @@ const ANSWER_TIME: Duration = Duration::from_millis(500);
 pub(crate) struct Upstreams {
     pub(crate) endpoints: Vec<Endpoint>,
     pub(crate) tls: Tls,
-    /// What the gate starts, with its place among the endpoints.
-    pub(crate) local: Option<Local>,
+    /// What the gate starts; each answers at one of the endpoints.
+    pub(crate) locals: Vec<Local>,
     /// What to do when there is no upstream; for callers and for the start-up report.
     pub(crate) hint: String,
 }
 
 /// Decides, starting nothing yet.
 pub(crate) fn decide(config: &Config, data: &Path) -> anyhow::Result<Upstreams> {
-    let given = config.upstreams.iter().map(endpoint).collect::<anyhow::Result<Vec<_>>>()?;
-    let mut upstreams = Upstreams { endpoints: given, tls: Tls::system(), local: None, hint: String::new() };
+    let mut upstreams =
+        Upstreams { endpoints: Vec::new(), tls: Tls::system(), locals: Vec::new(), hint: String::new() };
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let beside = std::env::current_exe().ok().and_then(|exe| exe.parent().map(Path::to_path_buf));
+    let models = data.join("models");
     if config.upstreams_given || config.upstreams.iter().all(answers) {
-        return Ok(upstreams);
-    }
-    upstreams.endpoints.clear();
-    if !config.local.enabled {
+        upstreams.endpoints = config.upstreams.iter().map(endpoint).collect::<anyhow::Result<_>>()?;
+    } else if !config.local.enabled {
         upstreams.hint = format!(
             "no Ollama server: nothing answers at {}, and starting one is turned off; name one with --upstream URL",
             list(&config.upstreams)
         );
-        return Ok(upstreams);
+    } else if let Some(program) = find(&path, beside.as_deref()) {
+        upstreams.start(program, models.clone())?;
+    } else {
+        upstreams.hint = format!(
+            "no Ollama server: nothing answers at {}, and neither `ollama` is on PATH nor `herdgate-engine` beside \
+             herdgate or on PATH; install Ollama, build the engine, or name a server with --upstream URL",
+            list(&config.upstreams)
+        );
     }
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let beside = std::env::current_exe().ok().and_then(|exe| exe.parent().map(Path::to_path_buf));
-    match find(&path, beside.as_deref()) {
-        Some(program) => {
-            let local = Local::new(program, data.join("models"))?;
-            upstreams.endpoints.push(loopback(local.address())?);
-            upstreams.local = Some(local);
-        }
-        None => {
-            upstreams.hint = format!(
-                "no Ollama server: nothing answers at {}, and neither `ollama` is on PATH nor `herdgate-engine` beside \
-                 herdgate or on PATH; install Ollama, build the engine, or name a server with --upstream URL",
-                list(&config.upstreams)
-            );
-        }
+    let has_engine = upstreams.locals.iter().any(|local| matches!(local.program(), Program::Engine(_)));
+    if config.local.enabled && config.local.engine == EngineStart::Always && !has_engine {
+        let engine = find_engine(&path, beside.as_deref()).context(
+            "local.engine = \"always\", but there is no herdgate-engine beside herdgate or on PATH\n\
+             hint: build it with `cargo build --release -p herdgate-engine`",
+        )?;
+        upstreams.start(Program::Engine(engine), models)?;
     }
     Ok(upstreams)
+}
+
+impl Upstreams {
+    fn start(&mut self, program: Program, models: PathBuf) -> anyhow::Result<()> {
+        let local = Local::new(program, models)?;
+        self.endpoints.push(loopback(local.address())?);
+        self.locals.push(local);
+        Ok(())
+    }
 }
 
 fn endpoint(url: &UpstreamUrl) -> anyhow::Result<Endpoint> {
