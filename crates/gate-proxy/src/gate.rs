@@ -3,7 +3,7 @@
 use crate::sweep::Sweep;
 use arc_swap::ArcSwap;
 use gate_keys::KeyRing;
-use gate_policy::{Ask, Chance, Decision, Fleet, Observation, choose};
+use gate_policy::{Ask, Chance, Decision, Fleet, Health, Observation, choose};
 use gate_types::UpstreamId;
 use gate_upstream::Client;
 use std::cell::RefCell;
@@ -19,11 +19,13 @@ pub struct Limits {
     pub framing: gate_h1::Limits,
     /// Bytes of a request body.
     pub body: usize,
-    /// Time for a request head, and between two pieces of a request body.
+    /// Time for a request head, from its first byte or the connection's beginning, and between two pieces of a request
+    /// body.
     pub head_time: Duration,
     /// Time that a connection may wait for its next request.
     pub keep_alive: Duration,
-    /// Time between two pieces of an upstream's answer, and before its first.
+    /// Time between two pieces of an upstream's answer, and before its first; also the time for which a client may take
+    /// nothing of an answer that waits for it.
     pub idle: Duration,
 }
 
@@ -93,22 +95,21 @@ impl Gate {
     /// The gate of one core. `seed` makes its choices among equals repeatable.
     #[must_use]
     pub fn new(shared: Arc<Shared>, upstream: Client, limits: Limits, seed: u64) -> Self {
-        Self {
-            shared,
-            upstream,
-            sweep: Rc::default(),
-            limits,
-            chance: RefCell::new(Chance::seeded(seed)),
-        }
+        Self { shared, upstream, sweep: Rc::default(), limits, chance: RefCell::new(Chance::seeded(seed)) }
     }
 
     /// Chooses an upstream and takes a place in flight there, as one step.
-    pub(crate) fn take_flight(&self, ask: &Ask<'_>, tried: &[UpstreamId]) -> Result<Flight, gate_policy::Why> {
+    pub(crate) fn take_flight(
+        &self,
+        ask: &Ask<'_>,
+        tried: &[UpstreamId],
+    ) -> Result<Flight, gate_policy::Why> {
         let mut fleet = self.shared.fleet();
         match choose(&fleet, ask, tried, &mut self.chance.borrow_mut()) {
             Decision::Send(id) => {
+                let was_up = fleet.get(id).is_some_and(|upstream| upstream.health() == Health::Up);
                 fleet.start(id);
-                Ok(Flight { shared: Arc::clone(&self.shared), id })
+                Ok(Flight { shared: Arc::clone(&self.shared), id, was_up })
             }
             Decision::Reject(why) => Err(why),
         }
@@ -126,6 +127,16 @@ pub(crate) fn unix_now() -> i64 {
 pub(crate) struct Flight {
     shared: Arc<Shared>,
     pub(crate) id: UpstreamId,
+    was_up: bool,
+}
+
+impl Flight {
+    /// The upstream answered: where it was thought to be down, it is not.
+    pub(crate) fn answered(&self) {
+        if !self.was_up {
+            self.shared.observe(self.id, Observation::Answered);
+        }
+    }
 }
 
 impl Drop for Flight {

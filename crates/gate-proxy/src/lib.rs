@@ -7,11 +7,13 @@ mod downstream;
 mod gate;
 mod outcome;
 mod path;
+mod request_id;
 mod scratch;
 mod stages;
 mod sweep;
 mod trace;
 
+pub use downstream::ClientStream;
 pub use downstream::h1::serve_connection;
 pub use gate::{Gate, Limits, Shared};
 pub use sweep::{Sweep, TICK, Watch};

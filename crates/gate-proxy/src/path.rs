@@ -32,6 +32,6 @@ async fn serve<D: Downstream>(gate: &Gate, down: &mut D, trace: &mut Trace) -> R
     if call.open.route.answer == Answering::Listing {
         return own::list(gate, &caller, &call, down, trace).await; //           merged, filtered        502 503
     }
-    let live = attempt::send(gate, &caller, &call, down, trace).await?; //      fail over               404 502 503
+    let live = attempt::send(gate, &caller, call, down, trace).await?; //      fail over               404 502 503
     answer::stream(live, down, trace).await //                                  until the last byte or the hang-up
 }

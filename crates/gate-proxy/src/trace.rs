@@ -1,41 +1,21 @@
 //! The record of one request: begun with its head, written once, at its end. It never holds a prompt or a credential.
 
 use crate::downstream::{AnswerHead, Downstream, Head};
-use crate::gate::Gate;
+use crate::gate::{Gate, Shared};
 use crate::outcome::{Done, Ended};
+use crate::request_id::RequestId;
+use crate::stages::intake;
 use gate_h1::Framing;
 use gate_types::{Dialect, UpstreamId};
 use gate_wire::{GateError, Side};
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Instant;
 
-/// A request's name in logs, in its answer and towards the upstream: 16 hex digits, random.
-#[derive(Clone, Copy)]
-pub(crate) struct RequestId([u8; 16]);
-
-impl RequestId {
-    fn new() -> Self {
-        // Uniqueness matters, not secrecy: without the OS's randomness the clock alone must do.
-        let number = getrandom::u64().unwrap_or_else(|_| crate::gate::unix_now().unsigned_abs());
-        let mut digits = [0; 16];
-        for (place, digit) in digits.iter_mut().enumerate() {
-            *digit = b"0123456789abcdef"[(number >> (4 * place)) as usize & 15];
-        }
-        Self(digits)
-    }
-
-    pub(crate) fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.0).unwrap_or_default()
-    }
-}
-
-impl fmt::Display for RequestId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
+/// The status that a record shows for a client that left, as Ollama's own log does.
+const LEFT: u16 = 499;
 
 /// What is known of a request so far.
 pub(crate) struct Trace {
@@ -47,63 +27,72 @@ pub(crate) struct Trace {
     pub(crate) key: Option<Arc<gate_keys::Key>>,
     pub(crate) model: Option<String>,
     pub(crate) upstream: Option<UpstreamId>,
+    /// The status that the client was told; 0 before that.
+    pub(crate) status: u16,
     pub(crate) first_byte: Option<Instant>,
-    shared: Arc<crate::gate::Shared>,
+    shared: Arc<Shared>,
+    written: bool,
 }
 
 impl Trace {
     pub(crate) fn begin(gate: &Gate, head: &Head) -> Self {
-        let path = head.target().split('?').next().unwrap_or_default();
         Self {
-            id: RequestId::new(),
+            id: RequestId::of(head),
             begun: Instant::now(),
-            dialect: gate_wire::routes::dialect_of(path),
+            dialect: gate_wire::routes::dialect_of(intake::likely_path(head.target())),
             route: "",
             key: None,
             model: None,
             upstream: None,
+            status: 0,
             first_byte: None,
             shared: Arc::clone(&gate.shared),
+            written: false,
         }
     }
 
     /// The answer went out whole.
-    pub(crate) fn end(&self, done: Done) {
+    pub(crate) fn end(&mut self, done: Done) {
         self.write("done", done.status, None);
     }
 
     /// The request ended otherwise: told to the client, if it is there and has seen nothing yet.
-    pub(crate) async fn fail<D: Downstream>(&self, down: &mut D, ended: Ended) {
+    pub(crate) async fn fail<D: Downstream>(&mut self, down: &mut D, ended: Ended) {
         match ended {
             Ended::Gone => {
                 down.abort();
-                self.write("cancelled", 499, None);
+                self.write("cancelled", LEFT, None);
             }
             Ended::CutShort(error) => {
                 down.abort();
-                self.write("upstream_failed", 200, Some(&error));
+                self.write("cut_short", self.status, Some(&error));
             }
             Ended::Refused(error) => {
                 let rendered = gate_wire::render(self.dialect, &error, Some(self.id.as_str()));
-                let status = rendered.status;
-                self.tell(down, &rendered).await;
-                self.write(if error.side == Side::Downstream { "refused" } else { "failed" }, status, Some(&error));
+                // The record tells why the request failed; a client that does not wait for the answer changes nothing.
+                let _told = self.tell(down, &rendered).await;
+                self.write(verdict(&error), rendered.status, Some(&error));
             }
         }
     }
 
-    async fn tell<D: Downstream>(&self, down: &mut D, rendered: &gate_wire::Rendered) {
+    async fn tell<D: Downstream>(
+        &mut self,
+        down: &mut D,
+        rendered: &gate_wire::Rendered,
+    ) -> Result<Done, Ended> {
         let mut fields: Vec<(&str, &[u8])> = vec![("Content-Type", rendered.content_type.as_bytes())];
         fields.extend(rendered.fields.iter().map(|(name, value)| (*name, value.as_bytes())));
-        answer_whole(down, rendered.status, fields, rendered.body.as_bytes(), self).await;
+        answer_whole(down, rendered.status, fields, rendered.body.as_bytes(), self).await
     }
 
-    fn write(&self, outcome: &str, status: u16, error: Option<&GateError>) {
+    fn write(&mut self, outcome: &str, status: u16, error: Option<&GateError>) {
+        self.written = true;
         let took = self.begun.elapsed().as_secs_f64() * 1e3;
         let ttft = self.first_byte.map(|at| (at - self.begun).as_secs_f64() * 1e3);
         tracing::info!(
             target: "herdgate::access",
-            id = %self.id,
+            id = self.id.as_str(),
             key = self.key.as_deref().map(|key| key.name.as_str()),
             route = self.route,
             model = self.model.as_deref(),
@@ -112,9 +101,38 @@ impl Trace {
             outcome,
             ttft_ms = ttft,
             total_ms = took,
-            error = error.map(|error| Cause(error).to_string()),
+            error = error.map(|error| tracing::field::display(Cause(error))),
             "request"
         );
+    }
+}
+
+impl Drop for Trace {
+    /// A request whose task was ended from outside, as at the end of the program, has its record too.
+    fn drop(&mut self) {
+        if !self.written {
+            self.write("aborted", self.status, None);
+        }
+    }
+}
+
+/// Writes the record of a request whose head has no reading.
+pub(crate) fn unreadable(id: &RequestId, error: &GateError) {
+    tracing::info!(
+        target: "herdgate::access",
+        id = id.as_str(),
+        status = error.reason.status(),
+        outcome = verdict(error),
+        error = tracing::field::display(Cause(error)),
+        "request"
+    );
+}
+
+/// Whose doing an error was, as records say it.
+fn verdict(error: &GateError) -> &'static str {
+    match error.side {
+        Side::Downstream => "refused",
+        Side::Upstream | Side::Gate => "failed",
     }
 }
 
@@ -129,26 +147,28 @@ impl fmt::Display for Cause<'_> {
             write!(f, ": {error}")?;
             cause = error.source();
         }
-        f.write_char(' ').and(Ok(()))
+        Ok(())
     }
 }
 
-/// Sends a whole answer: head and body in one write where the client takes it. A client that left is no error here.
-pub(crate) async fn answer_whole<'f, D: Downstream>(
+/// Sends a whole answer: head and body in one write where the client takes it.
+pub(crate) async fn answer_whole<D: Downstream>(
     down: &mut D,
     status: u16,
-    mut fields: Vec<(&'f str, &'f [u8])>,
+    mut fields: Vec<(&str, &[u8])>,
     body: &[u8],
-    trace: &'f Trace,
-) {
-    fields.push(("x-request-id", trace.id.as_str().as_bytes()));
+    trace: &mut Trace,
+) -> Result<Done, Ended> {
+    trace.status = status;
+    let id = trace.id;
+    fields.push(("x-request-id", id.as_str().as_bytes()));
     down.begin(&AnswerHead { status, fields: &fields, framing: Framing::Length(body.len() as u64) });
-    let mut offered = false;
+    let mut is_offered = false;
     let written = poll_fn(|cx| {
-        if !offered {
-            offered = true;
-            if let Err(error) = down.offer(cx, body, &[0..body.len()], true) {
-                return std::task::Poll::Ready(Err(error));
+        if !is_offered {
+            is_offered = true;
+            if let Err(error) = down.offer(cx, body, std::slice::from_ref(&(0..body.len())), true) {
+                return Poll::Ready(Err(error));
             }
         }
         down.poll_flush(cx)
@@ -156,5 +176,7 @@ pub(crate) async fn answer_whole<'f, D: Downstream>(
     .await;
     if written.is_err() {
         down.abort();
+        return Err(Ended::Gone);
     }
+    Ok(Done { status })
 }

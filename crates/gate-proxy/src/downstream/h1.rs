@@ -1,150 +1,67 @@
 //! HTTP/1.1 towards clients: one async function per connection, one request after the other.
 //!
-//! A parked connection holds its socket and a watch, no buffer: reads go through one scratch buffer per core. This file
-//! must never decide anything about a request but its framing.
+//! This file must never decide anything about a request but its framing, and what becomes of the connection.
 
+use super::conn::{Conn, Filled, Next};
 use super::write::{Outgoing, Shape};
-use super::{AnswerHead, BodyError, Downstream, Head};
-use crate::gate::Gate;
-use crate::sweep::Watch;
-use crate::{path, scratch};
-use gate_h1::{Body, Framing, H1Error};
-use std::future::poll_fn;
+use super::{AnswerHead, BodyError, ClientStream, Downstream, Head};
+use crate::gate::{Gate, Limits};
+use crate::request_id::RequestId;
+use crate::stages::intake;
+use crate::{path, trace};
+use gate_h1::{Body, Framing, H1Error, Version, encode};
+use gate_types::Dialect;
 use std::io;
 use std::ops::Range;
-use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::time::Instant;
 
 /// How many bytes of a next request are kept while one is answered. Beyond it the client is not watched, only written to.
 const AHEAD_BYTES: usize = 64 * 1024;
-/// How long and for how much a refused client is read on, so that it sees the answer instead of a reset (RFC 9112, 9.6).
-const LINGER: Duration = Duration::from_secs(2);
-const LINGER_BYTES: usize = 256 * 1024;
 
 /// Serves a client's connection until either side ends it.
-pub async fn serve_connection<IO: AsyncRead + AsyncWrite + Unpin>(gate: &Gate, io: IO) {
-    let mut conn = Conn { io, read: Vec::new(), ended: false, watch: gate.sweep.watch() };
-    let mut wait = gate.limits.head_time;
+pub async fn serve_connection<IO: ClientStream>(gate: &Gate, io: IO) {
+    let mut conn = Conn::new(io, gate.sweep.watch());
+    let mut is_first = true;
     loop {
-        let head = match conn.next_head(gate, wait).await {
+        let head = match conn.next_head(&gate.limits, is_first).await {
             Next::Head(head) => head,
             Next::Closed => return,
-            Next::Refused(error) => return conn.refuse(&error).await,
+            Next::Refused(error) => return refuse(conn, gate, error).await,
         };
-        let mut request = Request::new(gate, &mut conn, head);
+        is_first = false;
+        let mut request = Request::new(&gate.limits, &mut conn, head);
         // Boxed, so that a parked connection does not hold room for a request's whole life.
         Box::pin(path::handle(gate, &mut request)).await;
         match request.finish() {
-            After::Again => wait = gate.limits.keep_alive,
+            After::Again => {}
             After::Linger => return conn.linger().await,
             After::Cut => return,
         }
     }
 }
 
-struct Conn<IO> {
-    io: IO,
-    /// Read and not yet used.
-    read: Vec<u8>,
-    /// The client has closed its side.
-    ended: bool,
-    watch: Watch,
-}
-
-enum Next {
-    Head(Head),
-    Closed,
-    Refused(H1Error),
-}
-
-enum Filled {
-    Some,
-    Ended,
-    Late,
-}
-
-impl<IO: AsyncRead + AsyncWrite + Unpin> Conn<IO> {
-    /// Waits for the next request head: `wait` for its first byte, then the head's own limit for the rest.
-    async fn next_head(&mut self, gate: &Gate, wait: Duration) -> Next {
-        let mut begun = false;
-        self.watch.set(Some(wait));
-        loop {
-            if !self.read.is_empty() {
-                match Head::take(&mut self.read, &gate.limits.framing) {
-                    Ok(Some(head)) => return Next::Head(head),
-                    Ok(None) => {}
-                    Err(error) => return Next::Refused(error),
-                }
-                if !begun {
-                    begun = true;
-                    self.watch.set(Some(gate.limits.head_time));
-                }
-            }
-            match self.fill().await {
-                Filled::Some => {}
-                Filled::Ended | Filled::Late => return Next::Closed,
-            }
-        }
-    }
-
-    async fn fill(&mut self) -> Filled {
-        poll_fn(|cx| self.poll_fill(cx)).await
-    }
-
-    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Filled> {
-        match self.poll_read(cx) {
-            Poll::Ready(Ok(0) | Err(_)) => Poll::Ready(Filled::Ended),
-            Poll::Ready(Ok(_)) => Poll::Ready(Filled::Some),
-            Poll::Pending => self.watch.poll_late(cx).map(|()| Filled::Late),
-        }
-    }
-
-    /// One read into the core's scratch buffer; what came is appended to `self.read`.
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        if self.ended {
-            return Poll::Ready(Ok(0));
-        }
-        let Self { io, read, ended, .. } = self;
-        scratch::with(|scratch| {
-            let mut buf = tokio::io::ReadBuf::new(scratch);
-            match Pin::new(io).poll_read(cx, &mut buf) {
-                Poll::Ready(Ok(())) => {
-                    let came = buf.filled();
-                    *ended = came.is_empty();
-                    read.extend_from_slice(came);
-                    Poll::Ready(Ok(came.len()))
-                }
-                Poll::Ready(Err(error)) => {
-                    *ended = true;
-                    Poll::Ready(Err(error))
-                }
-                Poll::Pending => Poll::Pending,
-            }
-        })
-    }
-
-    /// Answers a head that has no single reading, in the plainest form, and closes.
-    async fn refuse(mut self, error: &H1Error) {
-        let answer = crate::stages::intake::unreadable(error);
-        if self.io.write_all(&answer).await.is_ok() {
-            self.linger().await;
-        }
-    }
-
-    /// Closes our side and reads on for a moment, so that a client that is still sending sees the answer.
-    async fn linger(mut self) {
-        if self.io.shutdown().await.is_err() {
-            return;
-        }
-        self.watch.set(Some(LINGER));
-        let mut total = 0;
-        while total < LINGER_BYTES && matches!(self.fill().await, Filled::Some) {
-            total += self.read.len();
-            self.read.clear();
-        }
+/// Answers a head that has no single reading, in the plainest form, and closes. There is no path, so it is told in
+/// Ollama's dialect.
+async fn refuse<IO: ClientStream>(mut conn: Conn<IO>, gate: &Gate, error: H1Error) {
+    let id = RequestId::fresh();
+    let told = intake::unreadable(error);
+    let rendered = gate_wire::render(Dialect::Ollama, &told, None);
+    let fields =
+        [("Content-Type", rendered.content_type.as_bytes()), ("x-request-id", id.as_str().as_bytes())];
+    let framing = Framing::Length(rendered.body.len() as u64);
+    let mut out = Outgoing::new();
+    out.begin(
+        &AnswerHead { status: rendered.status, fields: &fields, framing },
+        Shape { version: Version::H11, is_head: false, keep_alive: false },
+    );
+    let mut answer = out.into_bytes();
+    answer.extend_from_slice(rendered.body.as_bytes());
+    trace::unreadable(&id, &told);
+    if conn.say(&answer, gate.limits.head_time).await {
+        conn.linger().await;
     }
 }
 
@@ -156,31 +73,30 @@ enum After {
 }
 
 /// One request on a connection.
-struct Request<'c, IO> {
+struct Request<'c, IO: ClientStream> {
+    limits: &'c Limits,
     conn: &'c mut Conn<IO>,
-    head: Head,
+    head: Rc<Head>,
     out: Outgoing,
     /// The request's body has been taken off the connection.
     body_read: bool,
     aborted: bool,
     silence: Option<Duration>,
     moved: Instant,
-    body_time: Duration,
 }
 
-impl<'c, IO: AsyncRead + AsyncWrite + Unpin> Request<'c, IO> {
-    fn new(gate: &Gate, conn: &'c mut Conn<IO>, head: Head) -> Self {
+impl<'c, IO: ClientStream> Request<'c, IO> {
+    fn new(limits: &'c Limits, conn: &'c mut Conn<IO>, head: Head) -> Self {
         conn.watch.set(None);
-        let body_read = matches!(head.framing, Framing::None | Framing::Length(0));
         Self {
+            limits,
             conn,
-            head,
+            body_read: head.framing.is_empty(),
+            head: Rc::new(head),
             out: Outgoing::new(),
-            body_read,
             aborted: false,
             silence: None,
             moved: Instant::now(),
-            body_time: gate.limits.head_time,
         }
     }
 
@@ -194,7 +110,8 @@ impl<'c, IO: AsyncRead + AsyncWrite + Unpin> Request<'c, IO> {
         }
     }
 
-    /// Whether what is left of the body is small and already here, so that it can be skipped and the connection kept.
+    /// Whether the body is off the connection. One that nobody asked for is passed over if all of it is here, so that the
+    /// connection can be kept.
     fn skip_body(&mut self) -> bool {
         if let Framing::Length(length) = self.head.framing
             && !self.body_read
@@ -211,19 +128,22 @@ impl<'c, IO: AsyncRead + AsyncWrite + Unpin> Request<'c, IO> {
         while self.conn.read.len() < length {
             self.fill_body().await?;
         }
+        if self.conn.read.len() == length {
+            return Ok(std::mem::take(&mut self.conn.read));
+        }
         let rest = self.conn.read.split_off(length);
         Ok(std::mem::replace(&mut self.conn.read, rest))
     }
 
     async fn read_chunked(&mut self, limit: usize) -> Result<Vec<u8>, BodyError> {
-        let mut framing = Body::new(Framing::Chunked);
+        let mut framing = Body::with_limits(Framing::Chunked, &self.limits.framing);
         let mut body = Vec::new();
         loop {
             let mut used = 0;
             while used < self.conn.read.len() && !framing.is_done() {
                 let input = &self.conn.read[used..];
                 let step = framing.step(input).map_err(BodyError::Malformed)?;
-                if body.len() + step.data.len() > limit {
+                if step.data.len() > limit - body.len() {
                     return Err(BodyError::TooLarge(limit));
                 }
                 body.extend_from_slice(&input[step.data]);
@@ -238,7 +158,7 @@ impl<'c, IO: AsyncRead + AsyncWrite + Unpin> Request<'c, IO> {
     }
 
     async fn fill_body(&mut self) -> Result<(), BodyError> {
-        self.conn.watch.set(Some(self.body_time));
+        self.conn.watch.set(Some(self.limits.head_time));
         match self.conn.fill().await {
             Filled::Some => Ok(()),
             Filled::Ended => Err(BodyError::Gone),
@@ -247,8 +167,17 @@ impl<'c, IO: AsyncRead + AsyncWrite + Unpin> Request<'c, IO> {
     }
 }
 
-impl<IO: AsyncRead + AsyncWrite + Unpin> Downstream for Request<'_, IO> {
-    fn head(&self) -> &Head {
+impl<IO: ClientStream> Drop for Request<'_, IO> {
+    /// However a request ends, also when its task is ended from outside: a client must not take half an answer for whole.
+    fn drop(&mut self) {
+        if self.out.would_look_whole() {
+            self.conn.io.reset_on_drop();
+        }
+    }
+}
+
+impl<IO: ClientStream> Downstream for Request<'_, IO> {
+    fn head(&self) -> &Rc<Head> {
         &self.head
     }
 
@@ -295,8 +224,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Downstream for Request<'_, IO> {
             return Err(BodyError::TooLarge(limit));
         }
         if self.head.expect_continue && self.conn.read.is_empty() {
-            let asked = self.conn.io.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await;
-            asked.map_err(|_closed| BodyError::Gone)?;
+            let asked = self.conn.say(encode::CONTINUE, self.limits.head_time).await;
+            if !asked {
+                return Err(BodyError::Gone);
+            }
         }
         let body = match self.head.framing {
             Framing::None | Framing::UntilClose => Vec::new(),
@@ -312,15 +243,31 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Downstream for Request<'_, IO> {
         let keep_alive = self.head.keep_alive && self.skip_body() && !self.conn.ended;
         let is_head = self.head.method() == "HEAD";
         self.out.begin(head, Shape { version: self.head.version, is_head, keep_alive });
+        self.limit_silence(Some(self.limits.idle));
     }
 
-    fn offer(&mut self, cx: &mut Context<'_>, wire: &[u8], pieces: &[Range<usize>], end: bool) -> io::Result<()> {
+    fn offer(
+        &mut self,
+        cx: &mut Context<'_>,
+        wire: &[u8],
+        pieces: &[Range<usize>],
+        end: bool,
+    ) -> io::Result<()> {
         self.moved = Instant::now();
         self.out.offer(&mut self.conn.io, cx, wire, pieces, end)
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.out.poll_flush(&mut self.conn.io, cx)
+        let left = self.out.left();
+        let polled = self.out.poll_flush(&mut self.conn.io, cx);
+        if self.out.left() < left {
+            self.moved = Instant::now();
+        }
+        if polled.is_ready() {
+            return polled;
+        }
+        // Nothing else is waited for while the client takes nothing, so this is where a standing client is noticed.
+        self.poll_silent(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 
     fn abort(&mut self) {

@@ -1,6 +1,6 @@
 //! A request head that owns its bytes: what every stage reads, whichever protocol it came in by.
 
-use gate_h1::{Framing, H1Error, Limits, Parsed, RequestHead, Version};
+use gate_h1::{Framing, H1Error, HeadScan, Limits, Parsed, RequestHead, Version};
 use std::ops::Range;
 
 /// A parsed request head. Every text is a slice of one buffer.
@@ -20,18 +20,35 @@ pub(crate) struct Head {
 }
 
 impl Head {
-    /// Takes one head off the front of `buf`, if all of it is there; what follows it stays in `buf`.
+    /// Takes one head off the front of `buf`, if all of it is there; what follows it stays in `buf`. `scan` knows how far
+    /// earlier calls looked.
     ///
     /// # Errors
     /// Where the bytes have no reading or more than one.
-    pub(crate) fn take(buf: &mut Vec<u8>, limits: &Limits) -> Result<Option<Self>, H1Error> {
-        let (mut head, used) = match gate_h1::request_head(buf, limits)? {
+    pub(crate) fn take(
+        buf: &mut Vec<u8>,
+        scan: &mut HeadScan,
+        limits: &Limits,
+    ) -> Result<Option<Self>, H1Error> {
+        let (mut head, used) = match scan.request(buf, limits)? {
             Parsed::Partial => return Ok(None),
             Parsed::Done(parsed, used) => (Head::places(buf, &parsed), used),
         };
-        let rest = buf.split_off(used);
-        head.bytes = std::mem::replace(buf, rest);
+        if used == buf.len() {
+            head.bytes = std::mem::take(buf);
+        } else {
+            // A copy of the few bytes, so that a head does not keep the room of a large body for as long as it lives.
+            head.bytes = buf[..used].to_vec();
+            buf.drain(..used);
+        }
         Ok(Some(head))
+    }
+
+    /// The head of a text, for tests.
+    #[cfg(test)]
+    pub(crate) fn parse(text: &str) -> Self {
+        let mut bytes = text.as_bytes().to_vec();
+        Self::take(&mut bytes, &mut HeadScan::default(), &Limits::DEFAULT).unwrap().unwrap()
     }
 
     /// Where the texts of `parsed` lie in `buf`; the bytes are filled in by the caller once the borrow is over.
@@ -44,7 +61,11 @@ impl Head {
             bytes: Vec::new(),
             method: place(parsed.method.as_bytes()),
             target: place(parsed.target.as_bytes()),
-            fields: parsed.fields.iter().map(|(name, value)| (place(name.as_bytes()), place(value))).collect(),
+            fields: parsed
+                .fields
+                .iter()
+                .map(|(name, value)| (place(name.as_bytes()), place(value)))
+                .collect(),
             framing: parsed.framing,
             version: parsed.version,
             keep_alive: parsed.keep_alive,

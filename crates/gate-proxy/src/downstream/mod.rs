@@ -2,15 +2,20 @@
 //!
 //! The path asks for a head, a body and places to put an answer; what the bytes on the wire look like is decided here.
 
-mod head;
+mod conn;
+mod date;
 pub(crate) mod h1;
+mod head;
+mod stream;
 mod write;
 
 pub(crate) use head::Head;
+pub use stream::ClientStream;
 
 use gate_h1::Framing;
 use std::io;
 use std::ops::Range;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 /// The head of an answer, before a protocol gives it its form.
@@ -39,8 +44,8 @@ pub(crate) enum BodyError {
 
 /// One request and the way back to who sent it.
 pub(crate) trait Downstream {
-    /// The request's head.
-    fn head(&self) -> &Head;
+    /// The request's head; shared, so that its texts can be borrowed while the client is watched.
+    fn head(&self) -> &Rc<Head>;
 
     /// Ready when the client has left. A half-close counts as leaving, as it does in Ollama.
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()>;
@@ -54,7 +59,8 @@ pub(crate) trait Downstream {
     /// Reads the whole body, `limit` bytes at most. Asks for it first where the client waits to be asked.
     fn read_body(&mut self, limit: usize) -> impl Future<Output = Result<Vec<u8>, BodyError>>;
 
-    /// Puts down the head of the answer. It goes out with the first bytes of the body, or at the next flush.
+    /// Puts down the head of the answer. It goes out with the first bytes of the body, or at the next flush. Once per
+    /// request. Starts the watch over silence anew, with the limit for a standing stream.
     fn begin(&mut self, head: &AnswerHead<'_>);
 
     /// Takes `wire` (framed as [`AnswerHead::framing`] said, its data at `pieces`) and writes what the client accepts
@@ -62,9 +68,15 @@ pub(crate) trait Downstream {
     ///
     /// # Errors
     /// When the connection is broken.
-    fn offer(&mut self, cx: &mut Context<'_>, wire: &[u8], pieces: &[Range<usize>], end: bool) -> io::Result<()>;
+    fn offer(
+        &mut self,
+        cx: &mut Context<'_>,
+        wire: &[u8],
+        pieces: &[Range<usize>],
+        end: bool,
+    ) -> io::Result<()>;
 
-    /// Ready when all that was offered has left.
+    /// Ready when all that was offered has left; an error too where the client takes nothing for the limit of silence.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 
     /// Gives up: the client must see that its answer is not whole.

@@ -1,7 +1,7 @@
 //! The answer's way out over HTTP/1.1: its head, the framing that the client understands, and what a slow client did not
 //! take yet. Bytes that the client accepts at once are never copied.
 
-use super::AnswerHead;
+use super::{AnswerHead, date};
 use gate_h1::{Framing, Version, encode};
 use std::io;
 use std::ops::Range;
@@ -51,14 +51,21 @@ impl Outgoing {
         self.keep_alive = shape.keep_alive && shape.version == Version::H11;
         let out = &mut self.backlog;
         encode::status_line(out, head.status);
+        let mut is_dated = false;
         for (name, value) in head.fields {
+            is_dated |= name.eq_ignore_ascii_case("date");
             // A field that would break the head is left out; ours never do, and the upstream's were checked on arrival.
             if encode::field(out, name, value).is_err() {
                 tracing::debug!(field = name, "an answer's field cannot be written and is left out");
             }
         }
+        if !is_dated {
+            date::write(out);
+        }
         self.mode = match (head.framing, shape.version) {
             _ if head.status == 204 || head.status == 304 => Mode::Nothing,
+            // What the answer to GET would be long is not known here.
+            (Framing::None, _) if shape.is_head => Mode::Nothing,
             (Framing::None, _) => {
                 encode::content_length(out, 0);
                 Mode::Nothing
@@ -68,11 +75,11 @@ impl Outgoing {
                 Mode::Raw
             }
             (Framing::Chunked, Version::H11) => {
-                out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+                encode::chunked(out);
                 Mode::Raw
             }
             (Framing::UntilClose, Version::H11) => {
-                out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+                encode::chunked(out);
                 Mode::Rechunk
             }
             (Framing::Chunked | Framing::UntilClose, Version::H10) => Mode::Close,
@@ -83,7 +90,22 @@ impl Outgoing {
         if !self.keep_alive {
             out.extend_from_slice(b"Connection: close\r\n");
         }
-        out.extend_from_slice(b"\r\n");
+        encode::end_of_head(out);
+    }
+
+    /// Whether a mere close would look like the end of an answer that has not ended.
+    pub(super) fn would_look_whole(&self) -> bool {
+        self.mode == Mode::Close && !self.ended
+    }
+
+    /// Bytes that the client has not taken yet.
+    pub(super) fn left(&self) -> usize {
+        self.backlog.len() - self.sent
+    }
+
+    /// The bytes of an answer that was put down and not written.
+    pub(super) fn into_bytes(self) -> Vec<u8> {
+        self.backlog
     }
 
     /// Takes body bytes: writes what `io` accepts now, keeps the rest.
@@ -155,6 +177,7 @@ impl Outgoing {
             self.backlog = Vec::new();
             self.sent = 0;
         }
-        Poll::Ready(Ok(()))
+        // Streams that hold bytes back themselves: TLS. Nothing to do for TCP.
+        Pin::new(io).poll_flush(cx)
     }
 }

@@ -19,24 +19,28 @@ use std::time::Instant;
 const PASSED: [&str; 4] = ["content-type", "cache-control", "date", "retry-after"];
 
 /// Sends the answer on, to its last byte.
-pub(crate) async fn stream<D: Downstream>(mut live: Live, down: &mut D, trace: &mut Trace) -> Result<Done, Ended> {
+pub(crate) async fn stream<D: Downstream>(
+    mut live: Live,
+    down: &mut D,
+    trace: &mut Trace,
+) -> Result<Done, Ended> {
     let status = live.answer.status();
-    begin(&live, down, trace);
-    down.limit_silence(Some(live.idle));
     let mut pieces = Vec::new();
     let streamed = poll_fn(|cx| poll_stream(&mut live, down, &mut pieces, trace, cx)).await;
-    match streamed {
-        Ok(()) => Ok(Done { status }),
-        Err(Cut::Gone) => Err(Ended::Gone),
-        Err(Cut::Silent) => Err(Ended::CutShort(Box::new(GateError::new(Reason::UpstreamTimeout)))),
-        Err(Cut::Upstream(error)) => {
-            Err(Ended::CutShort(Box::new(GateError::new(Reason::UpstreamFailed).because(error))))
-        }
-    }
+    let error = match streamed {
+        Ok(()) => return Ok(Done { status }),
+        Err(Cut::Gone) => return Err(Ended::Gone),
+        Err(Cut::Silent) => GateError::new(Reason::UpstreamTimeout),
+        Err(Cut::Upstream(error)) => GateError::new(Reason::UpstreamFailed).because(error),
+    };
+    // As long as the client was told nothing, it can be told the truth.
+    Err(if trace.status == 0 { Ended::Refused(Box::new(error)) } else { Ended::CutShort(Box::new(error)) })
 }
 
-fn begin<D: Downstream>(live: &Live, down: &mut D, trace: &Trace) {
-    let passed = live.answer.fields().filter(|(name, _)| PASSED.iter().any(|kept| kept.eq_ignore_ascii_case(name)));
+fn begin<D: Downstream>(live: &Live, down: &mut D, trace: &mut Trace) {
+    trace.status = live.answer.status();
+    let passed =
+        live.answer.fields().filter(|(name, _)| PASSED.iter().any(|kept| kept.eq_ignore_ascii_case(name)));
     let fields: Vec<_> = passed.chain([("x-request-id", trace.id.as_str().as_bytes())]).collect();
     down.begin(&AnswerHead { status: live.answer.status(), fields: &fields, framing: live.answer.framing() });
 }
@@ -47,6 +51,8 @@ enum Cut {
     Upstream(UpstreamError),
 }
 
+/// The head waits for the first read, so that it goes out in one write with what came along; where nothing came along it
+/// goes alone.
 fn poll_stream<D: Downstream>(
     live: &mut Live,
     down: &mut D,
@@ -55,26 +61,20 @@ fn poll_stream<D: Downstream>(
     cx: &mut Context<'_>,
 ) -> Poll<Result<(), Cut>> {
     loop {
-        match down.poll_flush(cx) {
-            Poll::Ready(Ok(())) => {}
-            Poll::Ready(Err(_closed)) => return Poll::Ready(Err(Cut::Gone)),
-            Poll::Pending => return poll_gone(down, cx),
-        }
-        if live.ended {
-            return Poll::Ready(Ok(()));
-        }
-        let moved = scratch::with_upstream(|scratch| {
-            let wire = ready!(live.answer.poll_wire(cx, scratch, pieces)).map_err(Cut::Upstream)?;
-            live.ended = wire.end;
-            if wire.n > 0 && trace.first_byte.is_none() {
-                trace.first_byte = Some(Instant::now());
+        if trace.status != 0 {
+            match down.poll_flush(cx) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(_closed)) => return Poll::Ready(Err(Cut::Gone)),
+                Poll::Pending => return down.poll_gone(cx).map(|()| Err(Cut::Gone)),
             }
-            let offered = down.offer(cx, &scratch[..wire.n], pieces, wire.end);
-            Poll::Ready(offered.map_err(|_closed| Cut::Gone))
-        });
-        match moved {
+            if live.ended {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        match poll_piece(live, down, pieces, trace, cx) {
             Poll::Ready(Ok(())) => {}
             Poll::Ready(Err(cut)) => return Poll::Ready(Err(cut)),
+            Poll::Pending if trace.status == 0 => begin(live, down, trace),
             Poll::Pending => {
                 if down.poll_gone(cx).is_ready() {
                     return Poll::Ready(Err(Cut::Gone));
@@ -85,6 +85,24 @@ fn poll_stream<D: Downstream>(
     }
 }
 
-fn poll_gone<D: Downstream>(down: &mut D, cx: &mut Context<'_>) -> Poll<Result<(), Cut>> {
-    down.poll_gone(cx).map(|()| Err(Cut::Gone))
+/// One read from the upstream, offered to the client.
+fn poll_piece<D: Downstream>(
+    live: &mut Live,
+    down: &mut D,
+    pieces: &mut Vec<Range<usize>>,
+    trace: &mut Trace,
+    cx: &mut Context<'_>,
+) -> Poll<Result<(), Cut>> {
+    scratch::with_upstream(|scratch| {
+        let wire = ready!(live.answer.poll_wire(cx, scratch, pieces)).map_err(Cut::Upstream)?;
+        live.ended = wire.end;
+        if trace.status == 0 {
+            begin(live, down, trace);
+        }
+        if wire.n > 0 && trace.first_byte.is_none() {
+            trace.first_byte = Some(Instant::now());
+        }
+        let offered = down.offer(cx, &scratch[..wire.n], pieces, wire.end);
+        Poll::Ready(offered.map_err(|_closed| Cut::Gone))
+    })
 }

@@ -1,5 +1,5 @@
-//! The tries at upstreams: choose one, take a place there, send, and move on to the next where nobody listens. Ends with
-//! the head of an answer; from then on nothing is tried again.
+//! The tries at upstreams: choose one, take a place there, send, and move on to the next where nobody listens or the model
+//! is missing. Ends with the head of an answer; from then on nothing is tried again.
 
 use crate::downstream::Downstream;
 use crate::gate::{Flight, Gate};
@@ -8,32 +8,31 @@ use crate::stages::auth::Caller;
 use crate::stages::call::Call;
 use crate::trace::Trace;
 use gate_policy::{Ask, Fleet, Observation, Why};
-use gate_types::{ModelName, UpstreamId};
+use gate_types::{Scope, UpstreamId};
 use gate_upstream::{Answer, UpstreamError};
-use gate_wire::{GateError, Reason};
+use gate_wire::{Class, GateError, Reason};
 use std::future::poll_fn;
 use std::pin::pin;
+use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-/// Bytes of an upstream's error that are read in order to tell it better.
-const ERROR_BYTES: usize = 64 * 1024;
-/// What a client is told to wait where an upstream may just be starting.
-const RETRY_AFTER: Duration = Duration::from_secs(2);
+/// Bytes of an upstream's refusal that are read so that its connection can be used again, and how long that may take.
+const REFUSAL_BYTES: usize = 64 * 1024;
+const REFUSAL_TIME: Duration = Duration::from_secs(2);
 
 /// An upstream's answer under way. Dropping it closes the upstream's connection, which stops the model.
 pub(crate) struct Live {
     pub(crate) answer: Answer,
     pub(crate) ended: bool,
-    pub(crate) idle: Duration,
     _flight: Flight,
 }
 
-/// Sends `call` to the best upstream that takes it.
+/// Sends `call` to the best upstream that takes it. The call, with its body, is over when the answer begins.
 pub(crate) async fn send<D: Downstream>(
     gate: &Gate,
     caller: &Caller,
-    call: &Call,
+    call: Call,
     down: &mut D,
     trace: &mut Trace,
 ) -> Result<Live, Ended> {
@@ -46,32 +45,33 @@ pub(crate) async fn send<D: Downstream>(
             Err(why) => return Err(nobody(gate, why, last).into()),
         };
         trace.upstream = Some(flight.id);
-        match exchange(gate, flight.id, call, down, trace).await {
-            Ok(answer) => {
-                let missing = call.model.as_ref().filter(|_| answer.status() == 404);
-                if let Some(model) = missing {
-                    gate.shared.observe(flight.id, Observation::ModelMissing(model.clone()));
-                    gate.shared.look_again.notify_waiters();
-                    tried.push(flight.id);
-                    let elsewhere = |fleet: &Fleet| fleet.iter().any(|(id, up)| !tried.contains(&id) && up.has(model));
-                    if gate.shared.with_fleet(elsewhere) {
-                        continue;
-                    }
-                    return Err(not_found(gate, caller, model, answer).await.into());
-                }
-                return Ok(Live { answer, ended: false, idle: gate.limits.idle, _flight: flight });
-            }
+        let answer = match exchange(gate, flight.id, &call, down, trace).await {
+            Ok(answer) => answer,
             Err(Failed::Gone) => return Err(Ended::Gone),
             Err(Failed::Silent) => return Err(GateError::new(Reason::UpstreamTimeout).into()),
             Err(Failed::Upstream(error)) if error.is_connect() => {
                 gate.shared.observe(flight.id, Observation::ConnectFailed);
                 tried.push(flight.id);
                 last = Some(error);
+                continue;
             }
             Err(Failed::Upstream(error)) => {
                 gate.shared.look_again.notify_waiters();
-                return Err(GateError::new(Reason::UpstreamFailed).because(error).into());
+                return Err(GateError::new(blamed(&error)).because(error).into());
             }
+        };
+        flight.answered();
+        let Some(missing) = missing(&call, &answer) else {
+            return Ok(Live { answer, ended: false, _flight: flight });
+        };
+        tried.push(flight.id);
+        if let (Missing::Model, Some(model)) = (missing, &call.model) {
+            gate.shared.observe(flight.id, Observation::ModelMissing(model.clone()));
+            gate.shared.look_again.notify_waiters();
+        }
+        pass_over(answer, down).await?;
+        if !is_elsewhere(gate, &call, &tried) {
+            return Err(not_found(gate, caller, &call, missing).into());
         }
     }
 }
@@ -91,17 +91,18 @@ async fn exchange<D: Downstream>(
     trace: &Trace,
 ) -> Result<Answer, Failed> {
     let path = call.open.route.upstream_path(call.open.param.as_ref());
-    let mut fields = [("", ""); 4];
-    let mut count = 0;
-    let agent = down.head().first("user-agent").and_then(|value| std::str::from_utf8(value).ok()).map(str::to_owned);
-    let accept = down.head().first("accept").and_then(|value| std::str::from_utf8(value).ok()).map(str::to_owned);
-    let wanted = [
-        ("Content-Type", call.content_type.as_deref()),
-        ("Accept", accept.as_deref()),
-        ("User-Agent", agent.as_deref()),
+    let head = Rc::clone(down.head());
+    let text = |name| head.first(name).and_then(|value| std::str::from_utf8(value).ok());
+    // All that an upstream sees of the client. Nothing else may join: see what `Downstream` brings along.
+    let passed = [
+        ("Content-Type", text("content-type")),
+        ("Accept", text("accept")),
+        ("User-Agent", text("user-agent")),
         ("X-Request-Id", Some(trace.id.as_str())),
     ];
-    for (name, value) in wanted {
+    let mut fields = [("", ""); 4];
+    let mut count = 0;
+    for (name, value) in passed {
         if let Some(value) = value {
             fields[count] = (name, value);
             count += 1;
@@ -114,10 +115,18 @@ async fn exchange<D: Downstream>(
         body: &call.body,
     };
     down.limit_silence(Some(gate.limits.idle));
-    let mut sending = pin!(gate.upstream.send(id, &ask));
+    race(down, gate.upstream.send(id, &ask)).await
+}
+
+/// Waits for an upstream, but not longer than the client does and than the limit of silence allows.
+async fn race<D: Downstream, T>(
+    down: &mut D,
+    upstream: impl Future<Output = Result<T, UpstreamError>>,
+) -> Result<T, Failed> {
+    let mut upstream = pin!(upstream);
     poll_fn(|cx| {
-        if let Poll::Ready(sent) = sending.as_mut().poll(cx) {
-            return Poll::Ready(sent.map_err(Failed::Upstream));
+        if let Poll::Ready(told) = upstream.as_mut().poll(cx) {
+            return Poll::Ready(told.map_err(Failed::Upstream));
         }
         if down.poll_gone(cx).is_ready() {
             return Poll::Ready(Err(Failed::Gone));
@@ -127,30 +136,69 @@ async fn exchange<D: Downstream>(
     .await
 }
 
-/// No upstream is left to try.
-fn nobody(gate: &Gate, why: Why, last: Option<UpstreamError>) -> GateError {
-    match (why, last) {
-        (Why::NoUpstream, _) => GateError::new(Reason::NoUpstream)
-            .saying(gate.shared.no_upstream_hint.clone())
-            .again_after(RETRY_AFTER),
-        (Why::AllTried, Some(error)) => {
-            GateError::new(Reason::UpstreamUnreachable).because(error).again_after(RETRY_AFTER)
-        }
-        (Why::AllTried, None) => GateError::new(Reason::UpstreamUnreachable).again_after(RETRY_AFTER),
+/// Whose doing an error other than a failed connect is.
+fn blamed(error: &UpstreamError) -> Reason {
+    if matches!(error, UpstreamError::Unsendable { .. } | UpstreamError::NoSuchUpstream { .. }) {
+        Reason::Internal
+    } else {
+        Reason::UpstreamFailed
     }
 }
 
-/// The upstream has not got the model: its list is looked at again, and the client is told which names are near.
-async fn not_found(gate: &Gate, caller: &Caller, model: &ModelName, answer: Answer) -> GateError {
-    let is_json = answer.field("content-type").is_some_and(|kind| kind.starts_with(b"application/json"));
-    // Of the answer only its connection is of use: read to the end, it goes back to the pool.
-    let _text = answer.read_all(ERROR_BYTES).await;
-    if !is_json {
-        // An Ollama that has no such route says so in plain text.
-        return GateError::new(Reason::UnknownRoute).saying("the upstream's version of Ollama does not have this route");
+/// No upstream is left to try.
+fn nobody(gate: &Gate, why: Why, last: Option<UpstreamError>) -> GateError {
+    match (why, last) {
+        (Why::NoUpstream, _) => {
+            GateError::new(Reason::NoUpstream).saying(gate.shared.no_upstream_hint.clone())
+        }
+        (Why::AllTried, Some(error)) => GateError::new(Reason::UpstreamUnreachable).because(error),
+        (Why::AllTried, None) => GateError::new(Reason::UpstreamUnreachable),
     }
+}
+
+/// What an upstream that answers 404 has not got.
+#[derive(Clone, Copy)]
+enum Missing {
+    Model,
+    Route,
+}
+
+/// What is missing there, where another upstream may have it. Answers to management routes pass as they are.
+fn missing(call: &Call, answer: &Answer) -> Option<Missing> {
+    let manages = matches!(call.open.route.class, Class::Needs(Scope::Manage));
+    if answer.status() != 404 || call.model.is_none() || manages {
+        return None;
+    }
+    // An Ollama without the route says so in plain text.
+    let is_json = answer.field("content-type").is_some_and(|kind| kind.starts_with(b"application/json"));
+    Some(if is_json { Missing::Model } else { Missing::Route })
+}
+
+/// Reads a refusal to its end, so that its connection goes back to the pool. Its text is of no use.
+async fn pass_over<D: Downstream>(answer: Answer, down: &mut D) -> Result<(), Ended> {
+    down.limit_silence(Some(REFUSAL_TIME));
+    match race(down, answer.read_all(REFUSAL_BYTES)).await {
+        Err(Failed::Gone) => Err(Ended::Gone),
+        Ok(_) | Err(Failed::Silent | Failed::Upstream(_)) => Ok(()),
+    }
+}
+
+/// Whether an upstream that was not asked yet is known to have the model.
+fn is_elsewhere(gate: &Gate, call: &Call, tried: &[UpstreamId]) -> bool {
+    let Some(model) = &call.model else { return false };
+    let known =
+        |fleet: &Fleet| fleet.iter().any(|(id, upstream)| !tried.contains(&id) && upstream.has(model));
+    gate.shared.with_fleet(known)
+}
+
+/// Nobody has it: the client is told which names are near.
+fn not_found(gate: &Gate, caller: &Caller, call: &Call, missing: Missing) -> GateError {
+    let (Missing::Model, Some(model)) = (missing, &call.model) else {
+        return GateError::new(Reason::UnknownRoute)
+            .saying("the upstream's version of Ollama does not have this route");
+    };
     gate.shared.with_fleet(|fleet| {
         let known = fleet.names().into_iter().filter(|name| caller.may_use(name));
-        GateError::model_not_found(model.short(), &gate_wire::nearest(model, known))
+        GateError::model_not_found(&call.model_as_sent(), &gate_wire::nearest(model, known))
     })
 }

@@ -11,15 +11,20 @@ pub(crate) struct Target<'h> {
     pub(crate) path: &'h str,
 }
 
+/// The path of a target whose form nobody has checked yet: enough to tell in which dialect its sender speaks.
+pub(crate) fn likely_path(target: &str) -> &str {
+    let path = match target.split_once("://") {
+        Some((scheme, rest)) if !scheme.contains('/') => rest.find('/').map_or("", |start| &rest[start..]),
+        _ => target,
+    };
+    path.split_once('?').map_or(path, |(path, _query)| path)
+}
+
 /// Checks host and form of the target.
 pub(crate) fn check(head: &Head) -> Result<Target<'_>, GateError> {
     let host = host(head)?;
     let target = head.target();
-    let path = if target.starts_with('/') {
-        target
-    } else {
-        absolute(target, host)?
-    };
+    let path = if target.starts_with('/') { target } else { absolute(target, host)? };
     Ok(Target { path: path.split_once('?').map_or(path, |(path, _query)| path) })
 }
 
@@ -61,35 +66,25 @@ fn bad(what: &'static str) -> GateError {
     GateError::new(Reason::BadRequest).saying(what)
 }
 
-/// The whole answer to a head that could not be read. There is no path, so it is told in Ollama's dialect.
-pub(crate) fn unreadable(error: &H1Error) -> Vec<u8> {
+/// What is wrong with a head that could not be read.
+pub(crate) fn unreadable(error: H1Error) -> GateError {
     let reason = match error.status() {
         413 => Reason::BodyTooLarge,
-        431 => Reason::HeadTooLarge,
+        414 | 431 => Reason::HeadTooLarge,
+        417 => Reason::ExpectationFailed,
+        501 => Reason::UnsupportedTransferCoding,
+        505 => Reason::UnsupportedHttpVersion,
         _ => Reason::BadRequest,
     };
-    let told = GateError::new(reason).saying(error.to_string());
-    let rendered = gate_wire::render(gate_types::Dialect::Ollama, &told, None);
-    let mut answer = Vec::with_capacity(256);
-    gate_h1::encode::status_line(&mut answer, error.status());
-    let fields = format!(
-        "Content-Type: {}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
-        rendered.content_type,
-        rendered.body.len()
-    );
-    answer.extend_from_slice(fields.as_bytes());
-    answer.extend_from_slice(rendered.body.as_bytes());
-    answer
+    GateError::new(reason).saying(error.to_string())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use gate_h1::Limits;
 
     fn path(text: &str) -> Result<String, String> {
-        let mut bytes = text.replace('\n', "\r\n").into_bytes();
-        let head = Head::take(&mut bytes, &Limits::DEFAULT).unwrap().unwrap();
+        let head = Head::parse(&text.replace('\n', "\r\n"));
         check(&head).map(|target| target.path.to_owned()).map_err(|error| error.public.into_owned())
     }
 
@@ -98,6 +93,19 @@ mod tests {
         assert_eq!(path("GET /api/tags?x=1 HTTP/1.1\nHost: a\n\n"), Ok("/api/tags".into()));
         assert_eq!(path("GET /api/tags HTTP/1.0\n\n"), Ok("/api/tags".into()));
         assert_eq!(path("GET http://gate:1/api/tags?q HTTP/1.1\nHost: GATE:1\n\n"), Ok("/api/tags".into()));
+    }
+
+    #[test]
+    fn the_likely_path_is_found_in_every_form_of_target() {
+        for (target, path) in [
+            ("/v1/models?x=http://a/b", "/v1/models"),
+            ("http://gate:1/v1/models?x", "/v1/models"),
+            ("https://gate", ""),
+            ("*", "*"),
+            ("gate:443", "gate:443"),
+        ] {
+            assert_eq!(likely_path(target), path);
+        }
     }
 
     #[test]

@@ -7,12 +7,12 @@ use crate::stages::auth::Caller;
 use crate::stages::call::Call;
 use crate::stages::route::Open;
 use crate::trace::{Trace, answer_whole};
-use gate_policy::Health;
+use gate_policy::{Health, Observation, Upstream};
 use gate_types::{ModelName, UpstreamId};
 use gate_upstream::{Ask, UpstreamError};
 use gate_wire::{GateError, Param, Reason, RouteId};
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -34,11 +34,10 @@ pub(crate) async fn greet<D: Downstream>(
         let version = gate.shared.with_fleet(|fleet| fleet.lowest_version().map(str::to_owned));
         let Some(version) = version else { return Err(nobody_up(gate).into()) };
         let body = serde_json::json!({ "version": version }).to_string();
-        answer_whole(down, 200, vec![JSON], body.as_bytes(), trace).await;
+        answer_whole(down, 200, vec![JSON], body.as_bytes(), trace).await
     } else {
-        answer_whole(down, 200, vec![TEXT], b"Ollama is running", trace).await;
+        answer_whole(down, 200, vec![TEXT], b"Ollama is running", trace).await
     }
-    Ok(Done { status: 200 })
 }
 
 /// Answers a listing: asks every upstream that is up, merges what they say, shows what the key may use.
@@ -60,8 +59,7 @@ pub(crate) async fn list<D: Downstream>(
         (RouteId::V1Models, _) => gate_wire::merge_v1_models(&bodies, &visible).body,
         (_, _) => gate_wire::merge_models(&bodies, &visible).body,
     };
-    answer_whole(down, 200, vec![JSON], body.as_bytes(), trace).await;
-    Ok(Done { status: 200 })
+    answer_whole(down, 200, vec![JSON], body.as_bytes(), trace).await
 }
 
 fn not_listed(gate: &Gate, caller: &Caller, name: &ModelName, as_sent: &str) -> GateError {
@@ -73,21 +71,20 @@ fn not_listed(gate: &Gate, caller: &Caller, name: &ModelName, as_sent: &str) -> 
 
 /// The listings of all upstreams that answer, in the order of the settings; an error where none does.
 async fn gather<D: Downstream>(gate: &Gate, call: &Call, down: &mut D) -> Result<Vec<Vec<u8>>, Ended> {
-    let up: Vec<UpstreamId> = gate.shared.with_fleet(|fleet| {
-        fleet.iter().filter(|(_, upstream)| upstream.health() != Health::Down).map(|(id, _)| id).collect()
-    });
-    if up.is_empty() {
+    let whom = whom_to_ask(gate);
+    if whom.is_empty() {
         return Err(nobody_up(gate).into());
     }
     let path = call.open.route.upstream_path(None);
-    let mut asked: Vec<_> = up.iter().map(|id| Asked::Waiting(Box::pin(ask_one(gate, *id, &path)))).collect();
+    let mut asked: Vec<_> =
+        whom.iter().map(|id| Asked::Waiting(Box::pin(ask_one(gate, *id, &path)))).collect();
     down.limit_silence(Some(LISTING_TIME));
-    let mut waiting = pin!(poll_fn(|cx| {
-        let mut late = false;
+    poll_fn(|cx| {
+        let mut is_waiting = false;
         for one in &mut asked {
-            late |= one.poll(cx).is_pending();
+            is_waiting |= one.poll(cx).is_pending();
         }
-        if !late {
+        if !is_waiting {
             return Poll::Ready(Ok(()));
         }
         if down.poll_gone(cx).is_ready() {
@@ -95,29 +92,63 @@ async fn gather<D: Downstream>(gate: &Gate, call: &Call, down: &mut D) -> Result
         }
         // The slow ones are left out.
         down.poll_silent(cx).map(Ok)
-    }));
-    waiting.as_mut().await?;
+    })
+    .await?;
     let (mut listings, mut failed) = (Vec::new(), None);
-    for one in asked {
+    for (one, id) in asked.into_iter().zip(whom) {
         match one {
             Asked::Told(Ok(listing)) => listings.push(listing),
-            Asked::Told(Err(error)) => failed = Some(error),
+            Asked::Told(Err(error)) => {
+                if matches!(&error, Unlisted::Upstream(error) if error.is_connect()) {
+                    gate.shared.observe(id, Observation::ConnectFailed);
+                }
+                failed = Some(error);
+            }
             Asked::Waiting(_) => {}
         }
     }
     match (listings.is_empty(), failed) {
         (false, _) => Ok(listings),
-        (true, Some(error)) => Err(GateError::new(Reason::UpstreamUnreachable).because(error).into()),
+        (true, Some(error)) => Err(error.told().into()),
         (true, None) => Err(GateError::new(Reason::UpstreamTimeout).into()),
+    }
+}
+
+/// Those that are not known to be down; all of them where that leaves none, for one may be back.
+fn whom_to_ask(gate: &Gate) -> Vec<UpstreamId> {
+    gate.shared.with_fleet(|fleet| {
+        let is_up = |(_, upstream): &(UpstreamId, &Upstream)| upstream.health() != Health::Down;
+        let any_up = fleet.iter().any(|one| is_up(&one));
+        fleet.iter().filter(|one| !any_up || is_up(one)).map(|(id, _)| id).collect()
+    })
+}
+
+/// Why an upstream gave no listing.
+enum Unlisted {
+    Upstream(UpstreamError),
+    Status(u16),
+}
+
+impl Unlisted {
+    fn told(self) -> GateError {
+        match self {
+            Unlisted::Upstream(error) if error.is_connect() => {
+                GateError::new(Reason::UpstreamUnreachable).because(error)
+            }
+            Unlisted::Upstream(error) => GateError::new(Reason::UpstreamFailed).because(error),
+            Unlisted::Status(status) => {
+                GateError::new(Reason::UpstreamFailed).because(format!("its listing had the status {status}"))
+            }
+        }
     }
 }
 
 enum Asked<F> {
     Waiting(Pin<Box<F>>),
-    Told(Result<Vec<u8>, UpstreamError>),
+    Told(Result<Vec<u8>, Unlisted>),
 }
 
-impl<F: Future<Output = Result<Vec<u8>, UpstreamError>>> Asked<F> {
+impl<F: Future<Output = Result<Vec<u8>, Unlisted>>> Asked<F> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if let Asked::Waiting(future) = self {
             match future.as_mut().poll(cx) {
@@ -129,13 +160,13 @@ impl<F: Future<Output = Result<Vec<u8>, UpstreamError>>> Asked<F> {
     }
 }
 
-/// One upstream's listing; an answer that is not 200 counts as an empty one.
-async fn ask_one(gate: &Gate, id: UpstreamId, path: &str) -> Result<Vec<u8>, UpstreamError> {
+/// One upstream's listing.
+async fn ask_one(gate: &Gate, id: UpstreamId, path: &str) -> Result<Vec<u8>, Unlisted> {
     let ask = Ask { method: "GET", path, fields: &[("Accept", "application/json")], body: b"" };
-    let answer = gate.upstream.send(id, &ask).await?;
-    let is_listing = answer.status() == 200;
-    let body = answer.read_all(LISTING_BYTES).await?;
-    Ok(if is_listing { body } else { Vec::new() })
+    let answer = gate.upstream.send(id, &ask).await.map_err(Unlisted::Upstream)?;
+    let status = answer.status();
+    let body = answer.read_all(LISTING_BYTES).await.map_err(Unlisted::Upstream)?;
+    if status == 200 { Ok(body) } else { Err(Unlisted::Status(status)) }
 }
 
 fn nobody_up(gate: &Gate) -> GateError {

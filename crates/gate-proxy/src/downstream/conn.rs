@@ -1,0 +1,177 @@
+//! One client's connection: bytes in, heads out, and its end.
+//!
+//! A parked connection holds its socket and a watch, no buffer: reads go through one scratch buffer per core. Every wait
+//! in here has a limit. Knows nothing of what a request asks for.
+
+use super::{ClientStream, Head};
+use crate::gate::Limits;
+use crate::scratch;
+use crate::sweep::Watch;
+use gate_h1::{H1Error, HeadScan};
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How long a client that is answered and sent off may go on sending, so that it sees the answer and not a reset
+/// (RFC 9112, section 9.6): this long between two pieces, this long in all, this much.
+const LINGER_PAUSE: Duration = Duration::from_secs(2);
+const LINGER_IN_ALL: Duration = Duration::from_secs(10);
+const LINGER_BYTES: usize = 256 << 20;
+
+pub(super) struct Conn<IO> {
+    pub(super) io: IO,
+    /// Read and not yet used.
+    pub(super) read: Vec<u8>,
+    /// How far `read` was looked through for a head.
+    scan: HeadScan,
+    /// The client has closed its side.
+    pub(super) ended: bool,
+    pub(super) watch: Watch,
+}
+
+pub(super) enum Next {
+    Head(Head),
+    Closed,
+    Refused(H1Error),
+}
+
+pub(super) enum Filled {
+    Some,
+    Ended,
+    Late,
+}
+
+impl<IO: ClientStream> Conn<IO> {
+    pub(super) fn new(io: IO, watch: Watch) -> Self {
+        Self { io, read: Vec::new(), scan: HeadScan::default(), ended: false, watch }
+    }
+
+    /// Waits for the next request head. On a new connection its time runs from the beginning, later from the head's first
+    /// byte, which may take as long as a connection may rest.
+    pub(super) async fn next_head(&mut self, limits: &Limits, is_first: bool) -> Next {
+        let mut begun = is_first;
+        self.watch.set(Some(if is_first { limits.head_time } else { limits.keep_alive }));
+        loop {
+            if !self.read.is_empty() {
+                match Head::take(&mut self.read, &mut self.scan, &limits.framing) {
+                    Ok(Some(head)) => return Next::Head(head),
+                    Ok(None) => {}
+                    Err(error) => return Next::Refused(error),
+                }
+                if !begun {
+                    begun = true;
+                    self.watch.set(Some(limits.head_time));
+                }
+            }
+            match self.fill().await {
+                Filled::Some => {}
+                Filled::Ended | Filled::Late => return Next::Closed,
+            }
+        }
+    }
+
+    /// Reads once, up to the limit of the watch.
+    pub(super) async fn fill(&mut self) -> Filled {
+        poll_fn(|cx| match self.poll_read(cx) {
+            Poll::Ready(Ok(0) | Err(_)) => Poll::Ready(Filled::Ended),
+            Poll::Ready(Ok(_)) => Poll::Ready(Filled::Some),
+            Poll::Pending => self.watch.poll_late(cx).map(|()| Filled::Late),
+        })
+        .await
+    }
+
+    /// One read; what came is appended to `self.read`.
+    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let Self { io, read, ended, .. } = self;
+        poll_read(io, ended, cx, |came| read.extend_from_slice(came))
+    }
+
+    /// Writes a few bytes outside of any answer. False: the client left or took nothing for `limit`.
+    pub(super) async fn say(&mut self, bytes: &[u8], limit: Duration) -> bool {
+        self.watch.set(Some(limit));
+        let mut left = bytes;
+        poll_fn(|cx| {
+            loop {
+                let polled = if left.is_empty() {
+                    Pin::new(&mut self.io).poll_flush(cx).map_ok(|()| 0)
+                } else {
+                    Pin::new(&mut self.io).poll_write(cx, left)
+                };
+                match polled {
+                    Poll::Ready(Ok(0)) => return Poll::Ready(left.is_empty()),
+                    Poll::Ready(Ok(taken)) => left = &left[taken..],
+                    Poll::Ready(Err(_closed)) => return Poll::Ready(false),
+                    Poll::Pending => return self.watch.poll_late(cx).map(|()| false),
+                }
+            }
+        })
+        .await
+    }
+
+    /// Closes our side and reads on for a while, so that a client that is still sending sees the answer.
+    pub(super) async fn linger(mut self) {
+        self.read = Vec::new();
+        self.watch.set(Some(LINGER_PAUSE));
+        let shut = poll_fn(|cx| match Pin::new(&mut self.io).poll_shutdown(cx) {
+            Poll::Ready(shut) => Poll::Ready(shut.is_ok()),
+            Poll::Pending => self.watch.poll_late(cx).map(|()| false),
+        });
+        if !shut.await {
+            return;
+        }
+        let end = Instant::now() + LINGER_IN_ALL;
+        let mut total = 0;
+        while total < LINGER_BYTES {
+            let now = Instant::now();
+            if now >= end {
+                return;
+            }
+            self.watch.set_until(Some(end.min(now + LINGER_PAUSE)));
+            match self.pass_over().await {
+                0 => return,
+                came => total += came,
+            }
+        }
+    }
+
+    /// Reads once and forgets what came; 0 at the end or when it is late.
+    async fn pass_over(&mut self) -> usize {
+        let Self { io, ended, watch, .. } = self;
+        poll_fn(|cx| match poll_read(io, ended, cx, |_| {}) {
+            Poll::Ready(came) => Poll::Ready(came.unwrap_or(0)),
+            Poll::Pending => watch.poll_late(cx).map(|()| 0),
+        })
+        .await
+    }
+}
+
+/// One read into the core's scratch buffer, handed to `take`.
+fn poll_read<IO: ClientStream>(
+    io: &mut IO,
+    ended: &mut bool,
+    cx: &mut Context<'_>,
+    take: impl FnOnce(&[u8]),
+) -> Poll<io::Result<usize>> {
+    if *ended {
+        return Poll::Ready(Ok(0));
+    }
+    scratch::with(|scratch| {
+        let mut buf = tokio::io::ReadBuf::new(scratch);
+        match Pin::new(io).poll_read(cx, &mut buf) {
+            Poll::Ready(Ok(())) => {
+                let came = buf.filled();
+                *ended = came.is_empty();
+                take(came);
+                Poll::Ready(Ok(came.len()))
+            }
+            Poll::Ready(Err(error)) => {
+                *ended = true;
+                Poll::Ready(Err(error))
+            }
+            Poll::Pending => Poll::Pending,
+        }
+    })
+}

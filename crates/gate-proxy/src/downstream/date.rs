@@ -1,0 +1,45 @@
+//! The `Date` field (RFC 9110, section 6.6.1), made once a second on each thread.
+
+use std::cell::Cell;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// `Sun, 06 Nov 1994 08:49:37 GMT`.
+const LENGTH: usize = 29;
+
+thread_local! {
+    /// The second that was written last, and its text.
+    static LAST: Cell<(u64, [u8; LENGTH])> = const { Cell::new((u64::MAX, [0; LENGTH])) };
+}
+
+/// Writes the field with the present time.
+pub(super) fn write(out: &mut Vec<u8>) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let (mut second, mut text) = LAST.get();
+    if second != now {
+        let long = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(now));
+        let Ok(fresh) = long.as_bytes().try_into() else { return };
+        (second, text) = (now, fresh);
+        LAST.set((second, text));
+    }
+    out.extend_from_slice(b"Date: ");
+    out.extend_from_slice(&text);
+    out.extend_from_slice(b"\r\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_field_is_the_present_time_as_http_writes_it() {
+        let before = SystemTime::now() - Duration::from_secs(1);
+        for _ in 0..2 {
+            let mut out = Vec::new();
+            write(&mut out);
+            let line = String::from_utf8(out).unwrap();
+            let text = line.strip_prefix("Date: ").unwrap().strip_suffix("\r\n").unwrap();
+            let told = httpdate::parse_http_date(text).unwrap();
+            assert!(told >= before && told <= SystemTime::now(), "{line}");
+        }
+    }
+}
