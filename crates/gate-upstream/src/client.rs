@@ -1,7 +1,7 @@
 //! The client: which connection a request goes over, and the one second try.
 //!
 //! A pooled connection that dies of having been idle, before any byte of an answer, is replaced by a fresh one, once,
-//! inside [`Client::send`]: servers close idle connections, and no caller should see that. Everything else is told to
+//! inside [`Client::send`], and never for an upload: servers close idle connections, and no caller should see that. Everything else is told to
 //! the caller, who alone decides about another upstream.
 
 use std::cell::{Cell, RefCell};
@@ -23,6 +23,7 @@ use crate::pool::Pool;
 use crate::request::Ask;
 use crate::socket::{Socket, Transport};
 use crate::tls::Tls;
+use crate::upload::{BodySource, Upload, UploadFraming};
 
 /// Bytes of the client's one read buffer. A whole listing or embedding mostly fits.
 const SCRATCH: usize = 64 << 10;
@@ -134,7 +135,8 @@ impl Client {
     /// Dropping the future closes the connection.
     ///
     /// # Errors
-    /// Any [`UpstreamError`] but [`UpstreamError::ClosedMidBody`] and [`UpstreamError::TooLarge`]. A status is none.
+    /// Any [`UpstreamError`] but [`UpstreamError::ClosedMidBody`], [`UpstreamError::TooLarge`] and those of uploads. A
+    /// status is none.
     pub async fn send(&self, id: UpstreamId, ask: &Ask<'_>) -> Result<Answer, UpstreamError> {
         let upstream = self.shared.upstream(id)?;
         let start = Instant::now();
@@ -154,6 +156,32 @@ impl Client {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Sends a request whose body streams from `source`, and waits for the head of its answer. An answer that comes
+    /// before the body has left ends the upload: nothing more is taken from the source, and the connection is closed
+    /// behind the answer. Always over a fresh connection, and never twice. Memory: one buffer of 64 KiB until the body is
+    /// out. Dropping the future closes the connection.
+    ///
+    /// `ask.body` must be empty.
+    ///
+    /// # Errors
+    /// Those of [`Client::send`]. Where [`UpstreamError::is_connect`] holds, nothing was taken from the source and another
+    /// upstream may be asked. [`UpstreamError::SourceGone`] and [`UpstreamError::SourceLength`] are the source's doing: the
+    /// connection was closed before the upstream had the end of the body.
+    pub async fn upload(
+        &self,
+        id: UpstreamId,
+        ask: &Ask<'_>,
+        framing: UploadFraming,
+        source: &mut dyn BodySource,
+    ) -> Result<Answer, UpstreamError> {
+        let upstream = self.shared.upstream(id)?;
+        let mut upload = Upload::new(&upstream.endpoint, ask, framing, source)?;
+        let mut socket = upload.opened(Box::pin(self.shared.open(id, upstream))).await?;
+        upstream.count(|counts| counts.opened += 1);
+        let begun = upload.begin(&mut socket, &self.shared).await?;
+        Ok(Answer::new(Rc::clone(&self.shared), id, socket, begun))
     }
 
     /// The endpoint of an upstream.

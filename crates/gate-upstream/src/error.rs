@@ -95,6 +95,23 @@ pub enum UpstreamError {
         /// The limit in bytes.
         limit: usize,
     },
+    /// The source of an upload left before its end: nothing that the upstream did.
+    #[error("{at}: upload given up, because its source is gone")]
+    SourceGone {
+        /// The endpoint.
+        at: Arc<str>,
+    },
+    /// The source of an upload disagreed with the length announced for it: nothing that the upstream did. The upstream
+    /// did not get the last byte.
+    #[error("{at}: upload given up, because {announced} bytes were announced and {}{given} came", beyond(*announced, *given))]
+    SourceLength {
+        /// The endpoint.
+        at: Arc<str>,
+        /// The length announced, in bytes.
+        announced: u64,
+        /// What the source gave: all of it where it is less, at least so much where it is more.
+        given: u64,
+    },
     /// The request cannot be written: the gate's own mistake, nothing was sent.
     #[error("{at}: request not sent: {what}")]
     Unsendable {
@@ -126,13 +143,22 @@ impl UpstreamError {
             | UpstreamError::Malformed { .. }
             | UpstreamError::Unasked { .. }
             | UpstreamError::TooLarge { .. }
+            | UpstreamError::SourceGone { .. }
+            | UpstreamError::SourceLength { .. }
             | UpstreamError::Unsendable { .. }
             | UpstreamError::NoSuchUpstream { .. } => false,
         }
     }
 
+    /// Whether an upload ended because of its source: nothing to hold against the upstream.
+    #[must_use]
+    pub fn is_source(&self) -> bool {
+        matches!(self, UpstreamError::SourceGone { .. } | UpstreamError::SourceLength { .. })
+    }
+
     /// Whether the upstream failed before it had sent a byte: another one may be asked. It may have begun to work all
-    /// the same, unless [`UpstreamError::is_connect`] holds too.
+    /// the same, unless [`UpstreamError::is_connect`] holds too. An upload can be sent to another one only if that holds:
+    /// otherwise a part of its body has been used up.
     #[must_use]
     pub fn before_first_byte(&self) -> bool {
         self.is_connect() || matches!(self, UpstreamError::ClosedEarly { .. })
@@ -152,6 +178,10 @@ fn told(cause: &io::Error) -> String {
 
 fn tried(addresses: usize) -> String {
     if addresses > 1 { format!(" ({addresses} addresses tried)") } else { String::new() }
+}
+
+fn beyond(announced: u64, given: u64) -> &'static str {
+    if given > announced { "at least " } else { "only " }
 }
 
 fn because(cause: Option<&io::Error>) -> String {

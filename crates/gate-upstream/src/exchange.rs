@@ -1,4 +1,5 @@
-//! One request on one connection, until the head of its answer is there.
+//! One request with a whole body on one connection, until the head of its answer is there; `upload` is its twin for
+//! bodies that stream.
 //!
 //! Head and body go out in one write; while a large body is still going out the read side is watched, because a server
 //! may answer early (400, 413) and close. While it waits it holds no buffer: it reads into the client's scratch and
@@ -44,7 +45,7 @@ pub(crate) async fn begin(
     ask: &Ask<'_>,
 ) -> Result<Begun, UpstreamError> {
     let mut sending = Sending::new(shared, endpoint, ask)?;
-    let mut reading = Reading { scan: HeadScan::default(), came: Vec::new(), interim: 0, any: false };
+    let mut reading = Reading::default();
     poll_fn(|cx| {
         sending.poll(cx, socket, shared);
         let polled = reading.poll(cx, socket, shared, ask.method == "HEAD");
@@ -54,20 +55,7 @@ pub(crate) async fn begin(
                 begun.keep_alive &= sending.is_done();
                 Ok(begun)
             }
-            Err(Unread::Closed(cause)) => {
-                let (at, cause) = (Arc::clone(endpoint.label()), sending.broken.take().or(cause));
-                Err(if reading.any {
-                    UpstreamError::ClosedMidHead { at, cause }
-                } else {
-                    UpstreamError::ClosedEarly { at, cause }
-                })
-            }
-            Err(Unread::Malformed(cause)) => {
-                Err(UpstreamError::Malformed { at: Arc::clone(endpoint.label()), cause })
-            }
-            Err(Unread::Unasked(what)) => {
-                Err(UpstreamError::Unasked { at: Arc::clone(endpoint.label()), what })
-            }
+            Err(unread) => Err(reading.failed(unread, endpoint, sending.broken.take())),
         })
     })
     .await
@@ -153,7 +141,8 @@ impl<'a> Sending<'a> {
 }
 
 /// The answer's head on its way in.
-struct Reading {
+#[derive(Default)]
+pub(crate) struct Reading {
     scan: HeadScan,
     /// A head that came in pieces, so far. No allocation where it came whole.
     came: Vec<u8>,
@@ -162,7 +151,7 @@ struct Reading {
 }
 
 /// Why there is no head.
-enum Unread {
+pub(crate) enum Unread {
     Closed(Option<io::Error>),
     Malformed(gate_h1::H1Error),
     Unasked(&'static str),
@@ -183,7 +172,7 @@ enum Found {
 }
 
 impl Reading {
-    fn poll(
+    pub(crate) fn poll(
         &mut self,
         cx: &mut Context<'_>,
         socket: &mut Socket,
@@ -253,6 +242,21 @@ impl Reading {
                     }
                 }
             }
+        }
+    }
+    /// The error for it; `broken` is what the writing side met.
+    pub(crate) fn failed(
+        &self,
+        unread: Unread,
+        endpoint: &Endpoint,
+        broken: Option<io::Error>,
+    ) -> UpstreamError {
+        let at = Arc::clone(endpoint.label());
+        match unread {
+            Unread::Closed(cause) if self.any => UpstreamError::ClosedMidHead { at, cause: broken.or(cause) },
+            Unread::Closed(cause) => UpstreamError::ClosedEarly { at, cause: broken.or(cause) },
+            Unread::Malformed(cause) => UpstreamError::Malformed { at, cause },
+            Unread::Unasked(what) => UpstreamError::Unasked { at, what },
         }
     }
 }

@@ -2,10 +2,11 @@
 //!
 //! Floor 3. Our own HTTP/1.1 on `gate-h1`: `gate-proxy` sends each call through a [`Client`] and forwards what
 //! [`Answer::poll_wire`] gives it, byte for byte. One client per current-thread runtime; nothing in it is shared between
-//! cores but the TLS settings and the texts of the endpoints.
+//! cores but the TLS settings and the texts of the endpoints. A body too large to be held is sent piece by piece with
+//! [`Client::upload`].
 //!
 //! It never decides which upstream is asked, never adds a field that identifies a caller, and never half-closes a
-//! connection. Dropping a pending [`Client::send`] or an unfinished [`Answer`] closes the connection at once: that is
+//! connection. Dropping a pending [`Client::send`], a pending upload or an unfinished [`Answer`] closes the connection at once: that is
 //! how a departed client's model stops.
 
 mod answer;
@@ -19,6 +20,7 @@ pub mod probe;
 mod request;
 mod socket;
 mod tls;
+mod upload;
 
 pub use answer::{Answer, Wire};
 pub use client::{Client, ClientLimits, Counts, Dial};
@@ -27,3 +29,4 @@ pub use error::UpstreamError;
 pub use request::Ask;
 pub use socket::Transport;
 pub use tls::{Tls, TlsError, config_with};
+pub use upload::{BodySource, SourceGone, SourcePiece, UploadFraming};

@@ -205,7 +205,10 @@ fn unreached(client: &Client, id: UpstreamId, path: &str, error: &UpstreamError)
         UpstreamError::TooLarge { limit, .. } => {
             format!("its answer to {path} is longer than {limit} bytes")
         }
-        UpstreamError::Unsendable { .. } | UpstreamError::NoSuchUpstream { .. } => error.to_string(),
+        UpstreamError::SourceGone { .. }
+        | UpstreamError::SourceLength { .. }
+        | UpstreamError::Unsendable { .. }
+        | UpstreamError::NoSuchUpstream { .. } => error.to_string(),
     })
 }
 

@@ -6,6 +6,7 @@
 use gate_h1::encode;
 
 use crate::endpoint::Endpoint;
+use crate::upload::UploadFraming;
 
 /// What is asked of an upstream.
 #[derive(Clone, Copy)]
@@ -14,10 +15,11 @@ pub struct Ask<'a> {
     pub method: &'a str,
     /// The path behind the endpoint's base, with its query if it has one: `/api/chat`.
     pub path: &'a str,
-    /// Further fields. The client writes `Host` and `Content-Length` itself and refuses these, `Connection`,
-    /// `Transfer-Encoding`, `Expect`, `Upgrade` and `TE` here.
+    /// Further fields. The client writes `Host`, `Content-Length` and, for uploads, `Transfer-Encoding` itself and
+    /// refuses these, `Connection`, `Expect`, `Upgrade` and `TE` here.
     pub fields: &'a [(&'a str, &'a str)],
     /// The body; it is borrowed until the answer's head is there, because a dead pooled connection is replaced.
+    /// Empty for [`Client::upload`](crate::Client::upload).
     pub body: &'a [u8],
 }
 
@@ -27,6 +29,36 @@ const OWN: [&str; 7] =
 
 /// Writes the head into `out`, which is empty.
 pub(crate) fn write_head(out: &mut Vec<u8>, endpoint: &Endpoint, ask: &Ask<'_>) -> Result<(), &'static str> {
+    write_fields(out, endpoint, ask)?;
+    // RFC 9110, section 8.6: where the method expects content, even none is announced.
+    if !ask.body.is_empty() || matches!(ask.method, "POST" | "PUT" | "PATCH") {
+        encode::content_length(out, ask.body.len() as u64);
+    }
+    encode::end_of_head(out);
+    Ok(())
+}
+
+/// Writes the head of an upload into `out`, which is empty.
+pub(crate) fn write_upload_head(
+    out: &mut Vec<u8>,
+    endpoint: &Endpoint,
+    ask: &Ask<'_>,
+    framing: UploadFraming,
+) -> Result<(), &'static str> {
+    if !ask.body.is_empty() {
+        return Err("it has a whole body and one that streams");
+    }
+    write_fields(out, endpoint, ask)?;
+    match framing {
+        UploadFraming::Length(length) => encode::content_length(out, length),
+        UploadFraming::Chunked => encode::chunked(out),
+    }
+    encode::end_of_head(out);
+    Ok(())
+}
+
+/// The request line and all fields but those of the framing.
+fn write_fields(out: &mut Vec<u8>, endpoint: &Endpoint, ask: &Ask<'_>) -> Result<(), &'static str> {
     if ask.method == "CONNECT" || !ask.path.starts_with('/') {
         return Err("no such method or path can be sent");
     }
@@ -43,11 +75,6 @@ pub(crate) fn write_head(out: &mut Vec<u8>, endpoint: &Endpoint, ask: &Ask<'_>) 
         }
         encode::field(out, name, value).map_err(unwritable)?;
     }
-    // RFC 9110, section 8.6: where the method expects content, even none is announced.
-    if !ask.body.is_empty() || matches!(ask.method, "POST" | "PUT" | "PATCH") {
-        encode::content_length(out, ask.body.len() as u64);
-    }
-    encode::end_of_head(out);
     Ok(())
 }
 

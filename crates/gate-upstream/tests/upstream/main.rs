@@ -14,6 +14,10 @@ mod probes;
 #[cfg(test)]
 mod scripted;
 #[cfg(test)]
+mod source;
+#[cfg(test)]
+mod streamed;
+#[cfg(test)]
 mod tls;
 #[cfg(test)]
 mod uploads;

@@ -6,12 +6,15 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use gate_upstream::{Ask, Client, ClientLimits, Endpoint, Tls, UpstreamError, config_with, probe};
+use gate_upstream::{
+    Ask, Client, ClientLimits, Endpoint, Tls, UploadFraming, UpstreamError, config_with, probe,
+};
 use rcgen::{CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
 
 use crate::played::{GET, ID};
+use crate::source::{After, Source, at};
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
@@ -61,8 +64,8 @@ fn serve(name: &str, answers: Vec<&'static str>, ending: Ending) -> Server {
         let mut saw = Vec::new();
         let mut scratch = vec![0; 1 << 20];
         for answer in answers {
-            let Ok(n) = stream.read(&mut scratch) else { return saw };
-            saw.push(String::from_utf8(scratch[..n].to_vec()).unwrap());
+            let Some(request) = read_request(&mut stream, &mut scratch) else { return saw };
+            saw.push(request);
             stream.write_all(answer.as_bytes()).unwrap();
         }
         let alpn = stream.conn.alpn_protocol().unwrap().to_vec();
@@ -78,6 +81,16 @@ fn serve(name: &str, answers: Vec<&'static str>, ending: Ending) -> Server {
         saw
     });
     Server { port, roots, thread }
+}
+
+/// One read, or as many as it takes where a chunked body follows. None where the handshake fails.
+fn read_request(stream: &mut impl Read, scratch: &mut [u8]) -> Option<String> {
+    let mut request = String::new();
+    while request.is_empty() || request.contains("chunked") && !request.ends_with("\r\n0\r\n\r\n") {
+        let n = stream.read(scratch).ok()?;
+        request.push_str(std::str::from_utf8(&scratch[..n]).unwrap());
+    }
+    Some(request)
 }
 
 fn client(server: &Server, host: &str) -> Client {
@@ -111,6 +124,44 @@ async fn head_and_body_go_out_over_tls() {
     drop(client);
     let saw = server.thread.join().unwrap();
     assert!(saw[0].ends_with("Content-Length: 16\r\n\r\n{\"model\":\"demo\"}"), "{saw:?}");
+}
+
+#[tokio::test]
+async fn an_upload_streams_over_tls() {
+    let server = serve("localhost", vec![OK, OK], Ending::Wait);
+    let client = client(&server, "localhost");
+    let ask = Ask { method: "POST", path: "/api/blobs/sha256:0", fields: &[], body: b"" };
+    let mut source = Source::of(1 << 20, After::End);
+    source.most = 50_000;
+    let answer = client.upload(ID, &ask, UploadFraming::Chunked, &mut source).await.unwrap();
+    assert_eq!(answer.read_all(9).await.unwrap(), b"ok");
+    // In order, too: the next request goes over the same connection.
+    assert_eq!(client.send(ID, &GET).await.unwrap().read_all(9).await.unwrap(), b"ok");
+    drop(client);
+    let saw = server.thread.join().unwrap();
+    let mut expected = format!(
+        "POST /api/blobs/sha256:0 HTTP/1.1\r\nHost: localhost:{}\r\nTransfer-Encoding: chunked\r\n\r\n",
+        server.port
+    );
+    for place in (0..1 << 20).step_by(50_000) {
+        let n = 50_000.min((1 << 20) - place);
+        let data = std::str::from_utf8(at(place as u64, n)).unwrap();
+        expected.push_str(&format!("{n:x}\r\n{data}\r\n"));
+    }
+    assert!(saw[0] == expected + "0\r\n\r\n");
+}
+
+#[tokio::test]
+async fn what_tls_holds_back_does_not_wait_for_the_source() {
+    let server = serve("localhost", vec!["HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"], Ending::Wait);
+    let client = client(&server, "localhost");
+    let ask = Ask { method: "POST", path: "/api/blobs/sha256:0", fields: &[], body: b"" };
+    let mut source = Source::of(3, After::Silence);
+    let answer = client.upload(ID, &ask, UploadFraming::Length(9), &mut source).await.unwrap();
+    assert_eq!(answer.status(), 200);
+    assert_eq!(client.idle(ID), 0);
+    drop((answer, client));
+    server.thread.join().unwrap();
 }
 
 #[tokio::test]
