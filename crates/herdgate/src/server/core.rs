@@ -53,6 +53,7 @@ async fn serve(sockets: Vec<StdListener>, plan: Plan) -> io::Result<()> {
     let mut duties = tokio::task::JoinSet::new();
     duties.spawn_local(Rc::clone(&gate.sweep).run());
     duties.spawn_local(tend_pool(Rc::clone(&gate)));
+    duties.spawn_local(crate::logging::gather());
     for socket in sockets {
         let listener = TcpListener::from_std(socket)?;
         duties.spawn_local(accept(listener, Rc::clone(&gate), Arc::clone(&plan.connections)));
