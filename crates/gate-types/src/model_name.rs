@@ -38,8 +38,7 @@ impl ModelName {
     /// # Errors
     /// [`BadName`] where Ollama itself answers 400.
     pub fn parse(text: &str) -> Result<Self, BadName> {
-        let lower = text.trim().to_ascii_lowercase();
-        let (name, source) = strip_source(&lower)?;
+        let (name, source) = strip_source(text.trim())?;
         let name = name.split_once("://").map_or(name, |(_scheme, rest)| rest);
         let (path, tag) = match name.rsplit_once(':') {
             Some((path, tag)) if !tag.contains('/') => (path, tag),
@@ -59,9 +58,9 @@ impl ModelName {
         let cloud = match source {
             Source::Local => false,
             Source::Cloud => true,
-            Source::Unsaid => tag.ends_with("-cloud"),
+            Source::Unsaid => strip_ending(tag, "-cloud").is_some(),
         };
-        Ok(ModelName { short: join(host, namespace, model, tag).into(), cloud })
+        Ok(ModelName { short: join(host, namespace, model, tag), cloud })
     }
 
     /// The canonical name without the default host and namespace, tag always there: `qwen3:8b`, `hf.co/acme/x:latest`.
@@ -102,17 +101,23 @@ enum Source {
 }
 
 fn strip_source(name: &str) -> Result<(&str, Source), BadName> {
-    let (rest, source) = if let Some(rest) = name.strip_suffix(":local") {
+    let (rest, source) = if let Some(rest) = strip_ending(name, ":local") {
         (rest, Source::Local)
-    } else if let Some(rest) = name.strip_suffix(":cloud") {
+    } else if let Some(rest) = strip_ending(name, ":cloud") {
         (rest, Source::Cloud)
     } else {
         return Ok((name, Source::Unsaid));
     };
-    if rest.ends_with(":local") || rest.ends_with(":cloud") {
+    if strip_ending(rest, ":local").is_some() || strip_ending(rest, ":cloud").is_some() {
         return Err(BadName::LocalAndCloud);
     }
     Ok((rest, source))
+}
+
+/// `text` without `ending`, which is matched without regard to case.
+fn strip_ending<'t>(text: &'t str, ending: &str) -> Option<&'t str> {
+    let (rest, end) = text.split_at_checked(text.len().checked_sub(ending.len())?)?;
+    end.eq_ignore_ascii_case(ending).then_some(rest)
 }
 
 fn is_part(part: &str, longest: usize, also: &str) -> bool {
@@ -123,14 +128,15 @@ fn is_part(part: &str, longest: usize, also: &str) -> bool {
         && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-' || also.as_bytes().contains(&b))
 }
 
-fn join(host: &str, namespace: &str, model: &str, tag: &str) -> String {
-    if host != DEFAULT_HOST {
-        format!("{host}/{namespace}/{model}:{tag}")
-    } else if namespace != DEFAULT_NAMESPACE {
-        format!("{namespace}/{model}:{tag}")
-    } else {
-        format!("{model}:{tag}")
-    }
+/// The canonical text, made in one allocation: this runs once per request.
+fn join(host: &str, namespace: &str, model: &str, tag: &str) -> Box<str> {
+    let is_default_host = host.eq_ignore_ascii_case(DEFAULT_HOST);
+    let is_default_namespace = is_default_host && namespace.eq_ignore_ascii_case(DEFAULT_NAMESPACE);
+    let host = if is_default_host { ["", ""] } else { [host, "/"] };
+    let namespace = if is_default_namespace { ["", ""] } else { [namespace, "/"] };
+    let mut short = [host[0], host[1], namespace[0], namespace[1], model, ":", tag].concat();
+    short.make_ascii_lowercase();
+    short.into_boxed_str()
 }
 
 #[cfg(test)]
