@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::file::facts::LONGEST_EMBEDDED;
 use crate::file::{Facts, Purpose, memory};
 use crate::options::Options;
-use crate::prompt::{Marks, Template};
+use crate::prompt::{Marks, Message, Template};
 use crate::runner::{Ask, EmbedAsk, Event, Job, Limits, Runner};
 
 /// A model in memory.
@@ -124,6 +124,8 @@ pub(crate) fn try_file(path: &Path) -> Result<(), String> {
     for token in &tokens {
         vocabulary.token_to_piece(LlamaToken::new(*token), false, None);
     }
+    let greeting = Message { role: "user".into(), content: "Hello, herdgate!".into() };
+    loaded.template.render(&[greeting])?;
     match facts.purpose {
         Purpose::Completion => try_answer(&loaded, tokens)?,
         Purpose::Embedding => try_embedding(&loaded, tokens)?,

@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use axum::serve::ListenerExt;
 use clap::Parser;
 use llama_cpp_2::llama_backend::LlamaBackend;
 use llama_cpp_2::{LogOptions, send_logs_to_tracing};
@@ -35,6 +36,8 @@ use roster::{Entry, Roster};
 
 /// With this set, llama.cpp does not start a debugger on a failed assertion.
 const NO_BACKTRACE: &str = "GGML_NO_BACKTRACE";
+/// Threads that read prompts and load models.
+const BLOCKING: usize = 16;
 /// How long the end waits for a batch that is being computed.
 const LAST_BATCH: Duration = Duration::from_secs(2);
 
@@ -72,12 +75,13 @@ fn restart_without_backtrace() -> ExitCode {
 }
 
 fn serve(args: &Args) -> Result<()> {
-    let entries = entries(args)?;
     let settings =
         Settings { parallel: args.parallel, ctx: args.ctx, threads: args.threads(), queue: args.queue };
+    let entries = entries(args, settings)?;
     let backend = LlamaBackend::init().context("llama.cpp does not start")?;
     let roster = Arc::new(Roster::new(entries, settings, backend));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().max_blocking_threads(BLOCKING).enable_all().build()?;
     let outcome = runtime.block_on(listen(args, Arc::clone(&roster)));
     let ending = runtime.spawn_blocking(move || roster.stop());
     // A batch that takes longer is cut off by the process's end.
@@ -87,13 +91,15 @@ fn serve(args: &Args) -> Result<()> {
 }
 
 /// All model files, checked as far as that can be done without loading them all.
-fn entries(args: &Args) -> Result<Vec<Entry>> {
+fn entries(args: &Args, settings: Settings) -> Result<Vec<Entry>> {
     let mut all: Vec<Entry> = Vec::new();
     for path in &args.models {
         let entry = Entry::open(path).map_err(anyhow::Error::msg)?;
         if let Some(other) = all.iter().find(|other| other.name == entry.name) {
             bail!("{} and {} both make the model name {}", other.path.display(), path.display(), entry.name);
         }
+        let needed = llama::needs(&entry.facts, settings.limits(&entry.facts));
+        llama::check_memory(needed).map_err(|e| anyhow::anyhow!("{}: {e}", path.display()))?;
         entry.try_once().map_err(anyhow::Error::msg)?;
         all.push(entry);
     }
@@ -146,6 +152,12 @@ async fn listen(args: &Args, roster: Arc<Roster>) -> Result<()> {
     for entry in roster.entries() {
         info!(model = %entry.name, file = %entry.path.display(), "serves");
     }
+    // A streamed token is one small packet, and must not wait for the next.
+    let listener = listener.tap_io(|stream| {
+        if let Err(problem) = stream.set_nodelay(true) {
+            warn!(%problem, "a connection stays slow");
+        }
+    });
     let server =
         std::future::IntoFuture::into_future(axum::serve(listener, http::router(Arc::clone(&roster))));
     tokio::select! {

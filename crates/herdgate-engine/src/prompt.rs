@@ -33,6 +33,8 @@ pub(crate) struct Template {
 }
 
 const NAME: &str = "chat";
+/// Steps of one rendering: thousands of messages need less, a template without end is stopped within a second.
+const MOST_STEPS: u64 = 5_000_000;
 
 impl Template {
     /// Parses `text`; without one, a model gets the messages' bare texts, as in Ollama.
@@ -46,6 +48,7 @@ impl Template {
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
         environment.set_syntax(syntax.map_err(|e| e.to_string())?);
         environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.set_fuel(Some(MOST_STEPS));
         environment.add_function("raise_exception", raise);
         environment.add_function("strftime_now", strftime_now);
         environment
@@ -124,6 +127,13 @@ mod tests {
         assert_eq!(template.render(&[]).unwrap_err(), "roles must alternate");
         let broken = Template::new(Some("{% for %}"), Marks::default()).unwrap_err();
         assert!(broken.starts_with("its chat template is wrong"), "{broken}");
+    }
+
+    #[test]
+    fn a_template_without_end_is_stopped() {
+        let text = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}";
+        let template = Template::new(Some(text), Marks::default()).unwrap();
+        assert!(template.render(&[]).unwrap_err().starts_with("the chat template fails"));
     }
 
     #[test]

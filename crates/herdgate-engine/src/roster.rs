@@ -200,7 +200,6 @@ impl Roster {
     /// Loads now, on this thread.
     fn load(&self, entry: &Arc<Entry>, keep: Option<KeepAlive>) -> Result<Lease, String> {
         let began = Instant::now();
-        entry.try_once()?;
         let limits = self.settings.limits(&entry.facts);
         let needed = llama::needs(&entry.facts, limits);
         let mut room = llama::check_memory(needed);
@@ -208,6 +207,7 @@ impl Roster {
             room = llama::check_memory(needed);
         }
         room?;
+        entry.try_once()?;
         let loaded = llama::load(&self.backend, &entry.path, &entry.facts, limits)
             .map_err(|e| format!("{}: {e}", entry.path.display()))?;
         tracing::info!(model = %entry.name, seconds = began.elapsed().as_secs_f64(), "loaded");

@@ -84,12 +84,12 @@ impl Facts {
         let architecture =
             header.text("general.architecture").ok_or_else(|| missing("general.architecture"))?.to_owned();
         let own = |key: &str| header.number(&format!("{architecture}.{key}"));
-        let context_length = own("context_length").filter(|n| *n > 0);
-        let context_length =
-            context_length.ok_or_else(|| missing(&format!("{architecture}.context_length")))?;
-        let embedding_length = own("embedding_length").filter(|n| *n > 0);
-        let embedding_length =
-            embedding_length.ok_or_else(|| missing(&format!("{architecture}.embedding_length")))?;
+        let size = |key: &'static str| {
+            let undescribed = || HeaderError::Undescribed { named: architecture.clone(), key };
+            own(key).filter(|n| *n > 0).ok_or_else(undescribed)
+        };
+        let context_length = size("context_length")?;
+        let embedding_length = size("embedding_length")?;
         if header.text("tokenizer.ggml.model").is_none() {
             return Err(missing("tokenizer.ggml.model"));
         }

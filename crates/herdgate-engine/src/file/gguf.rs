@@ -54,6 +54,14 @@ pub(crate) enum HeaderError {
     /// A key without which no model can be used.
     #[error("has no \"{0}\": it is not a model file, or damaged")]
     Missing(String),
+    /// The architecture that the file names is not the one that its metadata describes.
+    #[error("is of the architecture \"{named}\", but does not describe it: there is no \"{named}.{key}\"")]
+    Undescribed {
+        /// What it says it is.
+        named: String,
+        /// What every architecture has.
+        key: &'static str,
+    },
 }
 
 /// One metadata value.

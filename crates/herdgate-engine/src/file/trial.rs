@@ -58,23 +58,41 @@ fn verdict(status: ExitStatus, said: &str) -> String {
     match std::os::unix::process::ExitStatusExt::signal(&status) {
         Some(signal) if reason.is_empty() => format!("ends llama.cpp (signal {signal})"),
         Some(signal) => format!("ends llama.cpp (signal {signal}): {reason}"),
-        None if reason.is_empty() => "cannot be loaded by llama.cpp".into(),
-        None => format!("cannot be loaded by llama.cpp: {reason}"),
+        None => own_words(said).unwrap_or_else(|| match reason.as_str() {
+            "" => "cannot be loaded by llama.cpp".into(),
+            reason => format!("cannot be loaded by llama.cpp: {reason}"),
+        }),
     }
 }
 
-/// The line that tells most: llama.cpp's own reason if there is one, else the last words.
+/// What the child itself found, unless it only repeats that llama.cpp gave no reason.
+fn own_words(said: &str) -> Option<String> {
+    let words = said.lines().find_map(|line| line.strip_prefix("herdgate-engine: "))?;
+    (!words.contains("null result")).then(|| shorten(words))
+}
+
+/// The line of llama.cpp that tells most.
 fn reason(said: &str) -> String {
-    const OWN: [&str; 2] = ["error loading model: ", "what():"];
-    let told = said.lines().find_map(|line| OWN.iter().find_map(|mark| Some(line.split_once(mark)?.1)));
-    let asserted = || said.lines().find(|line| line.contains("GGML_ASSERT") || line.contains("GGML_ABORT"));
-    let last = || said.lines().rev().find(|line| !line.trim().is_empty());
-    let line = told.or_else(asserted).or_else(last).unwrap_or_default();
-    // What the log adds to llama.cpp's words.
-    let line = line.split(" module=").next().unwrap_or_default().trim();
-    if line.contains("foreign exceptions") {
+    if said.contains("foreign exceptions") {
         return "it threw an exception; the vocabulary is probably of another kind than the file says".into();
     }
+    // Behind "failed to load model from" nothing follows but the file's name; the reason came before.
+    let told = || said.lines().filter_map(|line| Some(line.split_once("error loading model: ")?.1));
+    let told = told().find(|reason| !reason.contains("failed to load model from"));
+    let logged = || said.lines().find_map(|line| Some(line.split_once(" ERROR llama-cpp-2: ")?.1));
+    let asserted = || said.lines().find(|line| line.contains("GGML_ASSERT") || line.contains("GGML_ABORT"));
+    let last = || said.lines().rev().find(|line| !line.trim().is_empty());
+    let line = told.or_else(logged).or_else(asserted).or_else(last).unwrap_or_default();
+    // What the log adds to llama.cpp's words, and the folder of its sources.
+    let line = line.split(" module=").next().unwrap_or_default();
+    let line = match line.split_once(".cpp:") {
+        Some((path, _)) => line.get(path.rfind('/').map_or(0, |slash| slash + 1)..).unwrap_or(line),
+        None => line,
+    };
+    shorten(line.trim())
+}
+
+fn shorten(line: &str) -> String {
     line.chars().filter(|c| !c.is_control()).take(300).collect()
 }
 
@@ -84,13 +102,22 @@ mod tests {
 
     #[test]
     fn the_reason_is_the_telling_line() {
-        let said =
-            "noise\nE llama_model_load: error loading model: unknown model architecture: 'x'\nE failed\n";
+        let said = "noise\nE error loading model: unknown model architecture: 'x' module=\"m\"\nE failed\n";
         assert_eq!(reason(said), "unknown model architecture: 'x'");
-        let said = "terminate called after throwing an instance of 'std::out_of_range'\n  what():  map::at\n";
-        assert_eq!(reason(said), "map::at");
-        assert_eq!(reason("a\nggml.c:1: GGML_ASSERT(x) failed\nz\n"), "ggml.c:1: GGML_ASSERT(x) failed");
+        let said = "T ERROR llama-cpp-2: duplicate tensor 'a' module=\"g\"\n\
+                    T ERROR llama-cpp-2: error loading model: llama_model_loader: failed to load model from x.gguf\n";
+        assert_eq!(reason(said), "duplicate tensor 'a'");
+        assert_eq!(
+            reason("a\n/b/c/ggml.cpp:1: GGML_ASSERT(x) failed\nz\n"),
+            "ggml.cpp:1: GGML_ASSERT(x) failed"
+        );
         assert_eq!(reason("a\nlast words\n\n"), "last words");
         assert_eq!(reason(""), "");
+    }
+
+    #[test]
+    fn own_words_come_before_none() {
+        assert_eq!(own_words("x\nherdgate-engine: its vocabulary\n").as_deref(), Some("its vocabulary"));
+        assert_eq!(own_words("herdgate-engine: cannot be loaded: null result from llama cpp\n"), None);
     }
 }

@@ -156,9 +156,9 @@ fn shown_value(key: &str, value: &Value) -> Json {
     match value {
         Value::Unsigned(n) => json!(n),
         Value::Signed(n) => json!(n),
-        // By its own digits: 0.00001, not 0.000009999999747.
-        Value::Single(n) => n.to_string().parse::<f64>().map_or(Json::Null, |n| json!(n)),
-        Value::Double(n) => json!(n),
+        // By its own digits: 0.00001, not 0.000009999999747; and 10000, not 10000.0.
+        Value::Single(n) => serde_json::from_str(&n.to_string()).unwrap_or(Json::Null),
+        Value::Double(n) => serde_json::from_str(&n.to_string()).unwrap_or(Json::Null),
         Value::Bool(b) => json!(b),
         Value::Text(text) => json!(text),
         Value::List(_) if key.starts_with("tokenizer.") => Json::Null,

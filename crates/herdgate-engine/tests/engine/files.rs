@@ -1,0 +1,109 @@
+//! Which files are served, and what is said about the others.
+
+use std::process::{Output, Stdio};
+
+use serde_json::json;
+
+use crate::models::{self, GEMMA3, LLAMA, QWEN3, SLOW, Shape};
+use crate::wire::{Engine, program};
+
+#[test]
+fn several_architectures_answer_with_any_number_of_slots() {
+    for shape in [LLAMA, QWEN3, GEMMA3] {
+        let file = models::model(shape);
+        for parallel in ["1", "3", "5", "8"] {
+            let engine = Engine::start(&[("tiny", file.clone())], &["--parallel", parallel]);
+            let body = json!({"model": "tiny", "prompt": "hello there", "stream": false,
+                              "options": {"num_predict": 300, "temperature": 0}});
+            std::thread::scope(|scope| {
+                let asked: Vec<_> = (0..9)
+                    .map(|_| scope.spawn(|| engine.ask("/api/generate", &body)["response"].clone()))
+                    .collect();
+                let mut said: Vec<_> = asked.into_iter().map(|one| one.join().unwrap()).collect();
+                assert!(!said[0].as_str().unwrap().is_empty());
+                said.dedup();
+                assert_eq!(
+                    said.len(),
+                    1,
+                    "{} {parallel}: the same question has several answers",
+                    shape.architecture
+                );
+            });
+            let embedded = engine.ask("/api/embed", &json!({"model": "tiny", "input": ["a", "b", "c"]}));
+            assert_eq!(embedded["embeddings"].as_array().unwrap().len(), 3);
+        }
+        let engine = Engine::start(&[("tiny", file)], &[]);
+        let shown = engine.ask("/api/show", &json!({"model": "tiny"}));
+        assert_eq!(shown["details"]["family"], shape.architecture);
+    }
+}
+
+/// Runs the program until it ends by itself.
+fn run(args: &[&str]) -> Output {
+    program()
+        .args(args)
+        .args(["--listen", "127.0.0.1:0", "--exit-with-parent"])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn a_directory_serves_its_sound_files_and_names_the_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().to_str().unwrap();
+    let empty = run(&["--models-dir", path]);
+    assert_eq!(empty.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&empty.stderr).contains("there is no model to serve"));
+    std::fs::write(dir.path().join("broken.gguf"), b"GGUF").unwrap();
+    std::fs::write(dir.path().join("note.txt"), b"no model").unwrap();
+    std::fs::write(dir.path().join("Sound Model.gguf"), models::model(LLAMA)).unwrap();
+    let served = run(&["--models-dir", path]);
+    assert_eq!(served.status.code(), Some(0));
+    let said = String::from_utf8_lossy(&served.stderr);
+    assert!(said.contains("skipped") && said.contains("broken.gguf: is truncated"), "{said}");
+    assert!(said.contains("sound-model:latest"), "{said}");
+    assert_eq!(served.stdout.iter().filter(|byte| **byte == b'\n').count(), 1);
+}
+
+#[test]
+fn what_cannot_be_served_is_named_and_ends_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str, bytes: &[u8]| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let sound = models::model(LLAMA);
+    let other = models::model(Shape { architecture: "lhama", ..LLAMA });
+    let huge = models::model(Shape { context: 1 << 20, ..SLOW });
+    for (path, more, told) in [
+        (file("short.gguf", b"x"), vec![], "is truncated"),
+        (dir.path().join("none.gguf").to_str().unwrap().to_owned(), vec![], "No such file"),
+        (dir.path().to_str().unwrap().to_owned(), vec![], "not a regular file"),
+        (file("page.gguf", b"<html>not a model</html>"), vec![], "is not a GGUF file"),
+        (file("cut.gguf", &sound[..sound.len() - 1]), vec![], "is truncated: the tensors' data needs"),
+        (file("other.gguf", &other), vec![], "unknown model architecture: 'lhama'"),
+        (file("huge.gguf", &huge), vec!["--ctx", "1048576", "--parallel", "64"], "are missing"),
+    ] {
+        let mut args = vec!["--model", path.as_str()];
+        args.extend(more);
+        let output = run(&args);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{path}: {said}");
+        assert!(said.contains(told), "{path}: {said}");
+        assert!(output.stdout.is_empty());
+    }
+}
+
+#[test]
+fn a_taken_port_is_told() {
+    let engine = Engine::start(&[("tiny", models::model(LLAMA))], &[]);
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("tiny.gguf");
+    std::fs::write(&path, models::model(LLAMA)).unwrap();
+    let output = program().arg("--model").arg(path).args(["--listen", &engine.address]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("cannot listen on") && said.contains("in use"), "{said}");
+}
