@@ -9,7 +9,8 @@ use clap::Parser;
 #[derive(Debug, Clone, Parser)]
 #[command(name = "herdgate-engine", version, about)]
 pub(crate) struct Args {
-    /// A GGUF file to serve; may be given several times. A file that cannot be used ends the engine.
+    /// A GGUF file to serve; may be given several times. A file that cannot be used ends the engine. Without any model
+    /// it serves its demo model.
     #[arg(long = "model", value_name = "FILE")]
     pub(crate) models: Vec<PathBuf>,
     /// Serve every *.gguf file in this directory. Files that cannot be used are named and skipped.

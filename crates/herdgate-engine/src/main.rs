@@ -5,6 +5,7 @@
 //! never listen where anybody but the gate can reach it.
 
 mod cli;
+mod demo;
 mod file;
 mod http;
 mod llama;
@@ -13,7 +14,7 @@ mod prompt;
 mod roster;
 mod runner;
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -77,7 +78,14 @@ fn restart_without_backtrace() -> ExitCode {
 fn serve(args: &Args) -> Result<()> {
     let settings =
         Settings { parallel: args.parallel, ctx: args.ctx, threads: args.threads(), queue: args.queue };
-    let entries = entries(args, settings)?;
+    let mut entries = entries(args, settings)?;
+    // Lives as long as the engine: a model that was unloaded is read from its file again.
+    let demo =
+        if entries.is_empty() { Some(demo::unpack().context("cannot unpack the demo model")?) } else { None };
+    if let Some(demo) = &demo {
+        info!("no model was given: serving the demo model, which knows about herdgate only");
+        entries.push(Entry::open(&demo.path).map_err(anyhow::Error::msg)?);
+    }
     let backend = LlamaBackend::init().context("llama.cpp does not start")?;
     let roster = Arc::new(Roster::new(entries, settings, backend));
     let runtime =
@@ -90,7 +98,7 @@ fn serve(args: &Args) -> Result<()> {
     outcome
 }
 
-/// All model files, checked as far as that can be done without loading them all.
+/// All model files that were given, checked as far as that can be done without loading them all.
 fn entries(args: &Args, settings: Settings) -> Result<Vec<Entry>> {
     let mut all: Vec<Entry> = Vec::new();
     for path in &args.models {
@@ -114,16 +122,18 @@ fn entries(args: &Args, settings: Settings) -> Result<Vec<Entry>> {
             }
         }
     }
-    if all.is_empty() {
-        bail!("there is no model to serve: give --model FILE, or --models-dir DIR with *.gguf files in it");
-    }
     Ok(all)
 }
 
 fn gguf_files(dir: &Path) -> Result<Vec<PathBuf>> {
     let unreadable = || format!("cannot read the directory {}", dir.display());
     let mut files = Vec::new();
-    for file in std::fs::read_dir(dir).with_context(unreadable)? {
+    let listed = match std::fs::read_dir(dir) {
+        // Nobody has put a model there yet.
+        Err(problem) if problem.kind() == ErrorKind::NotFound => return Ok(files),
+        listed => listed.with_context(unreadable)?,
+    };
+    for file in listed {
         let path = file.with_context(unreadable)?.path();
         if path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("gguf")) && path.is_file() {
             files.push(path);

@@ -52,9 +52,13 @@ fn run(args: &[&str]) -> Output {
 fn a_directory_serves_its_sound_files_and_names_the_others() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().to_str().unwrap();
-    let empty = run(&["--models-dir", path]);
-    assert_eq!(empty.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&empty.stderr).contains("there is no model to serve"));
+    let missing = dir.path().join("not made yet");
+    for nothing in [path, missing.to_str().unwrap()] {
+        let demo = run(&["--models-dir", nothing]);
+        assert_eq!(demo.status.code(), Some(0));
+        let said = String::from_utf8_lossy(&demo.stderr);
+        assert!(said.contains("serving the demo model") && said.contains("herdgate-demo:latest"), "{said}");
+    }
     std::fs::write(dir.path().join("broken.gguf"), b"GGUF").unwrap();
     std::fs::write(dir.path().join("note.txt"), b"no model").unwrap();
     std::fs::write(dir.path().join("Sound Model.gguf"), models::model(LLAMA)).unwrap();

@@ -13,6 +13,7 @@ mod files;
 mod leaving;
 mod load;
 mod malformed;
+mod minilm;
 mod models;
 mod shapes;
 mod texts;
