@@ -1,0 +1,161 @@
+//! The clients that people already have, as their registries give them, through the gate: chat, stream, vectors, lists,
+//! and their own errors for a wrong key and an unknown model. The scripts are in `tools/clients`.
+
+use crate::harness::peer::workspace;
+use crate::harness::{Demo, Home, Peer, leave_out};
+use serde_json::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Mutex, PoisonError};
+
+#[test]
+fn ollama_for_python() {
+    with_script("ollama_client.py", |told| {
+        has_vectors(told);
+        assert!(told["show"].is_string(), "{told}");
+    });
+}
+
+#[test]
+fn ollama_for_javascript() {
+    with_script("ollama_client.mjs", |told| {
+        has_vectors(told);
+        assert!(told["show"].is_string(), "{told}");
+    });
+}
+
+#[test]
+fn openai_for_python() {
+    with_script("openai_client.py", |told| {
+        has_vectors(told);
+        assert_eq!(told["show"], "model", "{told}");
+        assert!(told["tokens"].as_u64() > Some(3), "{told}");
+    });
+}
+
+#[test]
+fn anthropic_for_python() {
+    with_script("anthropic_client.py", |told| {
+        assert_eq!(told["bearer"], told["chat"], "the key as a bearer token: {told}");
+        assert_eq!(told["stop"], "end_turn", "{told}");
+        assert!(told["tokens"].as_u64() > Some(3), "{told}");
+    });
+}
+
+/// Runs a script before each server that has the demo model and checks what every client can do, then the rest.
+#[track_caller]
+fn with_script(script: &str, check: impl Fn(&Value)) {
+    let installed = if script.ends_with(".py") { python() } else { javascript() };
+    let runner = match installed {
+        Ok(runner) => runner,
+        Err(why) => return leave_out(&why),
+    };
+    let demo = Demo::one();
+    for peer in Peer::with_the_demo() {
+        let home = Home::new();
+        let gate = home.serve(&["--upstream", &peer.url()]);
+        let mut command = Command::new(&runner.program);
+        command.arg(runner.folder.join(script)).env("PYTHONDONTWRITEBYTECODE", "1");
+        command.env("HERDGATE_URL", gate.url()).env("HERDGATE_KEY", gate.first_key());
+        command.env("WRONG_KEY", Home::new().key("a", &[])).env("QUESTION", &demo.question);
+        command.env("MODEL", peer.model()).env("EMBEDDER", peer.embedder());
+        // A proxy of this machine has no business on loopback.
+        command.env("NO_PROXY", "127.0.0.1").env("no_proxy", "127.0.0.1");
+        let output = command.output().unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{script} before {}:\n{errors}", peer.name());
+        let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(told["chat"], demo.answer.as_str(), "{}", peer.name());
+        assert_eq!(told["stream"], demo.answer.as_str(), "{}", peer.name());
+        assert!(told["parts"].as_u64() > Some(3), "no stream: {told}");
+        assert_eq!(told["models"], serde_json::json!(["herdgate-demo:latest"]), "{}", peer.name());
+        let refused = |what: &str, status: u16, word: &str| {
+            let text = told[what]["text"].as_str().unwrap_or_default();
+            assert!(told[what]["status"] == status && text.contains(word), "{what}: {told}");
+        };
+        refused("wrong_key", 401, "the API key is unknown");
+        refused("unknown_model", 404, "did you mean herdgate-demo?");
+        check(&told);
+    }
+}
+
+/// Two vectors of one length for two texts.
+fn has_vectors(told: &Value) {
+    let [Some(one), Some(two)] = [0, 1].map(|place| told["vectors"][place].as_u64()) else {
+        panic!("{told}")
+    };
+    assert!(one == two && one > 3 && told["vectors"][2].is_null(), "{told}");
+}
+
+/// What runs the scripts of one language, and where they lie.
+struct Runner {
+    program: PathBuf,
+    folder: PathBuf,
+}
+
+/// One installation at a time, whichever test comes first.
+static INSTALLING: Mutex<()> = Mutex::new(());
+
+fn python() -> Result<Runner, String> {
+    let pinned = fs::read_to_string(scripts().join("requirements.txt")).unwrap();
+    let folder = installed("python", &pinned, |folder| {
+        run(Command::new("python3").args(["-m", "venv"]).arg(folder.join("venv")))?;
+        let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-cache-dir", "-r"];
+        run(Command::new(folder.join("venv/bin/python")).args(pip).arg(scripts().join("requirements.txt")))
+    })?;
+    Ok(Runner { program: folder.join("venv/bin/python"), folder: scripts() })
+}
+
+fn javascript() -> Result<Runner, String> {
+    let pinned = fs::read_to_string(scripts().join("package.json")).unwrap();
+    let script = "ollama_client.mjs";
+    // Modules are looked for where the script lies, so it goes with them.
+    let text = fs::read_to_string(scripts().join(script)).unwrap();
+    let folder = installed("javascript", &format!("{pinned}{text}"), |folder| {
+        fs::write(folder.join("package.json"), &pinned).unwrap();
+        fs::write(folder.join(script), &text).unwrap();
+        let npm = ["install", "--no-package-lock", "--no-audit", "--no-fund", "--loglevel=error"];
+        run(Command::new("npm").args(npm).current_dir(folder))
+    })?;
+    Ok(Runner { program: "node".into(), folder })
+}
+
+fn scripts() -> PathBuf {
+    workspace().join("tools/clients")
+}
+
+/// A folder under the target directory in which `install` was done once for these pinned versions.
+fn installed(
+    name: &str,
+    pinned: &str,
+    install: impl Fn(&Path) -> Result<(), String>,
+) -> Result<PathBuf, String> {
+    let _alone = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
+    let all = Path::new(env!("CARGO_TARGET_TMPDIR")).join("clients");
+    fs::create_dir_all(&all).unwrap();
+    // Another run of the tests may be at it, too.
+    let lock = fs::File::create(all.join(format!("{name}.lock"))).unwrap();
+    lock.lock().unwrap();
+    let (folder, done) = (all.join(name), all.join(name).join("installed-for"));
+    if fs::read_to_string(&done).is_ok_and(|before| before == pinned) {
+        return Ok(folder);
+    }
+    if folder.exists() {
+        fs::remove_dir_all(&folder).unwrap();
+    }
+    fs::create_dir(&folder).unwrap();
+    install(&folder)?;
+    fs::write(done, pinned).unwrap();
+    Ok(folder)
+}
+
+fn run(command: &mut Command) -> Result<(), String> {
+    let what = format!("{} {:?}", command.get_program().display(), command.get_args().collect::<Vec<_>>());
+    let output = command.output().map_err(|error| format!("{what}: {error}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = [output.stdout, output.stderr].concat();
+    Err(format!("{what}: {}\n{}", output.status, String::from_utf8_lossy(&said)))
+}

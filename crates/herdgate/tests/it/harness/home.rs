@@ -1,0 +1,180 @@
+//! A home for one gate: a folder with its own settings file, data directory and PATH, in which the built `herdgate` runs
+//! with an environment that holds nothing else.
+
+use super::{Answer, Ask, Running, until};
+use rustix::process::Signal;
+use std::ffi::{OsStr, OsString};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use tempfile::TempDir;
+
+/// The folder. Its `herdgate.toml` is empty and its `bin`, the whole PATH, too, until a test fills them.
+#[derive(Debug)]
+pub(crate) struct Home {
+    dir: TempDir,
+    program: PathBuf,
+    env: Vec<(OsString, OsString)>,
+}
+
+/// How a command ended.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+impl Home {
+    pub(crate) fn new() -> Self {
+        let dir = TempDir::with_prefix("herdgate-it-").unwrap();
+        std::fs::create_dir(dir.path().join("bin")).unwrap();
+        // Where there is one in the working directory, none of the machine's is looked for.
+        std::fs::write(dir.path().join("herdgate.toml"), "").unwrap();
+        Self { dir, program: env!("CARGO_BIN_EXE_herdgate").into(), env: Vec::new() }
+    }
+
+    /// With a copy of the program in a folder of its own: nothing lies beside it.
+    pub(crate) fn with_own_program() -> Self {
+        let mut home = Self::new();
+        let folder = home.path("programs");
+        std::fs::create_dir(&folder).unwrap();
+        home.program = put(Path::new(env!("CARGO_BIN_EXE_herdgate")), &folder.join("herdgate"));
+        home
+    }
+
+    pub(crate) fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.env.push((name.into(), value.as_ref().to_owned()));
+        self
+    }
+
+    /// With this text as its settings file.
+    pub(crate) fn settings(self, text: &str) -> Self {
+        std::fs::write(self.path("herdgate.toml"), text).unwrap();
+        self
+    }
+
+    /// A path inside.
+    pub(crate) fn path(&self, inside: &str) -> PathBuf {
+        self.dir.path().join(inside)
+    }
+
+    /// A path inside the data directory.
+    pub(crate) fn data(&self, inside: &str) -> PathBuf {
+        self.path("data").join(inside)
+    }
+
+    /// Puts a program on PATH.
+    pub(crate) fn install(&self, program: &Path, name: &str) -> PathBuf {
+        put(program, &self.path("bin").join(name))
+    }
+
+    /// Puts a program beside `herdgate`; for homes with their own.
+    pub(crate) fn install_beside(&self, program: &Path, name: &str) -> PathBuf {
+        put(program, &self.path("programs").join(name))
+    }
+
+    /// A `herdgate` command that has not been started.
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(args).current_dir(self.dir.path()).env_clear();
+        command.env("HOME", self.dir.path()).env("PATH", self.path("bin")).env("TZ", "UTC");
+        command.env("HERDGATE_DATA", self.path("data"));
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    /// Runs a command to its end.
+    #[track_caller]
+    pub(crate) fn run(&self, args: &[&str]) -> Finished {
+        let mut running = Running::start(&mut self.command(args));
+        let status = running.ended();
+        let code = status.code().unwrap_or_else(|| panic!("herdgate {args:?}: {status}\n{}", running.err()));
+        Finished { code, out: running.out(), err: running.err() }
+    }
+
+    /// Makes a key and gives its secret.
+    #[track_caller]
+    pub(crate) fn key(&self, name: &str, options: &[&str]) -> String {
+        let made = self.run(&[&["key", "create", name], options].concat());
+        assert_eq!(made.code, 0, "{}", made.err);
+        made.out.trim().to_owned()
+    }
+
+    /// Starts `herdgate serve` on a free loopback port and waits until it has told of its upstreams.
+    #[track_caller]
+    pub(crate) fn serve(&self, args: &[&str]) -> Gate<'_> {
+        let gate = self.begin(args);
+        gate.running.says("what its upstreams are", |line| line.starts_with("  upstream "));
+        gate
+    }
+
+    /// The same, but waits for the listening address only.
+    #[track_caller]
+    pub(crate) fn begin(&self, args: &[&str]) -> Gate<'_> {
+        let running =
+            Running::start(&mut self.command(&[&["serve", "--listen", "127.0.0.1:0"], args].concat()));
+        let line = running.says("where it listens", |line| line.contains("listening on"));
+        let address = line.split("http://").nth(1).and_then(|rest| rest.split(' ').next()?.parse().ok());
+        Gate { home: self, address: address.unwrap_or_else(|| panic!("no address in {line:?}")), running }
+    }
+}
+
+/// A gate that listens.
+#[derive(Debug)]
+pub(crate) struct Gate<'h> {
+    home: &'h Home,
+    pub(crate) address: SocketAddr,
+    pub(crate) running: Running,
+}
+
+impl Gate<'_> {
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The key of the first start.
+    #[track_caller]
+    pub(crate) fn first_key(&self) -> String {
+        let file = self.home.data("first-key");
+        let text = std::fs::read_to_string(&file);
+        text.unwrap_or_else(|error| panic!("{}: {error}", file.display())).trim().to_owned()
+    }
+
+    /// Sends with the key of the first start.
+    #[track_caller]
+    pub(crate) fn ask(&self, ask: Ask) -> Answer {
+        ask.key(&self.first_key()).send(self.address)
+    }
+
+    /// Waits until this key is in force.
+    #[track_caller]
+    pub(crate) fn takes(&self, key: &str) {
+        let ask = Ask::new("HEAD", "/api/tags").key(key);
+        until("the new key in force", || (ask.send(self.address).status != 401).then_some(()));
+    }
+
+    /// Ends it as a service is ended, with code 0.
+    #[track_caller]
+    pub(crate) fn end(mut self) -> Running {
+        self.running.signal(Signal::TERM);
+        let status = self.running.ended();
+        assert!(status.success(), "{status}\n{}", self.running.err());
+        self.running
+    }
+}
+
+/// Another name of the same file where both are on one file system, else a copy: programs are large.
+fn put(program: &Path, at: &Path) -> PathBuf {
+    if std::fs::hard_link(program, at).is_err() {
+        std::fs::copy(program, at).unwrap_or_else(|error| panic!("{}: {error}", program.display()));
+    }
+    at.to_owned()
+}
+
+/// The mode bits of a file.
+pub(crate) fn mode(path: &Path) -> u32 {
+    use std::os::unix::fs::PermissionsExt as _;
+    path.metadata().unwrap_or_else(|error| panic!("{}: {error}", path.display())).permissions().mode()
+        & 0o7777
+}

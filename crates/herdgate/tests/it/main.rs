@@ -1,0 +1,21 @@
+//! The suite from outside: the built `herdgate`, as somebody uses it, in front of the test kit, of the engine and of a
+//! real Ollama. One module per theme; what they share is in `harness`.
+//!
+//! `HERDGATE_TEST_ENGINE` names the engine's binary (else `target/release/herdgate-engine` of the workspace), and
+//! `HERDGATE_TEST_OLLAMA` that of a real Ollama. What is not there is left out with a word about it;
+//! `HERDGATE_TEST_REQUIRE=1` turns leaving out into failing, for all but the real Ollama.
+
+#[cfg(test)]
+mod cli;
+#[cfg(test)]
+mod clients;
+#[cfg(test)]
+mod dialects;
+#[cfg(test)]
+mod harness;
+#[cfg(test)]
+mod local;
+#[cfg(test)]
+mod start;
+#[cfg(test)]
+mod upstreams;
