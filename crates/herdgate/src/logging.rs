@@ -32,7 +32,8 @@ pub(crate) fn start(log: Log) {
         LogFormat::Text => false,
         LogFormat::Auto => !terminal,
     };
-    let lines = tracing_subscriber::fmt::layer().with_writer(|| ThisThread).with_ansi(terminal).with_target(false);
+    let lines =
+        tracing_subscriber::fmt::layer().with_writer(|| ThisThread).with_ansi(terminal).with_target(false);
     let lines = if json { lines.json().flatten_event(true).boxed() } else { lines.compact().boxed() };
     if tracing_subscriber::registry().with(lines.with_filter(level)).try_init().is_err() {
         tracing::debug!("logging had been started already");
