@@ -193,6 +193,7 @@ class Corpus:
         question = first if rng.random() < 0.1 else draw(rng.choice(asks), rng)
         if "@" in question:
             question = question.replace("@", rng.choice(NAMES))
+        question = " ".join(question.split())
         question = reworded(question, rng) if rng.random() < 0.6 else question
         return (question if rng.random() < 0.15 else noisy(question, rng)), answer
 

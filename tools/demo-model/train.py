@@ -111,7 +111,7 @@ def main():
     """Reads the arguments, trains, saves."""
     ask = argparse.ArgumentParser(description=__doc__)
     ask.add_argument("--out", required=True, type=pathlib.Path)
-    ask.add_argument("--steps", type=int, default=2400)
+    ask.add_argument("--steps", type=int, default=1500)
     ask.add_argument("--seed", type=int, default=7860)
     given = ask.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
