@@ -180,9 +180,11 @@ export PATH
 build() {
     say "building $1: $2"
     long "building $1" cargo build --release --locked --target-dir "$target" -p "$1" && return
-    local host
+    local host why
     host=$(rustc -vV | sed -n 's/^host: //p')
-    CARGO_NET_RETRY=0 cargo fetch --locked --quiet --target "$host" >/dev/null 2>&1 ||
-        die 'the crates cannot be downloaded: check the network (a proxy: https_proxy; a mirror: ~/.cargo/config.toml) and start again'
+    why=$(CARGO_NET_RETRY=0 cargo fetch --locked --quiet --target "$host" 2>&1) || case $why in
+        *'--locked was passed'*) ;;
+        *) die 'the crates cannot be downloaded: check the network (a proxy: https_proxy; a mirror: ~/.cargo/config.toml) and start again' ;;
+    esac
     die "$1 cannot be built; the reason is above"
 }
