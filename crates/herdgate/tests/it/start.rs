@@ -1,7 +1,7 @@
 //! Starting: the first key, keys from the environment, what is reported, keys that change while it runs, an end by signal.
 
 use crate::harness::home::mode;
-use crate::harness::{Ask, Home, testkit, within};
+use crate::harness::{Ask, Home, mention, testkit, within};
 use gate_testkit::Setup;
 use rustix::process::Signal;
 use std::net::{Ipv6Addr, SocketAddr, TcpListener};
@@ -151,7 +151,7 @@ fn a_change_of_the_keys_is_in_force_within_a_second() {
 #[test]
 fn it_listens_on_both_families_by_default() {
     if TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_err() {
-        println!("LEFT OUT: this machine has no IPv6");
+        mention("this machine has no IPv6");
         return;
     }
     let home = Home::new();

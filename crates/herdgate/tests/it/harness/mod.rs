@@ -11,6 +11,7 @@ pub(crate) use http::{Answer, Ask};
 pub(crate) use peer::{Demo, Peer};
 pub(crate) use running::Running;
 
+use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 /// How long anything may take that a test waits for: far longer than it does on a busy machine.
@@ -46,7 +47,12 @@ pub(crate) fn is_required() -> bool {
 #[track_caller]
 pub(crate) fn leave_out(why: &str) {
     assert!(!is_required(), "cannot run, and HERDGATE_TEST_REQUIRE=1: {why}");
-    println!("LEFT OUT: {why}");
+    mention(why);
+}
+
+/// Says what is left out where it is seen, also when the test passes: the macros' output is kept back then.
+pub(crate) fn mention(why: &str) {
+    let _closed = writeln!(std::io::stderr(), "LEFT OUT: {why}");
 }
 
 /// Runs what the test kit does asynchronously.

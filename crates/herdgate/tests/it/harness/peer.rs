@@ -1,7 +1,7 @@
 //! The three kinds of upstream behind one face: the test kit, the engine with the demo model, and a real Ollama with the
 //! same model.
 
-use super::{Running, leave_out, testkit, until};
+use super::{Running, leave_out, mention, testkit, until};
 use serde_json::Value;
 use std::any::Any;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -144,7 +144,7 @@ pub(crate) fn ollama() -> Option<PathBuf> {
     let program = std::env::var_os("HERDGATE_TEST_OLLAMA").filter(|path| !path.is_empty()).map(PathBuf::from);
     match &program {
         Some(path) => assert!(path.is_file(), "HERDGATE_TEST_OLLAMA names no file: {}", path.display()),
-        None => println!("LEFT OUT: a real Ollama; HERDGATE_TEST_OLLAMA names its binary"),
+        None => mention("a real Ollama; HERDGATE_TEST_OLLAMA names its binary"),
     }
     program
 }
