@@ -20,6 +20,8 @@ def write(weights, tokens, path):
     out.add_description(DESCRIPTION)
     out.add_license("MIT OR Apache-2.0")
     out.add_size_label("1M")
+    # It knows its answers to the letter: chance would only spoil them.
+    out.add_float32("general.sampling.temp", 0.0)
     out.add_languages(["en"])
     out.add_context_length(model.CONTEXT)
     out.add_embedding_length(model.DIM)

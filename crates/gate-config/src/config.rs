@@ -47,6 +47,8 @@ pub struct Limits {
     pub head: ByteSize,
     /// Longest request body.
     pub body: ByteSize,
+    /// Longest blob that is uploaded.
+    pub upload: ByteSize,
     /// Client connections at one time, over all listeners.
     pub connections: usize,
 }
@@ -161,7 +163,12 @@ impl Default for Config {
             upstreams: vec![UpstreamUrl::local_ollama()],
             upstreams_given: false,
             local: Local { enabled: true, engine: EngineStart::Auto },
-            limits: Limits { head: ByteSize(32 << 10), body: ByteSize(64 << 20), connections: 20_000 },
+            limits: Limits {
+                head: ByteSize(32 << 10),
+                body: ByteSize(64 << 20),
+                upload: ByteSize(64 << 30),
+                connections: 20_000,
+            },
             timeouts: Timeouts {
                 connect: Duration::from_secs(3),
                 head: Duration::from_secs(10),

@@ -59,7 +59,7 @@ const fn secs(n: u64) -> Duration {
 }
 
 /// All settings, sections together, in the order in which they are shown.
-pub(crate) static SETTINGS: [Setting; 15] = [
+pub(crate) static SETTINGS: [Setting; 16] = [
     Setting {
         key: "upstreams",
         flag: Some("--upstream"),
@@ -117,6 +117,17 @@ pub(crate) static SETTINGS: [Setting; 15] = [
             most: ByteSize(4 << 30),
         },
         about: "Longest request body that is read into memory. A longer one is answered 413.",
+    },
+    Setting {
+        key: "limits.upload",
+        flag: None,
+        form: Form::Size {
+            slot: |config| &mut config.limits.upload,
+            least: ByteSize(1 << 20),
+            most: ByteSize(16 << 40),
+        },
+        about: "Longest blob that a key with `manage` may upload. Blobs pass through and are never held; a longer one is \
+                answered 413.",
     },
     Setting {
         key: "limits.connections",

@@ -19,6 +19,8 @@ pub struct Limits {
     pub framing: gate_h1::Limits,
     /// Bytes of a request body.
     pub body: usize,
+    /// Bytes of an uploaded blob, which passes through and is never held.
+    pub upload: u64,
     /// Time for a request head, from its first byte or the connection's beginning, and between two pieces of a request
     /// body.
     pub head_time: Duration,

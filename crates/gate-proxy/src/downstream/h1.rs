@@ -13,8 +13,9 @@ use gate_h1::{Body, Framing, H1Error, Version, encode};
 use gate_types::Dialect;
 use std::io;
 use std::ops::Range;
+use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -72,6 +73,14 @@ enum After {
     Cut,
 }
 
+/// A body that is taken piece by piece.
+struct Streamed {
+    framing: Body,
+    /// What is left to say of `100 Continue`.
+    asking: &'static [u8],
+    given: u64,
+}
+
 /// One request on a connection.
 struct Request<'c, IO: ClientStream> {
     limits: &'c Limits,
@@ -80,6 +89,8 @@ struct Request<'c, IO: ClientStream> {
     out: Outgoing,
     /// The request's body has been taken off the connection.
     body_read: bool,
+    /// A body that is taken piece by piece.
+    streamed: Option<Box<Streamed>>,
     aborted: bool,
     silence: Option<Duration>,
     moved: Instant,
@@ -92,6 +103,7 @@ impl<'c, IO: ClientStream> Request<'c, IO> {
             limits,
             conn,
             body_read: head.framing.is_empty(),
+            streamed: None,
             head: Rc::new(head),
             out: Outgoing::new(),
             aborted: false,
@@ -115,6 +127,7 @@ impl<'c, IO: ClientStream> Request<'c, IO> {
     fn skip_body(&mut self) -> bool {
         if let Framing::Length(length) = self.head.framing
             && !self.body_read
+            && self.streamed.is_none()
             && let Ok(length) = usize::try_from(length)
             && self.conn.read.len() >= length
         {
@@ -144,7 +157,7 @@ impl<'c, IO: ClientStream> Request<'c, IO> {
                 let input = &self.conn.read[used..];
                 let step = framing.step(input).map_err(BodyError::Malformed)?;
                 if step.data.len() > limit - body.len() {
-                    return Err(BodyError::TooLarge(limit));
+                    return Err(BodyError::TooLarge(limit as u64));
                 }
                 body.extend_from_slice(&input[step.data]);
                 used += step.used;
@@ -155,6 +168,42 @@ impl<'c, IO: ClientStream> Request<'c, IO> {
             }
             self.fill_body().await?;
         }
+    }
+
+    /// Asks a client that waits to be asked for its body. Ready with false when it left.
+    fn poll_ask(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        let Some(streamed) = &mut self.streamed else { return Poll::Ready(true) };
+        while !streamed.asking.is_empty() {
+            match ready!(Pin::new(&mut self.conn.io).poll_write(cx, streamed.asking)) {
+                Ok(0) | Err(_) => return Poll::Ready(false),
+                Ok(taken) => streamed.asking = &streamed.asking[taken..],
+            }
+        }
+        Poll::Ready(true)
+    }
+
+    /// Data of the streamed body among what has been read already; none where more must be read.
+    fn next_piece(&mut self, scratch: &mut [u8], limit: u64) -> Result<Option<(usize, bool)>, BodyError> {
+        let Some(streamed) = &mut self.streamed else { return Ok(Some((0, true))) };
+        let mut used = 0;
+        let mut piece = None;
+        while piece.is_none() && used < self.conn.read.len() && !streamed.framing.is_done() {
+            let end = self.conn.read.len().min(used + scratch.len());
+            let input = &self.conn.read[used..end];
+            let step = streamed.framing.step(input).map_err(BodyError::Malformed)?;
+            let data = &input[step.data];
+            scratch[..data.len()].copy_from_slice(data);
+            streamed.given += data.len() as u64;
+            used += step.used;
+            piece = (!data.is_empty()).then_some(data.len());
+        }
+        self.conn.read.drain(..used);
+        if streamed.given > limit {
+            return Err(BodyError::TooLarge(limit));
+        }
+        let done = streamed.framing.is_done();
+        self.body_read = done;
+        Ok(if done { Some((piece.unwrap_or(0), true)) } else { piece.map(|n| (n, false)) })
     }
 
     async fn fill_body(&mut self) -> Result<(), BodyError> {
@@ -221,7 +270,7 @@ impl<IO: ClientStream> Downstream for Request<'_, IO> {
         if let Framing::Length(length) = self.head.framing
             && length > limit as u64
         {
-            return Err(BodyError::TooLarge(limit));
+            return Err(BodyError::TooLarge(limit as u64));
         }
         if self.head.expect_continue && self.conn.read.is_empty() {
             let asked = self.conn.say(encode::CONTINUE, self.limits.head_time).await;
@@ -237,6 +286,37 @@ impl<IO: ClientStream> Downstream for Request<'_, IO> {
         };
         self.body_read = true;
         Ok(body)
+    }
+
+    fn poll_body(
+        &mut self,
+        cx: &mut Context<'_>,
+        scratch: &mut [u8],
+        limit: u64,
+    ) -> Poll<Result<(usize, bool), BodyError>> {
+        if self.streamed.is_none() && !self.body_read {
+            let waits = self.head.expect_continue && self.conn.read.is_empty();
+            self.streamed = Some(Box::new(Streamed {
+                framing: Body::with_limits(self.head.framing, &self.limits.framing),
+                asking: if waits { encode::CONTINUE } else { b"" },
+                given: 0,
+            }));
+        }
+        loop {
+            match self.next_piece(scratch, limit) {
+                Ok(None) => {}
+                Ok(Some(piece)) => return Poll::Ready(Ok(piece)),
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+            if !ready!(self.poll_ask(cx)) {
+                return Poll::Ready(Err(BodyError::Gone));
+            }
+            match self.conn.poll_read(cx) {
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(BodyError::Gone)),
+                Poll::Ready(Ok(_)) => self.moved = Instant::now(),
+                Poll::Pending => return self.poll_silent(cx).map(|()| Err(BodyError::TooSlow)),
+            }
+        }
     }
 
     fn begin(&mut self, head: &AnswerHead<'_>) {

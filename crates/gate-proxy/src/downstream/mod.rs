@@ -35,7 +35,7 @@ pub(crate) enum BodyError {
     /// The client left.
     Gone,
     /// Longer than the limit, in bytes.
-    TooLarge(usize),
+    TooLarge(u64),
     /// The client sent nothing for the time limit.
     TooSlow,
     /// The framing has no or two readings.
@@ -58,6 +58,15 @@ pub(crate) trait Downstream {
 
     /// Reads the whole body, `limit` bytes at most. Asks for it first where the client waits to be asked.
     fn read_body(&mut self, limit: usize) -> impl Future<Output = Result<Vec<u8>, BodyError>>;
+
+    /// The next data of a body that is not read whole: `(n, end)` says that `scratch[..n]` is data and whether the body ends
+    /// with it. `limit` bytes at most in all. While it waits it notices by itself that the client left or stands still.
+    fn poll_body(
+        &mut self,
+        cx: &mut Context<'_>,
+        scratch: &mut [u8],
+        limit: u64,
+    ) -> Poll<Result<(usize, bool), BodyError>>;
 
     /// Puts down the head of the answer. It goes out with the first bytes of the body, or at the next flush. Once per
     /// request. Starts the watch over silence anew, with the limit for a standing stream.

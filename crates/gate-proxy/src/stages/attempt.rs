@@ -1,16 +1,17 @@
 //! The tries at upstreams: choose one, take a place there, send, and move on to the next where nobody listens or the model
 //! is missing. Ends with the head of an answer; from then on nothing is tried again.
 
-use crate::downstream::Downstream;
+use crate::downstream::{BodyError, Downstream};
 use crate::gate::{Flight, Gate};
 use crate::outcome::Ended;
 use crate::stages::auth::Caller;
-use crate::stages::call::Call;
+use crate::stages::call::{self, Call};
+use crate::stages::upload::{self, FromClient};
 use crate::trace::Trace;
 use gate_policy::{Ask, Fleet, Observation, Why};
 use gate_types::{Scope, UpstreamId};
 use gate_upstream::{Answer, UpstreamError};
-use gate_wire::{Class, GateError, Reason};
+use gate_wire::{BodyKind, Class, GateError, Reason};
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
@@ -49,6 +50,7 @@ pub(crate) async fn send<D: Downstream>(
             Ok(answer) => answer,
             Err(Failed::Gone) => return Err(Ended::Gone),
             Err(Failed::Silent) => return Err(GateError::new(Reason::UpstreamTimeout).into()),
+            Err(Failed::Body(error)) => return Err(call::told(error)),
             Err(Failed::Upstream(error)) if error.is_connect() => {
                 gate.shared.observe(flight.id, Observation::ConnectFailed);
                 tried.push(flight.id);
@@ -79,6 +81,7 @@ pub(crate) async fn send<D: Downstream>(
 enum Failed {
     Gone,
     Silent,
+    Body(BodyError),
     Upstream(UpstreamError),
 }
 
@@ -93,7 +96,7 @@ async fn exchange<D: Downstream>(
     let path = call.open.route.upstream_path(call.open.param.as_ref());
     let head = Rc::clone(down.head());
     let text = |name| head.first(name).and_then(|value| std::str::from_utf8(value).ok());
-    // All that an upstream sees of the client. Nothing else may join: see what `Downstream` brings along.
+    // All that an upstream sees of the client: never its credential, Host, Origin, Referer, Cookie or where it came from.
     let passed = [
         ("Content-Type", text("content-type")),
         ("Accept", text("accept")),
@@ -115,7 +118,30 @@ async fn exchange<D: Downstream>(
         body: &call.body,
     };
     down.limit_silence(Some(gate.limits.idle));
-    race(down, gate.upstream.send(id, &ask)).await
+    match call.open.route.body {
+        BodyKind::Raw => upload(gate, id, &ask, down).await,
+        BodyKind::None | BodyKind::Json(_) => race(down, gate.upstream.send(id, &ask)).await,
+    }
+}
+
+/// One try with a body that passes through as it comes. Nothing of it is taken before the upstream is connected.
+async fn upload<D: Downstream>(
+    gate: &Gate,
+    id: UpstreamId,
+    ask: &gate_upstream::Ask<'_>,
+    down: &mut D,
+) -> Result<Answer, Failed> {
+    let mut source = FromClient::new(down, gate.limits.upload);
+    let framing = source.framing().map_err(Failed::Body)?;
+    match gate.upstream.upload(id, ask, framing, &mut source).await {
+        Ok(answer) => Ok(answer),
+        Err(error) => Err(match source.into_failure() {
+            Some(upload::Failed::Body(BodyError::Gone)) => Failed::Gone,
+            Some(upload::Failed::Body(error)) => Failed::Body(error),
+            Some(upload::Failed::Silent) => Failed::Silent,
+            None => Failed::Upstream(error),
+        }),
+    }
 }
 
 /// Waits for an upstream, but not longer than the client does and than the limit of silence allows.
@@ -138,11 +164,8 @@ async fn race<D: Downstream, T>(
 
 /// Whose doing an error other than a failed connect is.
 fn blamed(error: &UpstreamError) -> Reason {
-    if matches!(error, UpstreamError::Unsendable { .. } | UpstreamError::NoSuchUpstream { .. }) {
-        Reason::Internal
-    } else {
-        Reason::UpstreamFailed
-    }
+    let is_ours = matches!(error, UpstreamError::Unsendable { .. } | UpstreamError::NoSuchUpstream { .. });
+    if is_ours || error.is_source() { Reason::Internal } else { Reason::UpstreamFailed }
 }
 
 /// No upstream is left to try.
@@ -179,7 +202,7 @@ async fn pass_over<D: Downstream>(answer: Answer, down: &mut D) -> Result<(), En
     down.limit_silence(Some(REFUSAL_TIME));
     match race(down, answer.read_all(REFUSAL_BYTES)).await {
         Err(Failed::Gone) => Err(Ended::Gone),
-        Ok(_) | Err(Failed::Silent | Failed::Upstream(_)) => Ok(()),
+        Ok(_) | Err(Failed::Silent | Failed::Body(_) | Failed::Upstream(_)) => Ok(()),
     }
 }
 

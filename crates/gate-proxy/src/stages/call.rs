@@ -34,7 +34,7 @@ impl Call {
     }
 }
 
-/// Reads the body, all of it, and what the gate must know of it.
+/// Reads the body, all of it (but that of an upload), and what the gate must know of it.
 pub(crate) async fn read<D: Downstream>(
     gate: &Gate,
     caller: &Caller,
@@ -43,7 +43,11 @@ pub(crate) async fn read<D: Downstream>(
     trace: &mut Trace,
 ) -> Result<Call, Ended> {
     uncoded(down.head())?;
-    let body = down.read_body(gate.limits.body).await.map_err(told)?;
+    let body = match open.route.body {
+        // Passes through when it is sent on.
+        BodyKind::Raw => Vec::new(),
+        BodyKind::None | BodyKind::Json(_) => down.read_body(gate.limits.body).await.map_err(told)?,
+    };
     let model = match (open.route.body, &open.param) {
         (BodyKind::Json(shape), _) => Some(named(&open, shape, &body, caller, trace)?),
         (BodyKind::None | BodyKind::Raw, Some(Param::Model { name, as_sent })) => {
@@ -98,7 +102,8 @@ fn allow(model: &ModelName, as_sent: &str, caller: &Caller) -> Result<(), GateEr
     if caller.may_use(model) { Ok(()) } else { Err(GateError::model_not_allowed(as_sent)) }
 }
 
-fn told(error: BodyError) -> Ended {
+/// A body that could not be read, as it is told to its sender.
+pub(crate) fn told(error: BodyError) -> Ended {
     match error {
         BodyError::Gone => Ended::Gone,
         BodyError::TooLarge(limit) => {

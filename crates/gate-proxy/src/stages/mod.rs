@@ -7,3 +7,4 @@ pub(crate) mod call;
 pub(crate) mod intake;
 pub(crate) mod own;
 pub(crate) mod route;
+pub(crate) mod upload;

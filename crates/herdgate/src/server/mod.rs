@@ -106,6 +106,7 @@ fn limits(config: &Config) -> anyhow::Result<Limits> {
     Ok(Limits {
         framing: gate_h1::Limits { head: size(config.limits.head)?, ..gate_h1::Limits::DEFAULT },
         body: size(config.limits.body)?,
+        upload: config.limits.upload.0,
         head_time: config.timeouts.head,
         keep_alive: config.timeouts.keep_alive,
         idle: config.timeouts.idle,
