@@ -204,7 +204,7 @@ mod tests {
     #[test]
     fn no_path_of_the_server_goes_out() {
         for path in [
-            "/root/.ollama/models/blobs/sha256-00",
+            "/usr/share/ollama/.ollama/models/blobs/sha256-00",
             "C:\\\\models\\\\x",
             "C:/models/x",
             "~/x.gguf",

@@ -76,8 +76,8 @@ enum After {
 /// A body that is taken piece by piece.
 struct Streamed {
     framing: Body,
-    /// What is left to say of `100 Continue`.
-    asking: &'static [u8],
+    /// What is left to say of `100 Continue`; none once it has left.
+    asking: Option<&'static [u8]>,
     given: u64,
 }
 
@@ -173,10 +173,18 @@ impl<'c, IO: ClientStream> Request<'c, IO> {
     /// Asks a client that waits to be asked for its body. Ready with false when it left.
     fn poll_ask(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         let Some(streamed) = &mut self.streamed else { return Poll::Ready(true) };
-        while !streamed.asking.is_empty() {
-            match ready!(Pin::new(&mut self.conn.io).poll_write(cx, streamed.asking)) {
+        while let Some(left) = streamed.asking {
+            let io = Pin::new(&mut self.conn.io);
+            if left.is_empty() {
+                if ready!(io.poll_flush(cx)).is_err() {
+                    return Poll::Ready(false);
+                }
+                streamed.asking = None;
+                break;
+            }
+            match ready!(io.poll_write(cx, left)) {
                 Ok(0) | Err(_) => return Poll::Ready(false),
-                Ok(taken) => streamed.asking = &streamed.asking[taken..],
+                Ok(taken) => streamed.asking = Some(&left[taken..]),
             }
         }
         Poll::Ready(true)
@@ -298,7 +306,7 @@ impl<IO: ClientStream> Downstream for Request<'_, IO> {
             let waits = self.head.expect_continue && self.conn.read.is_empty();
             self.streamed = Some(Box::new(Streamed {
                 framing: Body::with_limits(self.head.framing, &self.limits.framing),
-                asking: if waits { encode::CONTINUE } else { b"" },
+                asking: waits.then_some(encode::CONTINUE),
                 given: 0,
             }));
         }
@@ -308,8 +316,10 @@ impl<IO: ClientStream> Downstream for Request<'_, IO> {
                 Ok(Some(piece)) => return Poll::Ready(Ok(piece)),
                 Err(error) => return Poll::Ready(Err(error)),
             }
-            if !ready!(self.poll_ask(cx)) {
-                return Poll::Ready(Err(BodyError::Gone));
+            match self.poll_ask(cx) {
+                Poll::Ready(true) => {}
+                Poll::Ready(false) => return Poll::Ready(Err(BodyError::Gone)),
+                Poll::Pending => return self.poll_silent(cx).map(|()| Err(BodyError::TooSlow)),
             }
             match self.conn.poll_read(cx) {
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(BodyError::Gone)),

@@ -3,7 +3,7 @@
 
 use crate::harness::peer::{engine, ollama};
 use crate::harness::running::{Process, send};
-use crate::harness::{Answer, Ask, Demo, Gate, Home, PATIENCE, leave_out, testkit, until};
+use crate::harness::{Answer, Ask, Demo, Gate, Home, PATIENCE, mention, testkit, until};
 use gate_testkit::Setup;
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -22,7 +22,7 @@ fn nothing_on_11434() -> bool {
     let usual = SocketAddr::from((Ipv4Addr::LOCALHOST, 11434));
     let is_free = TcpStream::connect_timeout(&usual, Duration::from_millis(500)).is_err();
     if !is_free {
-        leave_out("something answers on 127.0.0.1:11434, which every gate without --upstream uses");
+        mention("something answers on 127.0.0.1:11434, which every gate without --upstream uses");
     }
     is_free
 }
