@@ -1,0 +1,242 @@
+//! A gate with its keys, upstreams and clients, all in one thread.
+
+use crate::records::{Record, Records};
+use crate::wire::{Client, Upstream};
+use gate_keys::{Key, KeyId, KeyName, KeyRing, Mark, OsEntropy, mint};
+use gate_policy::Observation;
+use gate_proxy::{ClientStream, Gate, Limits, Shared, serve_connection};
+use gate_types::{ModelName, ScopeSet, UpstreamId};
+use gate_upstream::{ClientLimits, Endpoint, Transport};
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf, duplex};
+use tokio::task::{JoinHandle, LocalSet};
+
+/// How many bytes a pipe holds, as a socket's buffer would.
+pub(crate) const PIPE: usize = 64 * 1024;
+pub(crate) const LIMITS: Limits = Limits {
+    framing: gate_h1::Limits::DEFAULT,
+    body: 1 << 20,
+    upload: 8 << 20,
+    head_time: Duration::from_secs(10),
+    keep_alive: Duration::from_secs(75),
+    idle: Duration::from_secs(600),
+};
+pub(crate) const HINT: &str = "no upstream was given; start one with `ollama serve`";
+
+/// Runs a test with a clock that moves only when everybody waits. A test that hangs ends after a day of that.
+pub(crate) fn run(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    let day = Duration::from_secs(86_400);
+    let done = LocalSet::new()
+        .block_on(&runtime.unwrap(), async { tokio::time::timeout(day, Box::pin(test)).await });
+    done.expect("the test waits for something that never comes");
+}
+
+type Shape = Box<dyn Fn(&mut Key)>;
+
+pub(crate) struct House {
+    gate: Rc<Gate>,
+    pub(crate) shared: Arc<Shared>,
+    doors: Rc<Vec<Door>>,
+    keys: RefCell<Vec<(Mark, Shape)>>,
+    records: Records,
+    /// A key with the default scopes and every model.
+    pub(crate) key: String,
+}
+
+/// Where connections to one upstream come out.
+#[derive(Default)]
+struct Door {
+    refuses: Cell<bool>,
+    narrow: Cell<Option<usize>>,
+    waiting: RefCell<VecDeque<DuplexStream>>,
+    waker: RefCell<Option<Waker>>,
+    dialled: Cell<usize>,
+}
+
+impl House {
+    /// A gate in front of `count` upstreams, all of which are up and have the model `demo`.
+    pub(crate) fn new(count: u16) -> Self {
+        Self::with(count, LIMITS)
+    }
+
+    pub(crate) fn with(count: u16, limits: Limits) -> Self {
+        Self::at((0..count).map(|place| Endpoint::new(false, &format!("up{place}"), 11434, "")), limits)
+    }
+
+    pub(crate) fn at<E: std::fmt::Debug>(
+        endpoints: impl Iterator<Item = Result<Endpoint, E>>,
+        limits: Limits,
+    ) -> Self {
+        let endpoints: Vec<Endpoint> = endpoints.map(Result::unwrap).collect();
+        let names = endpoints.iter().map(|endpoint| endpoint.label().to_string()).collect();
+        let doors: Rc<Vec<Door>> = Rc::new(endpoints.iter().map(|_| Door::default()).collect());
+        let dialled = Rc::clone(&doors);
+        let dial = Rc::new(move |id: UpstreamId| dialled[id.index()].dial());
+        let shared = Arc::new(Shared::new(KeyRing::default(), names, HINT.to_owned()));
+        let client = gate_upstream::Client::over(endpoints, ClientLimits::default(), dial);
+        let gate = Rc::new(Gate::new(Arc::clone(&shared), client, limits, 7));
+        tokio::task::spawn_local(Rc::clone(&gate.sweep).run());
+        let mut house = House {
+            gate,
+            shared,
+            doors,
+            keys: RefCell::default(),
+            records: Records::start(),
+            key: String::new(),
+        };
+        house.key = house.add_key(|_| {});
+        for place in 0..house.doors.len() {
+            house.probed(place, &["demo"], &[]);
+        }
+        house
+    }
+
+    /// Makes a key that differs from the usual one as `shape` says, and returns its secret.
+    pub(crate) fn add_key(&self, shape: impl Fn(&mut Key) + 'static) -> String {
+        let minted = mint(&mut OsEntropy).unwrap();
+        self.keys.borrow_mut().push((minted.mark, Box::new(shape)));
+        let keys = self.keys.borrow();
+        let ring = keys.iter().zip(1..).map(|((mark, shape), number)| {
+            let name = KeyName::parse(&format!("key-{number}")).unwrap();
+            let mut key = Key::new(KeyId(number), name, mark.clone(), ScopeSet::DEFAULT, 1);
+            shape(&mut key);
+            key
+        });
+        self.shared.keys.store(Arc::new(KeyRing::new(ring.collect::<Vec<_>>())));
+        minted.secret.expose().to_owned()
+    }
+
+    /// The upstream answered a probe with these models, those of them loaded.
+    pub(crate) fn probed(&self, place: usize, models: &[&str], loaded: &[&str]) {
+        let names = |list: &[&str]| list.iter().map(|name| ModelName::parse(name).unwrap()).collect();
+        let seen =
+            Observation::Probed { version: "0.32.15".into(), models: names(models), loaded: names(loaded) };
+        self.observe(place, seen);
+    }
+
+    pub(crate) fn observe(&self, place: usize, seen: Observation) {
+        self.shared.observe(UpstreamId(place as u16), seen);
+    }
+
+    /// A client's new connection.
+    pub(crate) fn connect(&self) -> Client {
+        self.connect_with(PIPE)
+    }
+
+    /// One that holds `room` bytes each way.
+    pub(crate) fn connect_with(&self, room: usize) -> Client {
+        let (near, far) = duplex(room);
+        let reset = Rc::new(Cell::new(false));
+        let served = self.serve(GateSide { io: far, reset: Rc::clone(&reset) });
+        Client::new(near, reset, served)
+    }
+
+    /// Serves a client over any stream.
+    pub(crate) fn serve(&self, io: impl ClientStream + 'static) -> JoinHandle<()> {
+        let gate = Rc::clone(&self.gate);
+        tokio::task::spawn_local(async move { serve_connection(&gate, io).await })
+    }
+
+    /// The next connection that the gate opens to an upstream.
+    pub(crate) async fn accept(&self, place: usize) -> Upstream {
+        let door = &self.doors[place];
+        let stream = poll_fn(|cx| match door.waiting.borrow_mut().pop_front() {
+            Some(stream) => Poll::Ready(stream),
+            None => {
+                door.waker.replace(Some(cx.waker().clone()));
+                Poll::Pending
+            }
+        });
+        Upstream::new(stream.await)
+    }
+
+    /// From now on, nobody listens there; or somebody does again.
+    pub(crate) fn refuse(&self, place: usize, refuses: bool) {
+        self.doors[place].refuses.set(refuses);
+    }
+
+    /// From now on, connections to it hold so many bytes only.
+    pub(crate) fn narrow(&self, place: usize, room: usize) {
+        self.doors[place].narrow.set(Some(room));
+    }
+
+    /// How many connections the gate tried to open there.
+    pub(crate) fn dialled(&self, place: usize) -> usize {
+        self.doors[place].dialled.get()
+    }
+
+    pub(crate) fn in_flight(&self, place: usize) -> u32 {
+        self.shared.with_fleet(|fleet| fleet.get(UpstreamId(place as u16)).unwrap().in_flight())
+    }
+
+    /// The records of the requests that have ended, oldest first.
+    pub(crate) fn records(&self) -> Vec<Record> {
+        self.records.all()
+    }
+
+    /// The last record's outcome and status.
+    pub(crate) fn outcome(&self) -> (String, String) {
+        let record = self.records().pop().expect("no request has ended");
+        (record["outcome"].clone(), record["status"].clone())
+    }
+}
+
+impl Door {
+    fn dial(&self) -> io::Result<Box<dyn Transport>> {
+        self.dialled.set(self.dialled.get() + 1);
+        if self.refuses.get() {
+            return Err(io::ErrorKind::ConnectionRefused.into());
+        }
+        let (near, far) = duplex(self.narrow.get().unwrap_or(PIPE));
+        self.waiting.borrow_mut().push_back(far);
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+        Ok(Box::new(near))
+    }
+}
+
+/// The gate's end of a client's connection; remembers whether its close would be a reset.
+struct GateSide {
+    io: DuplexStream,
+    reset: Rc<Cell<bool>>,
+}
+
+impl ClientStream for GateSide {
+    fn reset_on_drop(&self) {
+        self.reset.set(true);
+    }
+}
+
+impl AsyncRead for GateSide {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for GateSide {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}

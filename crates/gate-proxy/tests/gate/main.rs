@@ -1,0 +1,31 @@
+//! The whole gate in memory: clients and upstreams are ends of pipes that the tests hold, the clock stands still until
+//! everybody waits. (`cfg(test)` is what tells clippy that the code here is tests.)
+
+#[cfg(test)]
+mod auth;
+#[cfg(test)]
+mod cancel;
+#[cfg(test)]
+mod choice;
+#[cfg(test)]
+mod connection;
+#[cfg(test)]
+mod failover;
+#[cfg(test)]
+mod forwarding;
+#[cfg(test)]
+mod house;
+#[cfg(test)]
+mod limits;
+#[cfg(test)]
+mod listings;
+#[cfg(test)]
+mod records;
+#[cfg(test)]
+mod sockets;
+#[cfg(test)]
+mod streaming;
+#[cfg(test)]
+mod uploads;
+#[cfg(test)]
+mod wire;
