@@ -214,6 +214,19 @@ impl<'c, IO: ClientStream> Request<'c, IO> {
         Ok(if done { Some((piece.unwrap_or(0), true)) } else { piece.map(|n| (n, false)) })
     }
 
+    /// Whether the client is late with the next piece of a streamed body.
+    fn poll_body_late<T>(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, BodyError>> {
+        self.limit_wait(self.limits.head_time);
+        self.poll_silent(cx).map(|()| Err(BodyError::TooSlow))
+    }
+
+    /// Counts silence anew where another limit than before is in force.
+    fn limit_wait(&mut self, limit: Duration) {
+        if self.silence != Some(limit) {
+            self.limit_silence(Some(limit));
+        }
+    }
+
     async fn fill_body(&mut self) -> Result<(), BodyError> {
         self.conn.watch.set(Some(self.limits.head_time));
         match self.conn.fill().await {
@@ -313,18 +326,22 @@ impl<IO: ClientStream> Downstream for Request<'_, IO> {
         loop {
             match self.next_piece(scratch, limit) {
                 Ok(None) => {}
-                Ok(Some(piece)) => return Poll::Ready(Ok(piece)),
+                Ok(Some(piece)) => {
+                    // From here on the upstream is waited for, not the client.
+                    self.limit_wait(self.limits.idle);
+                    return Poll::Ready(Ok(piece));
+                }
                 Err(error) => return Poll::Ready(Err(error)),
             }
             match self.poll_ask(cx) {
                 Poll::Ready(true) => {}
                 Poll::Ready(false) => return Poll::Ready(Err(BodyError::Gone)),
-                Poll::Pending => return self.poll_silent(cx).map(|()| Err(BodyError::TooSlow)),
+                Poll::Pending => return self.poll_body_late(cx),
             }
             match self.conn.poll_read(cx) {
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(BodyError::Gone)),
                 Poll::Ready(Ok(_)) => self.moved = Instant::now(),
-                Poll::Pending => return self.poll_silent(cx).map(|()| Err(BodyError::TooSlow)),
+                Poll::Pending => return self.poll_body_late(cx),
             }
         }
     }

@@ -130,10 +130,27 @@ fn an_upload_that_stops_is_given_up() {
     run(async {
         let (house, mut client) = begun(1, "Content-Length: 5000\r\n").await;
         let mut upstream = house.accept(0).await;
-        client.send("x").await;
-        let answer = client.answer().await;
-        assert_eq!(answer.status, 408);
+        for _ in 0..5 {
+            tokio::time::sleep(Duration::from_secs(8)).await;
+            client.send("x").await;
+        }
+        let start = tokio::time::Instant::now();
+        assert_eq!(client.answer().await.status, 408);
+        assert!(start.elapsed() <= LIMITS.head_time + Duration::from_secs(1), "{:?}", start.elapsed());
         upstream.closed().await;
         assert_eq!(house.in_flight(0), 0);
+    });
+}
+
+#[test]
+fn an_upstream_may_think_about_a_blob_for_longer_than_a_client_may_pause() {
+    run(async {
+        let (house, mut client) = begun(1, "Content-Length: 5\r\n").await;
+        client.send("hello").await;
+        let mut upstream = house.accept(0).await;
+        assert_eq!(upstream.asked().await.body, b"hello");
+        tokio::time::sleep(LIMITS.idle - Duration::from_secs(2)).await;
+        upstream.send(CREATED).await;
+        assert_eq!(client.answer().await.status, 201);
     });
 }
