@@ -10,7 +10,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use tokio::sync::Notify;
+use tokio::sync::watch;
 
 /// The bounds of a request, each a setting.
 #[derive(Debug, Clone)]
@@ -38,8 +38,7 @@ pub struct Shared {
     pub keys: ArcSwap<KeyRing>,
     fleet: Mutex<Fleet>,
     names: Vec<String>,
-    /// Somebody found an upstream's list of models out of date: probe now rather than at the next turn.
-    pub look_again: Notify,
+    doubted: watch::Sender<()>,
     /// What to do about a fleet without upstreams, for the error that says there are none.
     pub no_upstream_hint: String,
 }
@@ -53,9 +52,21 @@ impl Shared {
             keys: ArcSwap::from_pointee(keys),
             fleet: Mutex::new(Fleet::new(count)),
             names: upstreams,
-            look_again: Notify::new(),
+            doubted: watch::Sender::new(()),
             no_upstream_hint,
         }
+    }
+
+    /// What was known of an upstream was wrong: whoever probes shall look again now rather than at the next turn.
+    pub(crate) fn doubt(&self) {
+        self.doubted.send_replace(());
+    }
+
+    /// For a prober: changes whenever a request found that what is known of the upstreams is out of date. A doubt that came
+    /// up during a probe is not lost.
+    #[must_use]
+    pub fn doubts(&self) -> watch::Receiver<()> {
+        self.doubted.subscribe()
     }
 
     /// Takes in what was seen of an upstream.

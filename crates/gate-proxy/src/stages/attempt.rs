@@ -58,7 +58,7 @@ pub(crate) async fn send<D: Downstream>(
                 continue;
             }
             Err(Failed::Upstream(error)) => {
-                gate.shared.look_again.notify_waiters();
+                gate.shared.doubt();
                 return Err(GateError::new(blamed(&error)).because(error).into());
             }
         };
@@ -69,7 +69,7 @@ pub(crate) async fn send<D: Downstream>(
         tried.push(flight.id);
         if let (Missing::Model, Some(model)) = (missing, &call.model) {
             gate.shared.observe(flight.id, Observation::ModelMissing(model.clone()));
-            gate.shared.look_again.notify_waiters();
+            gate.shared.doubt();
         }
         pass_over(answer, down).await?;
         if !is_elsewhere(gate, &call, &tried) {

@@ -30,7 +30,9 @@ pub(crate) async fn run(
 ) {
     let begun = Instant::now();
     let mut was_up: Option<bool> = None;
+    let mut doubts = shared.doubts();
     loop {
+        doubts.mark_unchanged();
         let found = Arc::new(probe(&client, id).await);
         shared.observe(id, observation(&found));
         let is_up = found.version.is_ok();
@@ -45,7 +47,8 @@ pub(crate) async fn run(
         tokio::time::sleep(LEAST.min(wait)).await;
         tokio::select! {
             () = tokio::time::sleep(wait.saturating_sub(LEAST)) => {}
-            () = shared.look_again.notified() => {}
+            // The sender lives as long as `shared` does.
+            _doubted = doubts.changed() => {}
         }
     }
 }

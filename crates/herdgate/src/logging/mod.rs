@@ -3,6 +3,8 @@
 //! A data-plane thread gathers its lines and writes them a few times a second: one system call per request would be a
 //! tenth of its cost. On a terminal every line shows at once.
 
+mod json;
+
 use gate_config::{Level, Log, LogFormat};
 use std::cell::RefCell;
 use std::io::{self, IsTerminal, Write};
@@ -32,9 +34,12 @@ pub(crate) fn start(log: Log) {
         LogFormat::Text => false,
         LogFormat::Auto => !terminal,
     };
-    let lines =
-        tracing_subscriber::fmt::layer().with_writer(|| ThisThread).with_ansi(terminal).with_target(false);
-    let lines = if json { lines.json().flatten_event(true).boxed() } else { lines.compact().boxed() };
+    let lines = if json {
+        json::Json.boxed()
+    } else {
+        let text = tracing_subscriber::fmt::layer().compact().with_writer(|| ThisThread);
+        text.with_ansi(terminal).with_target(false).boxed()
+    };
     if tracing_subscriber::registry().with(lines.with_filter(level)).try_init().is_err() {
         tracing::debug!("logging had been started already");
     }
