@@ -60,13 +60,13 @@ impl Upstream {
         self.version.as_deref()
     }
 
-    /// The models on its disk by its last good probe, in order of name. Kept while it is down.
+    /// The models on its disk by the last list it gave, in order of name. Kept while it is down.
     #[must_use]
     pub fn models(&self) -> &[ModelName] {
         &self.models
     }
 
-    /// The models in its memory by its last good probe, in order of name. Empty while it is down.
+    /// The models in its memory by the last list it gave, in order of name. Empty while it is down.
     #[must_use]
     pub fn loaded(&self) -> &[ModelName] {
         &self.loaded
@@ -96,7 +96,7 @@ impl Upstream {
         self.probed
     }
 
-    /// Whether its last good probe listed `model`.
+    /// Whether it listed `model` last.
     #[must_use]
     pub fn has(&self, model: &ModelName) -> bool {
         self.models.binary_search(model).is_ok()
@@ -122,14 +122,14 @@ impl Upstream {
 /// Something that was seen of an upstream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Observation {
-    /// A probe was answered in full.
+    /// A probe was answered; a part that failed is `None`, and what was known of it stays.
     Probed {
         /// `/api/version`.
         version: String,
         /// `/api/tags`.
-        models: Vec<ModelName>,
+        models: Option<Vec<ModelName>>,
         /// `/api/ps`.
-        loaded: Vec<ModelName>,
+        loaded: Option<Vec<ModelName>>,
     },
     /// A probe got no answer, or a wrong one.
     ProbeFailed,
@@ -183,8 +183,12 @@ impl Fleet {
         match seen {
             Observation::Probed { version, models, loaded } => {
                 upstream.version = Some(version);
-                upstream.models = in_order(models);
-                upstream.loaded = in_order(loaded);
+                if let Some(models) = models {
+                    upstream.models = in_order(models);
+                }
+                if let Some(loaded) = loaded {
+                    upstream.loaded = in_order(loaded);
+                }
                 upstream.failures = 0;
                 upstream.probed = Some(now);
                 upstream.turn(Health::Up, now);
@@ -283,7 +287,7 @@ mod tests {
     }
 
     fn probed(version: &str, models: &[&str], loaded: &[&str]) -> Observation {
-        let names = |list: &[&str]| list.iter().map(|text| name(text)).collect();
+        let names = |list: &[&str]| Some(list.iter().map(|text| name(text)).collect());
         Observation::Probed { version: version.into(), models: names(models), loaded: names(loaded) }
     }
 
@@ -318,6 +322,32 @@ mod tests {
         fleet.apply(ONE, Observation::Answered, now);
         assert_eq!(fleet.get(ONE).unwrap().health(), Health::Up);
         assert_eq!(fleet.get(ONE).unwrap().failures(), 0);
+    }
+
+    #[test]
+    fn a_list_that_could_not_be_had_leaves_what_was_known() {
+        let (mut fleet, now) = (Fleet::new(1), Instant::now());
+        let part = |models: Option<&str>, loaded: Option<&str>| Observation::Probed {
+            version: "0.32.15".into(),
+            models: models.map(|text| vec![name(text)]),
+            loaded: loaded.map(|text| vec![name(text)]),
+        };
+        let lists = |fleet: &Fleet| {
+            let one = fleet.get(ONE).unwrap();
+            (one.models().to_vec(), one.loaded().to_vec())
+        };
+        fleet.apply(ONE, part(None, None), now);
+        assert_eq!(fleet.get(ONE).unwrap().health(), Health::Up);
+        assert_eq!(lists(&fleet), (vec![], vec![]));
+        fleet.apply(ONE, part(Some("a"), Some("a")), now);
+        fleet.apply(ONE, part(None, None), now);
+        assert_eq!(lists(&fleet), (vec![name("a")], vec![name("a")]));
+        fleet.apply(ONE, part(None, Some("b")), now);
+        assert_eq!(lists(&fleet), (vec![name("a")], vec![name("b")]));
+        fleet.apply(ONE, part(Some("b"), None), now);
+        assert_eq!(lists(&fleet), (vec![name("b")], vec![name("b")]));
+        fleet.apply(ONE, probed("0.32.15", &[], &[]), now);
+        assert_eq!(lists(&fleet), (vec![], vec![]));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use crate::records::{Record, Records};
 use crate::wire::{Client, Upstream};
 use gate_keys::{Key, KeyId, KeyName, KeyRing, Mark, OsEntropy, mint};
 use gate_policy::Observation;
-use gate_proxy::{ClientStream, Gate, Limits, Shared, serve_connection};
+use gate_proxy::{ClientStream, Gate, Limits, NotYet, Shared, serve_connection};
 use gate_types::{ModelName, ScopeSet, UpstreamId};
 use gate_upstream::{ClientLimits, Endpoint, Transport};
 use std::cell::{Cell, RefCell};
@@ -81,7 +81,8 @@ impl House {
         let doors: Rc<Vec<Door>> = Rc::new(endpoints.iter().map(|_| Door::default()).collect());
         let dialled = Rc::clone(&doors);
         let dial = Rc::new(move |id: UpstreamId| dialled[id.index()].dial());
-        let shared = Arc::new(Shared::new(KeyRing::default(), names, HINT.to_owned()));
+        let not_yet = if count == 0 { NotYet::NothingFound(HINT.to_owned()) } else { NotYet::Named };
+        let shared = Arc::new(Shared::new(KeyRing::default(), names, not_yet));
         let client = gate_upstream::Client::over(endpoints, ClientLimits::default(), dial);
         let gate = Rc::new(Gate::new(Arc::clone(&shared), client, limits, 7));
         tokio::task::spawn_local(Rc::clone(&gate.sweep).run());
@@ -117,7 +118,7 @@ impl House {
 
     /// The upstream answered a probe with these models, those of them loaded.
     pub(crate) fn probed(&self, place: usize, models: &[&str], loaded: &[&str]) {
-        let names = |list: &[&str]| list.iter().map(|name| ModelName::parse(name).unwrap()).collect();
+        let names = |list: &[&str]| Some(list.iter().map(|name| ModelName::parse(name).unwrap()).collect());
         let seen =
             Observation::Probed { version: "0.32.15".into(), models: names(models), loaded: names(loaded) };
         self.observe(place, seen);

@@ -57,24 +57,39 @@ fn observation(found: &Probe) -> Observation {
     match &found.version {
         Ok(version) => Observation::Probed {
             version: version.clone(),
-            models: names(found.models.iter().flatten().map(|model| model.name.as_str())),
-            loaded: names(found.loaded.iter().flatten().map(String::as_str)),
+            models: names(&found.models, |model| &model.name),
+            loaded: names(&found.loaded, |name| name),
         },
         Err(_) => Observation::ProbeFailed,
     }
 }
 
-/// A name that this gate cannot read cannot be asked for through it either.
-fn names<'a>(listed: impl Iterator<Item = &'a str>) -> Vec<ModelName> {
-    listed.filter_map(|name| ModelName::parse(name).ok()).collect()
+/// The names in a list; `None` if it could not be had. A name that this gate cannot read cannot be asked for through it
+/// either.
+fn names<T, E>(listed: &Result<Vec<T>, E>, name: impl Fn(&T) -> &str) -> Option<Vec<ModelName>> {
+    let listed = listed.as_ref().ok()?;
+    Some(listed.iter().filter_map(|entry| ModelName::parse(name(entry)).ok()).collect())
 }
 
 fn tell(name: &str, found: &Probe) {
     match &found.version {
-        Ok(version) => tracing::info!(
-            "{name} is up: version {version}, {} models",
-            found.models.as_ref().map_or(0, Vec::len)
-        ),
+        Ok(version) => match &found.models {
+            Ok(models) => tracing::info!("{name} is up: version {version}, {} models", models.len()),
+            Err(reason) => tracing::warn!("{name} is up: version {version}, but lists no models: {reason}"),
+        },
         Err(reason) => tracing::warn!("{name} is down: {reason}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_that_failed_is_not_an_empty_one() {
+        let names = |listed: Result<Vec<&str>, ()>| names(&listed, |name| name);
+        assert_eq!(names(Err(())), None);
+        assert_eq!(names(Ok(vec![])), Some(vec![]));
+        assert_eq!(names(Ok(vec!["demo", "no name"])), Some(vec![ModelName::parse("demo").unwrap()]));
     }
 }
