@@ -191,8 +191,8 @@ impl Spec {
 
 const OLLAMA_VARIABLES: [&str; 3] = ["OLLAMA_URL", "OLLAMA_BASE_URL", "OLLAMA_HOST"];
 
-/// Variables of herdgate that are no settings: where things are, a client's key, the log filter.
-const NO_SETTINGS: [&str; 4] = ["HERDGATE_CONFIG", "HERDGATE_DATA", "HERDGATE_KEY", "HERDGATE_LOG"];
+/// Variables of herdgate that are no settings: where things are, a client's key.
+const NO_SETTINGS: [&str; 3] = ["HERDGATE_CONFIG", "HERDGATE_DATA", "HERDGATE_KEY"];
 
 fn is_no_setting(name: &str) -> bool {
     NO_SETTINGS.contains(&name) || name.starts_with("HERDGATE_TEST_")
