@@ -17,8 +17,6 @@ pub struct GateError {
     pub reason: Reason,
     /// Whose doing it is.
     pub side: Side,
-    /// Whether the very same request may succeed later or elsewhere.
-    pub retry: bool,
     /// What the caller may know: what is wrong and, where it is short to say, the cure.
     pub public: Cow<'static, str>,
     /// What the log may know beyond that.
@@ -37,7 +35,6 @@ impl GateError {
         GateError {
             reason,
             side: facts.side,
-            retry: facts.side != Side::Downstream && reason != Reason::Internal,
             public: facts.text.into(),
             source: None,
             retry_after: facts.retry_after.map(|seconds| Duration::from_secs(seconds.into())),

@@ -63,7 +63,7 @@ pub enum Reason {
     ModelNotFound,
     /// The path is open, the method is not.
     MethodNotAllowed,
-    /// The client sent too slowly.
+    /// The client's body stood still. A late head closes the connection without a word.
     RequestTimeout,
     /// The body is larger than the limit.
     BodyTooLarge,
@@ -81,12 +81,6 @@ pub enum Reason {
     NoUpstream,
     /// The local model server is starting.
     Loading,
-    /// Keys cannot be looked up.
-    StoreUnavailable,
-    /// The gate has as much to do as it takes on.
-    Overloaded,
-    /// The gate is going down.
-    ShuttingDown,
     /// No upstream could be connected to.
     UpstreamUnreachable,
     /// An upstream broke off or talked nonsense.
@@ -130,7 +124,7 @@ impl Facts {
 
 impl Reason {
     /// All reasons, in the order of the list above.
-    pub const ALL: [Reason; 33] = {
+    pub const ALL: [Reason; 30] = {
         use Reason::*;
         [
             BadRequest,
@@ -159,9 +153,6 @@ impl Reason {
             UnsupportedHttpVersion,
             NoUpstream,
             Loading,
-            StoreUnavailable,
-            Overloaded,
-            ShuttingDown,
             UpstreamUnreachable,
             UpstreamFailed,
             UpstreamTimeout,
@@ -327,8 +318,8 @@ impl Reason {
                 408,
                 "request_timeout",
                 Downstream,
-                "the request did not arrive in time",
-                "Send the head at once and the body without long pauses.",
+                "the request's body stood still for too long",
+                "Send the body without long pauses, or raise `timeouts.head`; a head that is late only closes the connection.",
             ),
             Reason::BodyTooLarge => Facts::new(
                 413,
@@ -388,30 +379,6 @@ impl Reason {
                 "Ask again in a few seconds; if it lasts, the gate's log says why it does not start.",
             )
             .again_after(2),
-            Reason::StoreUnavailable => Facts::new(
-                503,
-                "store_unavailable",
-                Gate,
-                "keys cannot be looked up at the moment",
-                "Ask again; the gate's log says what is wrong with its database.",
-            )
-            .again_after(5),
-            Reason::Overloaded => Facts::new(
-                503,
-                "overloaded",
-                Gate,
-                "this gate has as much to do as it can take on",
-                "Ask again later, or with fewer requests at once.",
-            )
-            .again_after(2),
-            Reason::ShuttingDown => Facts::new(
-                503,
-                "shutting_down",
-                Gate,
-                "this gate is shutting down",
-                "Ask again when it is back.",
-            )
-            .again_after(5),
             Reason::UpstreamUnreachable => Facts::new(
                 502,
                 "upstream_unreachable",

@@ -128,7 +128,7 @@ fn a_missing_scope_is_named() {
 #[test]
 fn waits_are_whole_seconds_and_never_none() {
     let wait = |wait| {
-        let error = GateError::new(Reason::Overloaded).again_after(wait);
+        let error = GateError::new(Reason::Loading).again_after(wait);
         render(Dialect::Ollama, &error, None).fields[0].1.clone()
     };
     assert_eq!(wait(Duration::ZERO), "1");
