@@ -75,12 +75,6 @@ impl KeyRing {
         self.stored.values().chain(&self.env).map(AsRef::as_ref)
     }
 
-    /// Whether any key opens the gate at `now`.
-    #[must_use]
-    pub fn has_valid(&self, now: UnixSeconds) -> bool {
-        self.iter().any(|key| key.state(now).is_valid())
-    }
-
     /// The uses of stored keys since the last call, for [`crate::KeyStore::touch`]. When a new ring takes the place of this
     /// one, call this once more on the old one.
     #[must_use]

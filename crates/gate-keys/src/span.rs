@@ -33,9 +33,6 @@ impl BadSpan {
 }
 
 impl Span {
-    /// How long an old secret goes on working after a rotation, if nothing else is said: one day.
-    pub const DEFAULT_OVERLAP: Span = Span(DAY);
-
     /// Reads `<number><unit>`; units are `s`, `m`, `h` and `d`.
     ///
     /// # Errors
@@ -100,7 +97,6 @@ mod tests {
         for (text, seconds) in [("0s", 0), ("90s", 90), ("30m", 1800), ("24h", 86_400), ("30d", 2_592_000)] {
             assert_eq!(Span::parse(text).unwrap().seconds(), seconds, "{text}");
         }
-        assert_eq!(Span::parse("24h").unwrap(), Span::DEFAULT_OVERLAP);
     }
 
     #[test]

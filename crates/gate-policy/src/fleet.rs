@@ -5,7 +5,6 @@
 
 use crate::version;
 use gate_types::{ModelName, UpstreamId};
-use std::time::Instant;
 
 /// So many failed probes in a row take an upstream that was up out of the healthy ones. One alone may be a busy moment.
 pub const PROBES_UNTIL_DOWN: u32 = 2;
@@ -30,8 +29,6 @@ pub struct Upstream {
     pub(crate) loaded: Box<[ModelName]>,
     pub(crate) in_flight: u32,
     pub(crate) failures: u32,
-    pub(crate) since: Option<Instant>,
-    pub(crate) probed: Option<Instant>,
 }
 
 impl Upstream {
@@ -43,8 +40,6 @@ impl Upstream {
             loaded: Box::default(),
             in_flight: 0,
             failures: 0,
-            since: None,
-            probed: None,
         }
     }
 
@@ -84,18 +79,6 @@ impl Upstream {
         self.failures
     }
 
-    /// When its health changed last; `None` while nothing was heard.
-    #[must_use]
-    pub fn since(&self) -> Option<Instant> {
-        self.since
-    }
-
-    /// When a probe last succeeded.
-    #[must_use]
-    pub fn probed(&self) -> Option<Instant> {
-        self.probed
-    }
-
     /// Whether it listed `model` last.
     #[must_use]
     pub fn has(&self, model: &ModelName) -> bool {
@@ -108,11 +91,8 @@ impl Upstream {
         self.loaded.binary_search(model).is_ok()
     }
 
-    fn turn(&mut self, health: Health, now: Instant) {
-        if self.health != health {
-            self.health = health;
-            self.since = Some(now);
-        }
+    fn turn(&mut self, health: Health) {
+        self.health = health;
         if health == Health::Down {
             self.loaded = Box::default();
         }
@@ -177,8 +157,8 @@ impl Fleet {
         (0..).map(UpstreamId).zip(&self.upstreams)
     }
 
-    /// Takes in what was seen of upstream `id` at `now`. An id of other settings changes nothing.
-    pub fn apply(&mut self, id: UpstreamId, seen: Observation, now: Instant) {
+    /// Takes in what was seen of upstream `id`. An id of other settings changes nothing.
+    pub fn apply(&mut self, id: UpstreamId, seen: Observation) {
         let Some(upstream) = self.upstreams.get_mut(id.index()) else { return };
         match seen {
             Observation::Probed { version, models, loaded } => {
@@ -190,26 +170,25 @@ impl Fleet {
                     upstream.loaded = in_order(loaded);
                 }
                 upstream.failures = 0;
-                upstream.probed = Some(now);
-                upstream.turn(Health::Up, now);
+                upstream.turn(Health::Up);
             }
             Observation::ProbeFailed => {
                 upstream.failures = upstream.failures.saturating_add(1);
                 if upstream.health != Health::Up || upstream.failures >= PROBES_UNTIL_DOWN {
-                    upstream.turn(Health::Down, now);
+                    upstream.turn(Health::Down);
                 }
             }
             Observation::ConnectFailed => {
                 upstream.failures = upstream.failures.saturating_add(1);
-                upstream.turn(Health::Down, now);
+                upstream.turn(Health::Down);
             }
             Observation::Answered => {
                 upstream.failures = 0;
-                upstream.turn(Health::Up, now);
+                upstream.turn(Health::Up);
             }
             Observation::ModelMissing(model) => {
                 upstream.failures = 0;
-                upstream.turn(Health::Up, now);
+                upstream.turn(Health::Up);
                 upstream.models = without(&upstream.models, &model);
                 upstream.loaded = without(&upstream.loaded, &model);
             }
@@ -251,18 +230,6 @@ impl Fleet {
         names.dedup();
         names
     }
-
-    /// Whether any upstream is known to have `model`, up or down.
-    #[must_use]
-    pub fn knows(&self, model: &ModelName) -> bool {
-        self.upstreams.iter().any(|upstream| upstream.has(model))
-    }
-
-    /// How many upstreams are up.
-    #[must_use]
-    pub fn up(&self) -> usize {
-        self.upstreams.iter().filter(|upstream| upstream.health == Health::Up).count()
-    }
 }
 
 fn in_order(mut names: Vec<ModelName>) -> Box<[ModelName]> {
@@ -293,40 +260,40 @@ mod tests {
 
     #[test]
     fn one_failed_probe_of_a_server_that_was_up_is_forgiven() {
-        let (mut fleet, now) = (Fleet::new(1), Instant::now());
-        fleet.apply(ONE, probed("0.32.15", &["demo"], &[]), now);
-        fleet.apply(ONE, Observation::ProbeFailed, now);
+        let mut fleet = Fleet::new(1);
+        fleet.apply(ONE, probed("0.32.15", &["demo"], &[]));
+        fleet.apply(ONE, Observation::ProbeFailed);
         assert_eq!(fleet.get(ONE).unwrap().health(), Health::Up);
-        fleet.apply(ONE, Observation::ProbeFailed, now);
+        fleet.apply(ONE, Observation::ProbeFailed);
         assert_eq!(fleet.get(ONE).unwrap().health(), Health::Down);
         assert_eq!(fleet.get(ONE).unwrap().failures(), 2);
     }
 
     #[test]
     fn a_first_failed_probe_and_a_failed_connect_count_at_once() {
-        let (mut fleet, now) = (Fleet::new(2), Instant::now());
-        fleet.apply(ONE, Observation::ProbeFailed, now);
+        let mut fleet = Fleet::new(2);
+        fleet.apply(ONE, Observation::ProbeFailed);
         assert_eq!(fleet.get(ONE).unwrap().health(), Health::Down);
-        fleet.apply(UpstreamId(1), probed("1.0.0", &[], &[]), now);
-        fleet.apply(UpstreamId(1), Observation::ConnectFailed, now);
+        fleet.apply(UpstreamId(1), probed("1.0.0", &[], &[]));
+        fleet.apply(UpstreamId(1), Observation::ConnectFailed);
         assert_eq!(fleet.get(UpstreamId(1)).unwrap().health(), Health::Down);
     }
 
     #[test]
     fn what_is_down_keeps_its_models_but_nothing_in_memory_and_comes_back() {
-        let (mut fleet, now) = (Fleet::new(1), Instant::now());
-        fleet.apply(ONE, probed("0.32.15", &["demo"], &["demo"]), now);
-        fleet.apply(ONE, Observation::ConnectFailed, now);
+        let mut fleet = Fleet::new(1);
+        fleet.apply(ONE, probed("0.32.15", &["demo"], &["demo"]));
+        fleet.apply(ONE, Observation::ConnectFailed);
         assert!(fleet.get(ONE).unwrap().has(&name("demo")));
         assert!(!fleet.get(ONE).unwrap().is_warm(&name("demo")));
-        fleet.apply(ONE, Observation::Answered, now);
+        fleet.apply(ONE, Observation::Answered);
         assert_eq!(fleet.get(ONE).unwrap().health(), Health::Up);
         assert_eq!(fleet.get(ONE).unwrap().failures(), 0);
     }
 
     #[test]
     fn a_list_that_could_not_be_had_leaves_what_was_known() {
-        let (mut fleet, now) = (Fleet::new(1), Instant::now());
+        let mut fleet = Fleet::new(1);
         let part = |models: Option<&str>, loaded: Option<&str>| Observation::Probed {
             version: "0.32.15".into(),
             models: models.map(|text| vec![name(text)]),
@@ -336,41 +303,40 @@ mod tests {
             let one = fleet.get(ONE).unwrap();
             (one.models().to_vec(), one.loaded().to_vec())
         };
-        fleet.apply(ONE, part(None, None), now);
+        fleet.apply(ONE, part(None, None));
         assert_eq!(fleet.get(ONE).unwrap().health(), Health::Up);
         assert_eq!(lists(&fleet), (vec![], vec![]));
-        fleet.apply(ONE, part(Some("a"), Some("a")), now);
-        fleet.apply(ONE, part(None, None), now);
+        fleet.apply(ONE, part(Some("a"), Some("a")));
+        fleet.apply(ONE, part(None, None));
         assert_eq!(lists(&fleet), (vec![name("a")], vec![name("a")]));
-        fleet.apply(ONE, part(None, Some("b")), now);
+        fleet.apply(ONE, part(None, Some("b")));
         assert_eq!(lists(&fleet), (vec![name("a")], vec![name("b")]));
-        fleet.apply(ONE, part(Some("b"), None), now);
+        fleet.apply(ONE, part(Some("b"), None));
         assert_eq!(lists(&fleet), (vec![name("b")], vec![name("b")]));
-        fleet.apply(ONE, probed("0.32.15", &[], &[]), now);
+        fleet.apply(ONE, probed("0.32.15", &[], &[]));
         assert_eq!(lists(&fleet), (vec![], vec![]));
     }
 
     #[test]
     fn a_model_that_was_not_found_is_forgotten_there() {
-        let (mut fleet, now) = (Fleet::new(1), Instant::now());
-        fleet.apply(ONE, probed("0.32.15", &["b", "a", "a"], &["b"]), now);
+        let mut fleet = Fleet::new(1);
+        fleet.apply(ONE, probed("0.32.15", &["b", "a", "a"], &["b"]));
         assert_eq!(fleet.names(), [&name("a"), &name("b")]);
-        fleet.apply(ONE, Observation::ModelMissing(name("b")), now);
+        fleet.apply(ONE, Observation::ModelMissing(name("b")));
         assert_eq!(fleet.names(), [&name("a")]);
         assert!(fleet.get(ONE).unwrap().loaded().is_empty());
     }
 
     #[test]
     fn the_lowest_version_is_of_those_that_are_up() {
-        let (mut fleet, now) = (Fleet::new(4), Instant::now());
+        let mut fleet = Fleet::new(4);
         assert_eq!(fleet.lowest_version(), None);
         for (id, version) in [(0, "0.9.1"), (1, "0.32.15"), (2, "0.33.0-rc2"), (3, "dev")] {
-            fleet.apply(UpstreamId(id), probed(version, &[], &[]), now);
+            fleet.apply(UpstreamId(id), probed(version, &[], &[]));
         }
         assert_eq!(fleet.lowest_version(), Some("0.9.1"));
-        fleet.apply(ONE, Observation::ConnectFailed, now);
+        fleet.apply(ONE, Observation::ConnectFailed);
         assert_eq!(fleet.lowest_version(), Some("0.32.15"));
-        assert_eq!(fleet.up(), 3);
     }
 
     #[test]
@@ -378,7 +344,7 @@ mod tests {
         let mut fleet = Fleet::new(1);
         fleet.start(UpstreamId(7));
         fleet.finish(UpstreamId(7));
-        fleet.apply(UpstreamId(7), Observation::Answered, Instant::now());
+        fleet.apply(UpstreamId(7), Observation::Answered);
         assert_eq!(fleet.len(), 1);
         assert!(fleet.get(UpstreamId(7)).is_none());
     }

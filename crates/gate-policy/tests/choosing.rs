@@ -5,7 +5,6 @@
 use gate_policy::{Ask, Chance, Decision, Fleet, Health, Observation, Why, choose};
 use gate_types::{ModelName, UpstreamId};
 use proptest::prelude::*;
-use std::time::Instant;
 
 fn name(text: &str) -> ModelName {
     ModelName::parse(text).unwrap()
@@ -18,7 +17,6 @@ fn names(list: &str) -> Vec<ModelName> {
 /// One upstream from a line `up|down|new; models; loaded; in flight`.
 fn fleet(lines: &[&str]) -> Fleet {
     let mut fleet = Fleet::new(u16::try_from(lines.len()).unwrap());
-    let now = Instant::now();
     for (id, line) in (0..).map(UpstreamId).zip(lines) {
         let [health, models, loaded, in_flight] = line.split(';').map(str::trim).collect::<Vec<_>>()[..]
         else {
@@ -29,11 +27,10 @@ fn fleet(lines: &[&str]) -> Fleet {
             fleet.apply(
                 id,
                 Observation::Probed { version, models: Some(names(models)), loaded: Some(names(loaded)) },
-                now,
             );
         }
         if health == "down" {
-            fleet.apply(id, Observation::ConnectFailed, now);
+            fleet.apply(id, Observation::ConnectFailed);
         }
         for _ in 0..in_flight.parse::<u32>().unwrap() {
             fleet.start(id);
@@ -128,7 +125,7 @@ proptest! {
         let mut fleet = Fleet::new(u16::try_from(upstreams.len()).unwrap());
         for (id, (seen, in_flight)) in (0..).map(UpstreamId).zip(upstreams) {
             for observation in seen {
-                fleet.apply(id, observation, Instant::now());
+                fleet.apply(id, observation);
             }
             for _ in 0..in_flight {
                 fleet.start(id);

@@ -9,7 +9,7 @@ use gate_upstream::Client;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
 
 /// The bounds of a request, each a setting.
@@ -71,7 +71,7 @@ impl Shared {
 
     /// Takes in what was seen of an upstream.
     pub fn observe(&self, id: UpstreamId, seen: Observation) {
-        self.fleet().apply(id, seen, Instant::now());
+        self.fleet().apply(id, seen);
     }
 
     /// Reads the fleet. Keep `read` short: requests of all cores wait for it.

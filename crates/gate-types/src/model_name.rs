@@ -74,12 +74,6 @@ impl ModelName {
     pub fn is_cloud(&self) -> bool {
         self.cloud
     }
-
-    /// The tag: what stands behind the last colon.
-    #[must_use]
-    pub fn tag(&self) -> &str {
-        self.short.rsplit_once(':').map_or(DEFAULT_TAG, |(_, tag)| tag)
-    }
 }
 
 impl fmt::Display for ModelName {

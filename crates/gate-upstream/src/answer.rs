@@ -97,12 +97,6 @@ impl Answer {
         self.fields().find(|(sent, _)| sent.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
 
-    /// Whether the body has ended; [`Answer::poll_wire`] would give nothing more.
-    #[must_use]
-    pub fn is_ended(&self) -> bool {
-        self.body.is_done()
-    }
-
     /// Reads once into `scratch` and checks the framing: `scratch[..n]` are the next bytes of the body as they came,
     /// `pieces` (cleared first) says where data lies in them. Behind the end it gives `n: 0, end: true` again.
     ///

@@ -1,8 +1,8 @@
 //! A look at an upstream: which version, which models, which of them are loaded.
 //!
 //! One shot, each question bounded in time and bytes; when to look and what follows from it is decided elsewhere. Reads
-//! the fields it needs and ignores all others, because they come and go between Ollama's versions (v0.24.0 lists no
-//! capabilities). What an upstream says is shown to people, so control characters never get through.
+//! the fields it needs and ignores all others, because they come and go between Ollama's versions. What an upstream says
+//! is shown to people, so control characters never get through.
 
 use std::fmt;
 use std::time::Duration;
@@ -47,8 +47,6 @@ pub struct ModelEntry {
     pub size: u64,
     /// Bare hexadecimal SHA-256; empty where it is not said.
     pub digest: String,
-    /// `completion`, `embedding`, `tools`, …; none from versions that do not list them.
-    pub capabilities: Option<Vec<String>>,
 }
 
 /// Asks all three questions, one after the other.
@@ -105,7 +103,6 @@ struct Entry {
     model: Option<String>,
     size: Option<u64>,
     digest: Option<String>,
-    capabilities: Option<Vec<String>>,
 }
 
 impl Entry {
@@ -117,7 +114,6 @@ impl Entry {
             name,
             size: self.size.unwrap_or(0),
             digest: self.digest.filter(plain).unwrap_or_default(),
-            capabilities: self.capabilities.map(|words| words.into_iter().filter(plain).collect()),
         })
     }
 }

@@ -165,7 +165,8 @@ pub(crate) async fn body(answer: &mut Answer, scratch: usize) -> Result<(Vec<u8>
         }
     })
     .await?;
-    assert!(answer.is_ended());
+    let behind = poll_fn(|cx| answer.poll_wire(cx, &mut scratch, &mut pieces)).await?;
+    assert!(behind.n == 0 && behind.end, "nothing behind the end");
     Ok((wire, data))
 }
 
