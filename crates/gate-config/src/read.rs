@@ -66,7 +66,9 @@ fn switch(item: &Item) -> Result<bool, Problem> {
         Raw::Text(text) if matches!(text.as_str(), "true" | "false") => {
             Err(wants(item, "true or false").hint("write it without quotes"))
         }
-        _ => Err(wants(item, "true or false")),
+        Raw::Text(_) | Raw::Number(_) | Raw::List(_) | Raw::Upstream(_) | Raw::Other(_) => {
+            Err(wants(item, "true or false"))
+        }
     }
 }
 
@@ -81,7 +83,9 @@ fn word<'i>(item: &'i Item, words: &[&str]) -> Result<&'i str, Problem> {
                 None => problem,
             })
         }
-        _ => Err(wants(item, &format!("one of {list}"))),
+        Raw::Number(_) | Raw::Switch(_) | Raw::List(_) | Raw::Upstream(_) | Raw::Other(_) => {
+            Err(wants(item, &format!("one of {list}")))
+        }
     }
 }
 
@@ -99,7 +103,9 @@ fn count<N: TryFrom<i64> + PartialOrd + Display>(
         Raw::Text(text) if text.bytes().all(|b| b.is_ascii_digit()) => {
             return Err(wants(item, &wanted).hint("write it without quotes"));
         }
-        _ => return Err(wants(item, &wanted)),
+        Raw::Text(_) | Raw::Switch(_) | Raw::List(_) | Raw::Upstream(_) | Raw::Other(_) => {
+            return Err(wants(item, &wanted));
+        }
     };
     let number = number.and_then(|number| N::try_from(number).ok());
     number
@@ -123,7 +129,9 @@ fn measure<M: PartialOrd + Copy>(
         Raw::Number(_) => {
             return Err(Problem::new(item.place.clone(), BadUnit::NoUnit.to_string()).hint(hint));
         }
-        _ => return Err(wants(item, "a number with a unit").hint(hint)),
+        Raw::Switch(_) | Raw::List(_) | Raw::Upstream(_) | Raw::Other(_) => {
+            return Err(wants(item, "a number with a unit").hint(hint));
+        }
     };
     let value = read(text)
         .map_err(|bad| Problem::new(item.place.clone(), format!("\"{}\" {bad}", Plain(text))).hint(hint))?;
@@ -145,7 +153,9 @@ fn upstreams(item: &Item) -> Result<Vec<UpstreamUrl>, Vec<Problem>> {
             };
             UpstreamUrl::parse(text).map_err(bad)
         }
-        _ => Err(wants(item, "an upstream's address between quotes")),
+        Raw::Number(_) | Raw::Switch(_) | Raw::List(_) | Raw::Other(_) => {
+            Err(wants(item, "an upstream's address between quotes"))
+        }
     })?;
     let twice = (1..urls.len()).filter(|at| urls[..*at].contains(&urls[*at]));
     let problems: Vec<Problem> = twice
@@ -167,7 +177,7 @@ fn listeners(item: &Item) -> Result<Vec<Listen>, Vec<Problem>> {
         }),
         Raw::List(_) => Err(wants(item, "one address").hint("write [[listen]] once for each address")),
         Raw::Number(_) => Err(wants(item, "an address").hint("write address = \":7860\"")),
-        _ => Err(wants(item, "an address between quotes")),
+        Raw::Switch(_) | Raw::Upstream(_) | Raw::Other(_) => Err(wants(item, "an address between quotes")),
     })?;
     let mut problems = Vec::new();
     for (at, own) in listen.iter().enumerate() {
@@ -199,7 +209,7 @@ fn items(item: &Item, what: &str, example: &str, most: usize) -> Result<Vec<Item
                 |(at, word): (usize, &&str)| Item { place: place(at), raw: Raw::Word((*word).to_owned()) };
             words.iter().enumerate().map(item).collect()
         }
-        _ => {
+        Raw::Text(_) | Raw::Number(_) | Raw::Switch(_) | Raw::Upstream(_) | Raw::Other(_) => {
             return Err(vec![
                 wants(item, &format!("a list, {what} in each item")).hint(format!("write {example}")),
             ]);

@@ -144,7 +144,15 @@ impl Body {
                 Ok(())
             }
             State::Failed(error) => Err(error),
-            _ => {
+            State::Length(_)
+            | State::Size(..)
+            | State::Extension(..)
+            | State::LineLf(_)
+            | State::Data(_)
+            | State::DataCr
+            | State::DataLf
+            | State::Trailer
+            | State::TrailerLf => {
                 self.state = State::Failed(H1Error::Truncated);
                 Err(H1Error::Truncated)
             }

@@ -290,7 +290,7 @@ impl<'a> Upload<'a> {
                 self.buffer = Box::default();
                 Stage::Done
             }
-            _ => Stage::Taking,
+            Stage::Taking | Stage::Confirming | Stage::Writing | Stage::Done | Stage::Broken => Stage::Taking,
         };
     }
 
