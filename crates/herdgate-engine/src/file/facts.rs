@@ -4,7 +4,7 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-use super::gguf::{Header, HeaderError};
+use super::gguf::{Header, HeaderError, Tensor};
 
 /// Longest text that is embedded at once: attention needs memory in the square of it.
 pub(crate) const LONGEST_EMBEDDED: u64 = 2048;
@@ -110,7 +110,7 @@ impl Facts {
             purpose: if embeds { Purpose::Embedding } else { Purpose::Completion },
             context_length,
             embedding_length,
-            parameters: header.tensors.iter().map(|t| t.shape.iter().product::<u64>()).sum(),
+            parameters: header.tensors.iter().map(elements).fold(0, u64::saturating_add),
             template: header.text("tokenizer.chat_template").map(str::to_owned),
             preferred: preferred(&header),
             digest,
@@ -170,7 +170,12 @@ impl Facts {
 
 fn vocabulary(header: &Header, embedding_length: u64) -> u64 {
     let embeddings = header.tensors.iter().find(|t| t.name == "token_embd.weight");
-    embeddings.map_or(0, |t| t.shape.iter().product::<u64>() / embedding_length.max(1))
+    embeddings.map_or(0, |t| elements(t) / embedding_length.max(1))
+}
+
+/// The header's reader has refused shapes whose product is too large; their sum may still be.
+fn elements(tensor: &Tensor) -> u64 {
+    tensor.shape.iter().product()
 }
 
 fn preferred(header: &Header) -> Preferred {
@@ -196,4 +201,28 @@ fn digest(path: &Path, header: &Header) -> Result<String, HeaderError> {
     }
     sha.update(header.length.to_le_bytes());
     Ok(sha.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::gguf::Value;
+    use super::*;
+
+    #[test]
+    fn impossibly_many_weights_are_counted_without_overflow() {
+        let metadata = [
+            ("general.architecture", Value::Text("x".into())),
+            ("x.context_length", Value::Unsigned(8)),
+            ("x.embedding_length", Value::Unsigned(8)),
+            ("tokenizer.ggml.model", Value::Text("gpt2".into())),
+        ];
+        let tensor = |shape: &[u64]| Tensor { name: "t".into(), shape: shape.to_vec(), kind: 99 };
+        let header = Header {
+            metadata: metadata.map(|(key, value)| (key.to_owned(), value)).into(),
+            tensors: vec![tensor(&[u64::MAX]), tensor(&[2, 3])],
+            length: 0,
+            header_length: 0,
+        };
+        assert_eq!(Facts::of(header, String::new()).unwrap().parameters, u64::MAX);
+    }
 }
