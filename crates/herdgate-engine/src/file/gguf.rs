@@ -93,7 +93,7 @@ impl Value {
             Value::Signed(n) => u64::try_from(*n).ok(),
             // Per-layer numbers: the largest one bounds what is needed.
             Value::List(all) => all.iter().filter_map(Value::as_u64).max(),
-            _ => None,
+            Value::Single(_) | Value::Double(_) | Value::Bool(_) | Value::Text(_) | Value::LongList => None,
         }
     }
 }
@@ -143,18 +143,14 @@ impl Header {
 
     /// The text stored under `key`.
     pub(crate) fn text(&self, key: &str) -> Option<&str> {
-        match self.metadata.get(key) {
-            Some(Value::Text(text)) => Some(text),
-            _ => None,
-        }
+        let Value::Text(text) = self.metadata.get(key)? else { return None };
+        Some(text)
     }
 
     /// The real number stored under `key`.
     pub(crate) fn real(&self, key: &str) -> Option<f32> {
-        match self.metadata.get(key) {
-            Some(Value::Single(number)) => Some(*number),
-            _ => None,
-        }
+        let Value::Single(number) = self.metadata.get(key)? else { return None };
+        Some(*number)
     }
 }
 
