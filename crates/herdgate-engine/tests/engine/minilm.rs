@@ -1,7 +1,8 @@
 //! A real public embedding model, all-MiniLM-L6-v2: its vectors must be those of the original weights.
 //!
-//! The weights come in a Python package; where that cannot be had, the test says why and ends.
+//! The weights come in a Python package; where that cannot be had, the test says why, whatever the test runner hides, and ends.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -66,7 +67,8 @@ fn a_real_embedding_model_gives_the_vectors_of_its_original() {
     let out = match converted() {
         Ok(out) => out,
         Err(reason) => {
-            eprintln!("skipped, the model cannot be had: {reason}");
+            // Past the test runner, which shows nothing of a test that passes.
+            let _closed = writeln!(std::io::stderr(), "LEFT OUT: all-MiniLM-L6-v2 cannot be had: {reason}");
             return;
         }
     };
