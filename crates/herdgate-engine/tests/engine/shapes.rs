@@ -22,8 +22,6 @@ const DIFFERENT: &[(&str, &str)] = &[
     ("chat-images", "images are refused in the engine's own words, not in llama-server's"),
     ("generate-bad-template", "the engine has no Go templates"),
     ("json-malformed-2", "syntax errors are told in the engine's own words, with line and column"),
-    ("show", "no license text of a Modelfile; see the README"),
-    ("show-name-field", "no license text of a Modelfile; see the README"),
 ];
 
 fn golden(name: &str) -> (Vec<u8>, Response) {
@@ -180,12 +178,7 @@ fn shown_differs_only_where_the_readme_says() {
         let (request, recorded) = golden(name);
         let (theirs, ours) = (recorded.json(), engine.send(&request).json());
         let names = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
-        // Those of a Modelfile: the engine's files have none.
-        let of_the_file: Vec<String> = names(&theirs)
-            .into_iter()
-            .filter(|name| name != "parameters" || ours.get("parameters").is_some())
-            .collect();
-        assert_eq!(of_the_file, names(&ours));
+        assert_eq!(names(&theirs), names(&ours));
         for field in ["details", "tensors", "capabilities"] {
             assert_eq!(shape(&theirs[field]), shape(&ours[field]), "{field}");
         }
