@@ -19,6 +19,10 @@ pub(crate) struct Args {
     /// Address to listen on; port 0 takes a free one.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:11434")]
     pub(crate) listen: SocketAddr,
+    /// Listen even on an address that is no loopback one. The engine has no keys and no limits: whoever reaches it may
+    /// use it.
+    #[arg(long)]
+    pub(crate) insecure_listen: bool,
     /// Answers of one model that are computed at once.
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub(crate) parallel: u32,
@@ -40,10 +44,52 @@ pub(crate) struct Args {
 }
 
 impl Args {
+    /// The address to listen on.
+    ///
+    /// # Errors
+    /// Others could reach it, and nobody said that they may.
+    pub(crate) fn address(&self) -> Result<SocketAddr, String> {
+        if self.insecure_listen || self.is_private() {
+            return Ok(self.listen);
+        }
+        Err(format!(
+            "--listen {}: others can reach this address, and the engine has no keys and no limits; listen on 127.0.0.1 \
+             or [::1] with herdgate in front, or add --insecure-listen if something else keeps others out",
+            self.listen
+        ))
+    }
+
+    /// Whether only this machine's programs can reach it.
+    pub(crate) fn is_private(&self) -> bool {
+        self.listen.ip().to_canonical().is_loopback()
+    }
+
     /// The number of computing threads. All cores would be slower on a busy machine: llama.cpp's threads wait for the
     /// slowest one at every step.
     pub(crate) fn threads(&self) -> i32 {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         self.threads.unwrap_or_else(|| i32::try_from(cores.saturating_sub(1).max(1)).unwrap_or(1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(args: &[&str]) -> Result<SocketAddr, String> {
+        Args::try_parse_from([&["herdgate-engine"], args].concat()).unwrap().address()
+    }
+
+    #[test]
+    fn an_address_that_others_can_reach_must_be_asked_for_twice() {
+        for private in ["127.0.0.1:0", "127.8.9.1:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
+            assert_eq!(address(&["--listen", private]), Ok(private.parse().unwrap()));
+        }
+        for open in ["0.0.0.0:1", "[::]:1", "192.168.1.2:1", "[::ffff:10.0.0.1]:1", "[fe80::1]:1"] {
+            let problem = address(&["--listen", open]).unwrap_err();
+            assert!(problem.contains(open) && problem.contains("--insecure-listen"), "{problem}");
+            assert_eq!(address(&["--listen", open, "--insecure-listen"]), Ok(open.parse().unwrap()));
+        }
+        assert!(address(&[]).is_ok());
     }
 }

@@ -15,6 +15,7 @@ mod roster;
 mod runner;
 
 use std::io::{ErrorKind, Read, Write};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -76,25 +77,32 @@ fn restart_without_backtrace() -> ExitCode {
 }
 
 fn serve(args: &Args) -> Result<()> {
+    let address = args.address().map_err(anyhow::Error::msg)?;
+    if !args.is_private() {
+        warn!(%address, "others may reach this engine, which has no keys and no limits");
+    }
     let settings =
         Settings { parallel: args.parallel, ctx: args.ctx, threads: args.threads(), queue: args.queue };
     let mut entries = entries(args, settings)?;
     // Lives as long as the engine: a model that was unloaded is read from its file again.
-    let demo =
-        if entries.is_empty() { Some(demo::unpack().context("cannot unpack the demo model")?) } else { None };
-    if let Some(demo) = &demo {
+    let demo = if entries.is_empty() {
         info!("no model was given: serving the demo model, which knows about herdgate only");
+        let demo = demo::unpack(args.models_dir.as_deref()).context("cannot unpack the demo model")?;
         entries.push(Entry::open(&demo.path).map_err(anyhow::Error::msg)?);
-    }
+        Some(demo)
+    } else {
+        None
+    };
     let backend = LlamaBackend::init().context("llama.cpp does not start")?;
     let roster = Arc::new(Roster::new(entries, settings, backend));
     let runtime =
         tokio::runtime::Builder::new_current_thread().max_blocking_threads(BLOCKING).enable_all().build()?;
-    let outcome = runtime.block_on(listen(args, Arc::clone(&roster)));
+    let outcome = runtime.block_on(listen(args, address, Arc::clone(&roster)));
     let ending = runtime.spawn_blocking(move || roster.stop());
     // A batch that takes longer is cut off by the process's end.
     drop(runtime.block_on(async { tokio::time::timeout(LAST_BATCH, ending).await }));
     runtime.shutdown_background();
+    drop(demo);
     outcome
 }
 
@@ -143,14 +151,13 @@ fn gguf_files(dir: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-async fn listen(args: &Args, roster: Arc<Roster>) -> Result<()> {
+async fn listen(args: &Args, address: SocketAddr, roster: Arc<Roster>) -> Result<()> {
     if let ([_], None) = (args.models.as_slice(), &args.models_dir) {
         for entry in roster.entries() {
             drop(roster.lease(&entry, None).await.map_err(anyhow::Error::msg)?);
         }
     }
-    let listener =
-        TcpListener::bind(args.listen).await.with_context(|| format!("cannot listen on {}", args.listen))?;
+    let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
     let address = listener.local_addr()?;
     let (mut terminated, mut interrupted) =
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
