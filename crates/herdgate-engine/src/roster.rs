@@ -4,7 +4,6 @@
 //! do to a model goes through a [`Lease`], which gives it back when dropped.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,7 +12,8 @@ use jiff::Timestamp;
 use llama_cpp_2::llama_backend::LlamaBackend;
 use tokio::sync::Notify;
 
-use crate::file::{Facts, trial};
+use crate::file::Facts;
+use crate::file::trial::Verdict;
 use crate::llama::{self, Loaded, Settings};
 use crate::options::{DEFAULT_KEEP_ALIVE, KeepAlive};
 
@@ -28,8 +28,8 @@ pub(crate) struct Entry {
     pub(crate) facts: Facts,
     /// The file's time.
     pub(crate) modified: Timestamp,
-    /// A child process has used it without harm.
-    tried: AtomicBool,
+    /// What its last trial found.
+    verdict: Mutex<Option<Verdict>>,
     state: Mutex<State>,
 }
 
@@ -111,8 +111,8 @@ impl Entry {
             path.metadata().and_then(|about| about.modified()).map_err(|e| format!("{shown}: {e}"))?;
         let modified = Timestamp::try_from(modified).unwrap_or_default();
         let name = name_of(path).ok_or_else(|| format!("{shown}: the file's name makes no model name"))?;
-        let state = Mutex::default();
-        Ok(Entry { name, path: path.to_owned(), facts, modified, tried: AtomicBool::new(false), state })
+        let (verdict, state) = Default::default();
+        Ok(Entry { name, path: path.to_owned(), facts, modified, verdict, state })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -129,16 +129,29 @@ impl Entry {
         Some(Lease { entry: Arc::clone(self), loaded, changed: Arc::clone(changed) })
     }
 
-    /// Runs the trial once.
+    /// Runs the trial, unless its verdict on the file as it is now is known.
     ///
     /// # Errors
     /// The verdict, with the path.
     pub(crate) fn try_once(&self) -> Result<(), String> {
-        if !self.tried.load(Ordering::Relaxed) {
-            trial::run(&self.path).map_err(|e| format!("{}: {e}", self.path.display()))?;
-            self.tried.store(true, Ordering::Relaxed);
+        if let Some(known) = self.known_verdict() {
+            return known;
         }
-        Ok(())
+        // The lock is not held meanwhile: a trial takes minutes at worst, and requests look at the verdict.
+        let reached = Verdict::reach(&self.path);
+        let outcome = reached.outcome().clone();
+        *self.verdict.lock().unwrap_or_else(PoisonError::into_inner) = Some(reached);
+        outcome.map_err(|reason| self.told(&reason))
+    }
+
+    fn known_verdict(&self) -> Option<Result<(), String>> {
+        let verdict = self.verdict.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = verdict.as_ref().filter(|verdict| verdict.holds_for(&self.path))?.outcome().clone();
+        Some(known.map_err(|reason| self.told(&reason)))
+    }
+
+    fn told(&self, reason: &str) -> String {
+        format!("{}: {reason}", self.path.display())
     }
 }
 
@@ -182,12 +195,12 @@ impl Roster {
         entry: &Arc<Entry>,
         keep: Option<KeepAlive>,
     ) -> Result<Lease, String> {
-        if let Some(lease) = entry.lease(keep, &self.changed) {
-            return Ok(lease);
+        if let Some(answer) = self.at_hand(entry, keep) {
+            return answer;
         }
         let loading = Arc::clone(&self.loading).lock_owned().await;
-        if let Some(lease) = entry.lease(keep, &self.changed) {
-            return Ok(lease);
+        if let Some(answer) = self.at_hand(entry, keep) {
+            return answer;
         }
         let (roster, wanted) = (Arc::clone(self), Arc::clone(entry));
         let load = tokio::task::spawn_blocking(move || {
@@ -195,6 +208,13 @@ impl Roster {
             roster.load(&wanted, keep)
         });
         load.await.unwrap_or_else(|e| Err(format!("the load ended: {e}")))
+    }
+
+    /// What can be answered without a load: the model is there, or its file is known to be bad. Asking for a bad file
+    /// again must neither wait for other loads nor hold them up.
+    fn at_hand(&self, entry: &Arc<Entry>, keep: Option<KeepAlive>) -> Option<Result<Lease, String>> {
+        let bad = || entry.known_verdict()?.err().map(Err);
+        entry.lease(keep, &self.changed).map(Ok).or_else(bad)
     }
 
     /// Loads now, on this thread.
@@ -209,7 +229,7 @@ impl Roster {
         room?;
         entry.try_once()?;
         let loaded = llama::load(&self.backend, &entry.path, &entry.facts, limits)
-            .map_err(|e| format!("{}: {e}", entry.path.display()))?;
+            .map_err(|reason| entry.told(&reason))?;
         tracing::info!(model = %entry.name, seconds = began.elapsed().as_secs_f64(), "loaded");
         let mut state = entry.state();
         state.loaded = Some(Arc::new(loaded));

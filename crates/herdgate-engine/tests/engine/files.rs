@@ -1,11 +1,14 @@
 //! Which files are served, and what is said about the others.
 
+use std::fs::File;
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Output, Stdio};
+use std::time::Duration;
 
 use serde_json::json;
 
 use crate::models::{self, GEMMA3, LLAMA, QWEN3, SLOW, Shape};
-use crate::wire::{Engine, program};
+use crate::wire::{Engine, demo_file, program};
 
 #[test]
 fn several_architectures_answer_with_any_number_of_slots() {
@@ -98,6 +101,66 @@ fn what_cannot_be_served_is_named_and_ends_it() {
         assert!(said.contains(told), "{path}: {said}");
         assert!(output.stdout.is_empty());
     }
+}
+
+#[test]
+fn a_file_that_failed_its_trial_is_tried_again_only_when_it_changes() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("tiny.gguf");
+    let sound = models::model(LLAMA);
+    let mut bad = sound.clone();
+    let places: Vec<usize> = (0..sound.len() - 5).filter(|at| sound[*at..].starts_with(b"llama")).collect();
+    places.into_iter().for_each(|at| bad[at + 1] = b'h');
+    std::fs::write(&path, bad).unwrap();
+    let first = path.metadata().unwrap().modified().unwrap();
+    let engine = Engine::start(&[], &["--models-dir", dir.path().to_str().unwrap()]);
+    let body = json!({"model": "tiny", "prompt": "x", "stream": false, "options": {"num_predict": 1}});
+    let ask = || engine.post("/api/generate", body.to_string().as_bytes());
+    let refused = ask();
+    assert_eq!(refused.status, 500, "{}", refused.text());
+    assert!(refused.text().contains("unknown model architecture: 'lhama'"), "{}", refused.text());
+    // A sound file of the same time and length: only a second trial would find it.
+    std::fs::write(&path, sound).unwrap();
+    File::options().write(true).open(&path).unwrap().set_modified(first).unwrap();
+    assert_eq!(ask().text(), refused.text());
+    File::options().write(true).open(&path).unwrap().set_modified(first + Duration::from_secs(1)).unwrap();
+    let served = ask();
+    assert_eq!(served.status, 200, "{}", served.text());
+}
+
+#[test]
+fn the_demo_model_stays_with_the_models_and_mends_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let models = dir.path().join("models");
+    let (folder, demo) = (models.join(".demo"), models.join(".demo/herdgate-demo.gguf"));
+    let serve = || {
+        let served = run(&["--models-dir", models.to_str().unwrap()]);
+        let said = String::from_utf8_lossy(&served.stderr).into_owned();
+        assert!(served.status.success() && said.contains("herdgate-demo:latest"), "{said}");
+        said
+    };
+    for damage in ["", "x", "nothing"] {
+        assert!(serve().contains(demo.to_str().unwrap()), "{damage:?}");
+        assert!(std::fs::read(&demo).unwrap() == std::fs::read(demo_file()).unwrap(), "{damage:?}");
+        assert_eq!(folder.metadata().unwrap().permissions().mode() & 0o777, 0o700);
+        assert_eq!(folder.read_dir().unwrap().count(), 1);
+        std::fs::write(&demo, damage).unwrap();
+    }
+    std::fs::remove_dir_all(&folder).unwrap();
+    std::fs::write(&folder, "in the way").unwrap();
+    assert!(!serve().contains(demo.to_str().unwrap()), "there is no place for it");
+}
+
+#[test]
+fn an_address_that_others_can_reach_is_refused() {
+    let output = program().args(["--listen", "0.0.0.0:0"]).stdin(Stdio::null()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("--listen 0.0.0.0:0: others can reach") && said.contains("--insecure-listen"),
+        "{said}"
+    );
+    assert!(output.stdout.is_empty());
 }
 
 #[test]
