@@ -4,8 +4,9 @@ use crate::sweep::Sweep;
 use arc_swap::ArcSwap;
 use gate_keys::KeyRing;
 use gate_policy::{Ask, Chance, Decision, Fleet, Health, Observation, choose};
-use gate_types::UpstreamId;
+use gate_types::{ModelName, UpstreamId};
 use gate_upstream::Client;
+use gate_wire::{GateError, Reason};
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -31,6 +32,17 @@ pub struct Limits {
     pub idle: Duration,
 }
 
+/// What callers are told while no upstream has ever answered.
+#[derive(Debug, Clone)]
+pub enum NotYet {
+    /// Nothing in particular: the upstreams were named by somebody and cannot be reached.
+    Named,
+    /// Nothing was found to pass requests to; the text says what was looked for and what to do.
+    NothingFound(String),
+    /// One that the gate started by itself is still starting.
+    Starting,
+}
+
 /// What all cores see. No lock in here is held across a wait.
 #[derive(Debug)]
 pub struct Shared {
@@ -39,22 +51,38 @@ pub struct Shared {
     fleet: Mutex<Fleet>,
     names: Vec<String>,
     doubted: watch::Sender<()>,
-    /// What to do about a fleet without upstreams, for the error that says there are none.
-    pub no_upstream_hint: String,
+    not_yet: NotYet,
 }
 
 impl Shared {
     /// State for upstreams of these names, of which nothing is known yet.
     #[must_use]
-    pub fn new(keys: KeyRing, upstreams: Vec<String>, no_upstream_hint: String) -> Self {
+    pub fn new(keys: KeyRing, upstreams: Vec<String>, not_yet: NotYet) -> Self {
         let count = u16::try_from(upstreams.len()).unwrap_or(u16::MAX);
         Self {
             keys: ArcSwap::from_pointee(keys),
             fleet: Mutex::new(Fleet::new(count)),
             names: upstreams,
             doubted: watch::Sender::new(()),
-            no_upstream_hint,
+            not_yet,
         }
+    }
+
+    /// The error for callers while no upstream has ever answered; none where one has, or where there is nothing to explain.
+    pub(crate) fn none_yet(&self) -> Option<GateError> {
+        if self.fleet().iter().any(|(_, upstream)| upstream.version().is_some()) {
+            return None;
+        }
+        match &self.not_yet {
+            NotYet::Named => None,
+            NotYet::NothingFound(hint) => Some(GateError::new(Reason::NoUpstream).saying(hint.clone())),
+            NotYet::Starting => Some(GateError::new(Reason::Loading)),
+        }
+    }
+
+    /// The models that a key may use, of all upstreams; copied, so that nobody compares names under the lock.
+    pub(crate) fn models(&self, may_use: impl Fn(&ModelName) -> bool) -> Vec<ModelName> {
+        self.with_fleet(|fleet| fleet.names().into_iter().filter(|name| may_use(name)).cloned().collect())
     }
 
     /// What was known of an upstream was wrong: whoever probes shall look again now rather than at the next turn.
@@ -155,5 +183,26 @@ impl Flight {
 impl Drop for Flight {
     fn drop(&mut self) {
         self.shared.fleet().finish(self.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(not_yet: NotYet) -> (Option<Reason>, Option<Reason>) {
+        let shared = Shared::new(KeyRing::default(), vec!["http://up".to_owned()], not_yet);
+        let before = shared.none_yet().map(|error| error.reason);
+        let probed = Observation::Probed { version: "0.32.15".to_owned(), models: None, loaded: None };
+        shared.observe(UpstreamId(0), probed);
+        shared.observe(UpstreamId(0), Observation::ConnectFailed);
+        (before, shared.none_yet().map(|error| error.reason))
+    }
+
+    #[test]
+    fn why_nothing_answers_is_told_until_something_did() {
+        assert_eq!(told(NotYet::Named), (None, None));
+        assert_eq!(told(NotYet::Starting), (Some(Reason::Loading), None));
+        assert_eq!(told(NotYet::NothingFound("install it".to_owned())), (Some(Reason::NoUpstream), None));
     }
 }

@@ -12,10 +12,13 @@ use std::fmt;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The status that a record shows for a client that left, as Ollama's own log does.
 const LEFT: u16 = 499;
+
+/// Characters of a path that no route takes, in its record.
+const STRAY_CHARS: usize = 80;
 
 /// What is known of a request so far.
 pub(crate) struct Trace {
@@ -24,6 +27,8 @@ pub(crate) struct Trace {
     /// The dialect that errors are told in.
     pub(crate) dialect: Dialect,
     pub(crate) route: &'static str,
+    /// Method and path of a request that no route takes.
+    stray: Option<String>,
     pub(crate) key: Option<Arc<gate_keys::Key>>,
     pub(crate) model: Option<String>,
     pub(crate) upstream: Option<UpstreamId>,
@@ -41,6 +46,7 @@ impl Trace {
             begun: Instant::now(),
             dialect: gate_wire::routes::dialect_of(intake::likely_path(head.target())),
             route: "",
+            stray: None,
             key: None,
             model: None,
             upstream: None,
@@ -49,6 +55,13 @@ impl Trace {
             shared: Arc::clone(&gate.shared),
             written: false,
         }
+    }
+
+    /// Nothing takes the request: its record says what was asked for, cut short, and never a path with a key in it.
+    pub(crate) fn unrouted(&mut self, method: &str, path: &str) {
+        let shown: String = path.chars().take(STRAY_CHARS).collect();
+        let shown = if path.contains(gate_keys::KEY_PREFIX) { "(a path with a key in it)" } else { &shown };
+        self.stray = Some(format!("{method} {shown}"));
     }
 
     /// The answer went out whole.
@@ -88,13 +101,14 @@ impl Trace {
 
     fn write(&mut self, outcome: &str, status: u16, error: Option<&GateError>) {
         self.written = true;
-        let took = self.begun.elapsed().as_secs_f64() * 1e3;
-        let ttft = self.first_byte.map(|at| (at - self.begun).as_secs_f64() * 1e3);
+        let took = milliseconds(self.begun.elapsed());
+        let ttft = self.first_byte.map(|at| milliseconds(at - self.begun));
         tracing::info!(
             target: "herdgate::access",
             id = self.id.as_str(),
             key = self.key.as_deref().map(|key| key.name.as_str()),
-            route = self.route,
+            route = Some(self.route).filter(|route| !route.is_empty()),
+            asked = self.stray.as_deref(),
             model = self.model.as_deref(),
             upstream = self.upstream.map(|id| self.shared.upstream_name(id)),
             status,
@@ -126,6 +140,11 @@ pub(crate) fn unreadable(id: &RequestId, error: &GateError) {
         error = tracing::field::display(Cause(error)),
         "request"
     );
+}
+
+/// Milliseconds, to the microsecond.
+fn milliseconds(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1e6).round() / 1e3
 }
 
 /// Whose doing an error was, as records say it.

@@ -156,6 +156,19 @@ impl UpstreamError {
         matches!(self, UpstreamError::SourceGone { .. } | UpstreamError::SourceLength { .. })
     }
 
+    /// Whether this process has no descriptor left (`EMFILE`, `ENFILE`): nothing is known of the upstream then.
+    #[must_use]
+    pub fn is_shortage(&self) -> bool {
+        const ENFILE: i32 = 23;
+        const EMFILE: i32 = 24;
+        match self {
+            UpstreamError::Resolve { cause, .. } | UpstreamError::Connect { cause, .. } => {
+                matches!(cause.raw_os_error(), Some(ENFILE | EMFILE))
+            }
+            _ => false,
+        }
+    }
+
     /// Whether the upstream failed before it had sent a byte: another one may be asked. It may have begun to work all
     /// the same, unless [`UpstreamError::is_connect`] holds too. An upload can be sent to another one only if that holds:
     /// otherwise a part of its body has been used up.

@@ -74,7 +74,9 @@ impl GateError {
     #[must_use]
     pub fn missing_scope(scope: Scope) -> Self {
         GateError::new(Reason::MissingScope)
-            .saying(format!("the API key may not do this: it lacks the scope \"{scope}\""))
+            .saying(format!(
+                "the API key may not do this: it lacks the scope \"{scope}\"; whoever keeps the keys can make one that has it"
+            ))
     }
 
     /// The key may not use `model`, named as the client spelled it.

@@ -296,7 +296,7 @@ impl Reason {
                 404,
                 "unknown_route",
                 Downstream,
-                "nothing is open at this path",
+                "nothing is open at this path; it must be written exactly, and only OpenAI clients have a base URL that ends in /v1",
                 "Check the path: it must be written exactly, without a slash at its end; the base URL of OpenAI \
                  clients ends in /v1, that of Ollama and Anthropic clients does not.",
             ),
@@ -383,7 +383,7 @@ impl Reason {
                 502,
                 "upstream_unreachable",
                 Upstream,
-                "no model server could be reached",
+                "no model server could be reached; it may be starting, so try again in a moment",
                 "Check that the upstreams run and that their addresses are right: `herdgate config show`.",
             )
             .again_after(5),

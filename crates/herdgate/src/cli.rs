@@ -11,7 +11,7 @@ pub(crate) const EXIT_USAGE: u8 = 64;
 /// The command failed.
 pub(crate) const EXIT_FAILURE: u8 = 1;
 
-/// Keys, exact streaming and fair sharing in front of Ollama servers.
+/// Keys, exact streaming and routing in front of Ollama servers.
 #[derive(Debug, Parser)]
 #[command(name = "herdgate", version, max_term_width = 100, disable_help_subcommand = true)]
 struct Cli {
@@ -47,7 +47,7 @@ enum Command {
 /// Flags of `serve` that stand over every other source of settings.
 #[derive(Debug, Default, Args)]
 pub(crate) struct ServeArgs {
-    /// Address to listen on, as host:port; may be given several times [default: [::]:7860]
+    /// Address to listen on, as host:port; may be given several times [default: :7860]
     #[arg(long, value_name = "ADDR")]
     listen: Vec<String>,
     /// Ollama server to pass requests to; may be given several times [default: http://127.0.0.1:11434]

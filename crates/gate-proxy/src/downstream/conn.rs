@@ -52,6 +52,7 @@ impl<IO: ClientStream> Conn<IO> {
     /// Waits for the next request head. On a new connection its time runs from the beginning, later from the head's first
     /// byte, which may take as long as a connection may rest.
     pub(super) async fn next_head(&mut self, limits: &Limits, is_first: bool) -> Next {
+        self.trim();
         let mut begun = is_first;
         self.watch.set(Some(if is_first { limits.head_time } else { limits.keep_alive }));
         loop {
@@ -70,6 +71,15 @@ impl<IO: ClientStream> Conn<IO> {
                 Filled::Some => {}
                 Filled::Ended | Filled::Late => return Next::Closed,
             }
+        }
+    }
+
+    /// Gives back the room of a large body: a connection that waits holds no more than what it has not used yet.
+    pub(super) fn trim(&mut self) {
+        if self.read.is_empty() {
+            self.read = Vec::new();
+        } else {
+            self.read.shrink_to_fit();
         }
     }
 

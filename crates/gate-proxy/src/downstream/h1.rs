@@ -306,6 +306,7 @@ impl<IO: ClientStream> Downstream for Request<'_, IO> {
             Framing::Chunked => self.read_chunked(limit).await?,
         };
         self.body_read = true;
+        self.conn.trim();
         Ok(body)
     }
 

@@ -9,7 +9,7 @@ use crate::stages::call::{self, Call};
 use crate::stages::upload::{self, FromClient};
 use crate::trace::Trace;
 use gate_policy::{Ask, Fleet, Observation, Why};
-use gate_types::{Scope, UpstreamId};
+use gate_types::{ModelName, Scope, UpstreamId};
 use gate_upstream::{Answer, UpstreamError};
 use gate_wire::{BodyKind, Class, GateError, Reason};
 use std::future::poll_fn;
@@ -52,7 +52,9 @@ pub(crate) async fn send<D: Downstream>(
             Err(Failed::Silent) => return Err(GateError::new(Reason::UpstreamTimeout).into()),
             Err(Failed::Body(error)) => return Err(call::told(error)),
             Err(Failed::Upstream(error)) if error.is_connect() => {
-                gate.shared.observe(flight.id, Observation::ConnectFailed);
+                if !error.is_shortage() {
+                    gate.shared.observe(flight.id, Observation::ConnectFailed);
+                }
                 tried.push(flight.id);
                 last = Some(error);
                 continue;
@@ -63,6 +65,10 @@ pub(crate) async fn send<D: Downstream>(
             }
         };
         flight.answered();
+        if is_not_for_clients(answer.status()) {
+            let said = format!("{} answered {}", gate.shared.upstream_name(flight.id), answer.status());
+            return Err(GateError::new(Reason::UpstreamFailed).because(said).into());
+        }
         let Some(missing) = missing(&call, &answer) else {
             return Ok(Live { answer, ended: false, _flight: flight });
         };
@@ -162,6 +168,12 @@ async fn race<D: Downstream, T>(
     .await
 }
 
+/// A redirection or a demand for credentials is between the gate and its upstream: a client would take it for its own, and
+/// Ollama's 401 shows the operator's public key.
+fn is_not_for_clients(status: u16) -> bool {
+    matches!(status, 300..=399 | 401 | 407)
+}
+
 /// Whose doing an error other than a failed connect is.
 fn blamed(error: &UpstreamError) -> Reason {
     let is_ours = matches!(error, UpstreamError::Unsendable { .. } | UpstreamError::NoSuchUpstream { .. });
@@ -170,12 +182,13 @@ fn blamed(error: &UpstreamError) -> Reason {
 
 /// No upstream is left to try.
 fn nobody(gate: &Gate, why: Why, last: Option<UpstreamError>) -> GateError {
-    match (why, last) {
-        (Why::NoUpstream, _) => {
-            GateError::new(Reason::NoUpstream).saying(gate.shared.no_upstream_hint.clone())
-        }
-        (Why::AllTried, Some(error)) => GateError::new(Reason::UpstreamUnreachable).because(error),
-        (Why::AllTried, None) => GateError::new(Reason::UpstreamUnreachable),
+    let told = gate.shared.none_yet().unwrap_or_else(|| match why {
+        Why::NoUpstream => GateError::new(Reason::NoUpstream),
+        Why::AllTried => GateError::new(Reason::UpstreamUnreachable),
+    });
+    match last {
+        Some(error) => told.because(error),
+        None => told,
     }
 }
 
@@ -218,10 +231,13 @@ fn is_elsewhere(gate: &Gate, call: &Call, tried: &[UpstreamId]) -> bool {
 fn not_found(gate: &Gate, caller: &Caller, call: &Call, missing: Missing) -> GateError {
     let (Missing::Model, Some(model)) = (missing, &call.model) else {
         return GateError::new(Reason::UnknownRoute)
-            .saying("the upstream's version of Ollama does not have this route");
+            .saying("the model server behind this gate does not have this route");
     };
-    gate.shared.with_fleet(|fleet| {
-        let known = fleet.names().into_iter().filter(|name| caller.may_use(name));
-        GateError::model_not_found(&call.model_as_sent(), &gate_wire::nearest(model, known))
-    })
+    unknown_model(gate, caller, model, &call.model_as_sent())
+}
+
+/// The error for a model that no upstream has, with the nearest names that the caller may use.
+pub(crate) fn unknown_model(gate: &Gate, caller: &Caller, model: &ModelName, as_sent: &str) -> GateError {
+    let known = gate.shared.models(|name| caller.may_use(name));
+    GateError::model_not_found(as_sent, &gate_wire::nearest(model, &known))
 }

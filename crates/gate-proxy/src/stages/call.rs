@@ -7,7 +7,7 @@ use crate::stages::auth::{Caller, permit};
 use crate::stages::route::Open;
 use crate::trace::Trace;
 use gate_types::{ModelName, Scope};
-use gate_wire::{BodyKind, Class, GateError, JsonShape, Param, Reason};
+use gate_wire::{BodyKind, GateError, JsonShape, Param, Reason, RouteId};
 use std::borrow::Cow;
 
 /// A request that may be sent on: its route, its model and its body, checked.
@@ -44,9 +44,9 @@ pub(crate) async fn read<D: Downstream>(
 ) -> Result<Call, Ended> {
     uncoded(down.head())?;
     let body = match open.route.body {
-        // Passes through when it is sent on.
-        BodyKind::Raw => Vec::new(),
-        BodyKind::None | BodyKind::Json(_) => down.read_body(gate.limits.body).await.map_err(told)?,
+        // An upload passes through when it is sent on; a body that the route does not know goes nowhere.
+        BodyKind::Raw | BodyKind::None => Vec::new(),
+        BodyKind::Json(_) => down.read_body(gate.limits.body).await.map_err(told)?,
     };
     let model = match (open.route.body, &open.param) {
         (BodyKind::Json(shape), _) => Some(named(&open, shape, &body, caller, trace)?),
@@ -67,7 +67,8 @@ fn uncoded(head: &Head) -> Result<(), GateError> {
     Err(GateError::new(Reason::UnsupportedEncoding))
 }
 
-/// The model that the body names; every other model in it must be one that the caller may use, too.
+/// The model that the body names; every other model in it must be one that the caller may use, too. A model in the cloud
+/// needs its scope even to be copied: under another name nobody would see that it leaves the machine.
 fn named(
     open: &Open,
     shape: &JsonShape,
@@ -75,27 +76,26 @@ fn named(
     caller: &Caller,
     trace: &mut Trace,
 ) -> Result<ModelName, GateError> {
-    let facts = gate_wire::request::read(shape, body)
-        .map_err(|problem| GateError::new(problem.reason()).saying(problem.to_string()))?;
+    let facts = gate_wire::request::read(shape, body)?;
     let model = facts.model.ok_or_else(|| GateError::unnamed(shape.unnamed))?;
     trace.model = Some(model.short().to_owned());
     allow(&model, &facts.model_as_sent, caller)?;
-    let from = facts.from.as_deref().and_then(|from| ModelName::parse(from).ok());
+    let from = match facts.from.as_deref().filter(|from| !from.is_empty()).map(ModelName::parse) {
+        Some(Ok(from)) => Some(from),
+        Some(Err(_)) => return Err(GateError::new(Reason::InvalidModelName)),
+        None => None,
+    };
     for other in facts.destination.iter().chain(&from) {
         allow(other, other.short(), caller)?;
     }
-    if model.is_cloud() && runs_models(open) {
+    let leaves = [Some(&model), facts.destination.as_ref(), from.as_ref()]
+        .into_iter()
+        .flatten()
+        .any(ModelName::is_cloud);
+    if leaves && open.route.id != RouteId::Delete {
         permit(caller, Scope::Cloud)?;
     }
     Ok(model)
-}
-
-/// Whether the route hands what it was sent to a model, so that a model in the cloud would see it.
-fn runs_models(open: &Open) -> bool {
-    match open.route.class {
-        Class::Needs(Scope::Infer | Scope::Embed | Scope::Read | Scope::Cloud) => true,
-        Class::Needs(Scope::Manage) | Class::Public => false,
-    }
 }
 
 fn allow(model: &ModelName, as_sent: &str, caller: &Caller) -> Result<(), GateError> {

@@ -3,6 +3,7 @@
 use crate::downstream::Downstream;
 use crate::gate::Gate;
 use crate::outcome::{Done, Ended};
+use crate::stages::attempt::unknown_model;
 use crate::stages::auth::Caller;
 use crate::stages::call::Call;
 use crate::stages::route::Open;
@@ -10,7 +11,7 @@ use crate::trace::{Trace, answer_whole};
 use gate_policy::{Health, Observation, Upstream};
 use gate_types::{ModelName, UpstreamId};
 use gate_upstream::{Ask, UpstreamError};
-use gate_wire::{GateError, Param, Reason, RouteId};
+use gate_wire::{GateError, Merged, Param, Reason, RouteId};
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -54,19 +55,27 @@ pub(crate) async fn list<D: Downstream>(
     let body = match (call.open.route.id, &call.open.param) {
         (RouteId::V1Model, Some(Param::Model { name, as_sent })) => {
             let found = gate_wire::v1_model(&bodies, name, as_sent);
-            found.ok_or_else(|| not_listed(gate, caller, name, as_sent))?
+            found.ok_or_else(|| unknown_model(gate, caller, name, as_sent))?
         }
-        (RouteId::V1Models, _) => gate_wire::merge_v1_models(&bodies, &visible).body,
-        (_, _) => gate_wire::merge_models(&bodies, &visible).body,
+        (RouteId::V1Models, _) => merged(gate_wire::merge_v1_models(&bodies, &visible), bodies.len())?,
+        (_, _) => merged(gate_wire::merge_models(&bodies, &visible), bodies.len())?,
     };
     answer_whole(down, 200, vec![JSON], body.as_bytes(), trace).await
 }
 
-fn not_listed(gate: &Gate, caller: &Caller, name: &ModelName, as_sent: &str) -> GateError {
-    gate.shared.with_fleet(|fleet| {
-        let known = fleet.names().into_iter().filter(|name| caller.may_use(name));
-        GateError::model_not_found(as_sent, &gate_wire::nearest(name, known))
-    })
+/// The merged listing. Bodies that are no listing are left out; where there is no other, the upstreams have failed.
+fn merged(listing: Merged, asked: usize) -> Result<String, GateError> {
+    match listing.unreadable.len() {
+        0 => Ok(listing.body),
+        unreadable if unreadable < asked => {
+            tracing::warn!(
+                "{unreadable} of {asked} upstreams answered with something that is no list of models"
+            );
+            Ok(listing.body)
+        }
+        _ => Err(GateError::new(Reason::UpstreamFailed)
+            .because("the upstreams answered with something that is no list of models")),
+    }
 }
 
 /// The listings of all upstreams that answer, in the order of the settings; an error where none does.
@@ -109,7 +118,7 @@ async fn gather<D: Downstream>(gate: &Gate, call: &Call, down: &mut D) -> Result
     }
     match (listings.is_empty(), failed) {
         (false, _) => Ok(listings),
-        (true, Some(error)) => Err(error.told().into()),
+        (true, Some(error)) => Err(gate.shared.none_yet().unwrap_or_else(|| error.told()).into()),
         (true, None) => Err(GateError::new(Reason::UpstreamTimeout).into()),
     }
 }
@@ -170,10 +179,5 @@ async fn ask_one(gate: &Gate, id: UpstreamId, path: &str) -> Result<Vec<u8>, Unl
 }
 
 fn nobody_up(gate: &Gate) -> GateError {
-    let nobody = gate.shared.with_fleet(gate_policy::Fleet::is_empty);
-    if nobody {
-        GateError::new(Reason::NoUpstream).saying(gate.shared.no_upstream_hint.clone())
-    } else {
-        GateError::new(Reason::UpstreamUnreachable)
-    }
+    gate.shared.none_yet().unwrap_or_else(|| GateError::new(Reason::UpstreamUnreachable))
 }

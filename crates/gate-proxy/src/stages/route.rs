@@ -3,9 +3,13 @@
 use crate::downstream::Head;
 use crate::stages::intake::Target;
 use crate::trace::Trace;
-use gate_types::Scope;
+use gate_types::{Dialect, Scope};
 use gate_wire::{Class, Found, GateError, Param, Reason, Route};
 use std::borrow::Cow;
+
+/// What OpenAI clients ask for whose base URL lacks `/v1`: their commonest mistake, told in the shape that they show.
+const OPENAI_WITHOUT_V1: [&str; 5] =
+    ["/chat/completions", "/completions", "/embeddings", "/responses", "/models"];
 
 /// An open route, with the parameter of its path where it has one.
 #[derive(Debug)]
@@ -34,10 +38,13 @@ pub(crate) fn of(head: &Head, target: Target<'_>, trace: &mut Trace) -> Result<O
         }
         Found::WrongMethod { allow, dialect } => {
             trace.dialect = dialect;
+            trace.unrouted(head.method(), target.path);
             Err(GateError::wrong_method(allow))
         }
         Found::Unknown(dialect) => {
-            trace.dialect = dialect;
+            let lacks_v1 = OPENAI_WITHOUT_V1.contains(&target.path);
+            trace.dialect = if lacks_v1 { Dialect::OpenAi } else { dialect };
+            trace.unrouted(head.method(), target.path);
             Err(GateError::new(Reason::UnknownRoute))
         }
     }

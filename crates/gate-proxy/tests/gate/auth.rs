@@ -146,7 +146,7 @@ fn a_missing_scope_is_named() {
         let house = House::new(1);
         let reader = house.add_key(|key| key.scopes = ScopeSet::of(&[Scope::Read]));
         let bodies = bodies(
-            "the API key may not do this: it lacks the scope \"infer\"",
+            "the API key may not do this: it lacks the scope \"infer\"; whoever keeps the keys can make one that has it",
             "missing_scope",
             ["api_error", "permission_error"],
         );
@@ -213,7 +213,11 @@ fn what_is_not_open_is_unknown_or_another_method_with_a_key_or_without() {
         for fields in [String::new(), format!("x-api-key: {}\r\n", house.key)] {
             for (path, place) in [("/api/nothing", 0), ("/v1/nothing", 1), ("/v1/messages/count_tokens", 2)] {
                 let answer = house.connect().ask(with_fields("POST", path, &fields, "")).await;
-                let bodies = bodies("nothing is open at this path", "unknown_route", ["not_found_error"; 2]);
+                let bodies = bodies(
+                    "nothing is open at this path; it must be written exactly, and only OpenAI clients have a base URL that ends in /v1",
+                    "unknown_route",
+                    ["not_found_error"; 2],
+                );
                 assert_eq!((answer.status, answer.text()), (404, bodies[place].as_str()), "{path}");
             }
             for (place, path) in PATHS.iter().enumerate() {

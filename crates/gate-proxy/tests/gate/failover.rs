@@ -39,10 +39,13 @@ fn where_nobody_listens_the_client_is_told_when_to_come_back() {
         (0..3).for_each(|place| house.refuse(place, true));
         let mut client = house.connect();
         for (path, body) in [
-            ("/api/chat", r#"{"error":"no model server could be reached","code":"upstream_unreachable"}"#),
+            (
+                "/api/chat",
+                r#"{"error":"no model server could be reached; it may be starting, so try again in a moment","code":"upstream_unreachable"}"#,
+            ),
             (
                 "/v1/chat/completions",
-                r#"{"error":{"message":"no model server could be reached","type":"api_error","param":null,"code":"upstream_unreachable"}}"#,
+                r#"{"error":{"message":"no model server could be reached; it may be starting, so try again in a moment","type":"api_error","param":null,"code":"upstream_unreachable"}}"#,
             ),
         ] {
             let answer = client.ask(post(path, &house.key, CHAT)).await;

@@ -167,8 +167,7 @@ fn the_lowest_version_and_the_greeting_need_no_key() {
     run(async {
         let house = House::new(2);
         let mut client = house.connect();
-        let probed =
-            gate_policy::Observation::Probed { version: "0.9.1".into(), models: None, loaded: None };
+        let probed = gate_policy::Observation::Probed { version: "0.9.1".into(), models: None, loaded: None };
         house.observe(1, probed);
         let version = client.ask("GET /api/version HTTP/1.1\r\nHost: g\r\n\r\n").await;
         assert_eq!((version.status, version.text()), (200, r#"{"version":"0.9.1"}"#));

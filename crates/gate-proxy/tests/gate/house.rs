@@ -81,7 +81,7 @@ impl House {
         let doors: Rc<Vec<Door>> = Rc::new(endpoints.iter().map(|_| Door::default()).collect());
         let dialled = Rc::clone(&doors);
         let dial = Rc::new(move |id: UpstreamId| dialled[id.index()].dial());
-        let not_yet = if count == 0 { NotYet::NothingFound(HINT.to_owned()) } else { NotYet::Named };
+        let not_yet = if doors.is_empty() { NotYet::NothingFound(HINT.to_owned()) } else { NotYet::Named };
         let shared = Arc::new(Shared::new(KeyRing::default(), names, not_yet));
         let client = gate_upstream::Client::over(endpoints, ClientLimits::default(), dial);
         let gate = Rc::new(Gate::new(Arc::clone(&shared), client, limits, 7));

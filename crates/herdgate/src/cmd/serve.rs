@@ -16,7 +16,9 @@ pub(crate) fn run(flags: &Flags, talk: &mut dyn Write) -> u8 {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    match server::run(loaded.config, &places.data, talk) {
+    let outcome = server::run(loaded.config, &places.data, talk);
+    logging::finish();
+    match outcome {
         Ok(()) => 0,
         Err(error) => {
             // The first line says what failed, the causes why; a hint is the last of them.

@@ -1,9 +1,10 @@
 //! Where log lines go: standard error, as text on a terminal and as JSON elsewhere, unless the settings say otherwise.
 //!
-//! A data-plane thread gathers its lines and writes them a few times a second: one system call per request would be a
+//! A data-plane thread gathers its lines and hands them over a few times a second: doing so for each request would be a
 //! tenth of its cost. On a terminal every line shows at once.
 
 mod json;
+mod writer;
 
 use gate_config::{Level, Log, LogFormat};
 use std::cell::RefCell;
@@ -43,13 +44,20 @@ pub(crate) fn start(log: Log) {
     if tracing_subscriber::registry().with(lines.with_filter(level)).try_init().is_err() {
         tracing::debug!("logging had been started already");
     }
+    writer::start(json);
 }
 
-/// Gathers this thread's lines from now on and writes them every [`GATHER_TIME`], for ever; they are written, too, when
-/// the thread ends. On a terminal it does nothing.
+/// Waits for the last lines, at the end of the program.
+pub(crate) fn finish() {
+    LINES.with_borrow_mut(Lines::write_out);
+    writer::finish();
+}
+
+/// Gathers this thread's lines from now on and hands them over every [`GATHER_TIME`], for ever, and when the thread ends.
+/// On a terminal it does nothing, for ever.
 pub(crate) async fn gather() {
     if io::stderr().is_terminal() {
-        return;
+        return std::future::pending().await;
     }
     LINES.with_borrow_mut(|lines| lines.gathers = true);
     loop {
@@ -77,11 +85,7 @@ impl Lines {
     }
 
     fn write_out(&mut self) {
-        if !self.text.is_empty() {
-            // Nobody can be told that standard error is closed.
-            let _closed = io::stderr().write_all(&self.text);
-            self.text.clear();
-        }
+        writer::hand_over(&mut self.text);
     }
 }
 

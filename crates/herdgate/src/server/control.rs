@@ -10,13 +10,14 @@ use gate_keys::EnvKey;
 use gate_proxy::Shared;
 use gate_store::SqliteStore;
 use gate_types::UpstreamId;
+use gate_upstream::probe::Probe;
 use gate_upstream::{Client, ClientLimits};
 use std::io::Write;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::{JoinSet, LocalSet};
 
 /// How long the start-up report waits for the upstreams' first answers.
@@ -31,6 +32,10 @@ pub(super) struct Duties<'c> {
     pub(super) env_key: Option<EnvKey>,
     pub(super) upstreams: Upstreams,
     pub(super) config: &'c Config,
+    /// Ends the data plane when it turns true.
+    pub(super) stop: watch::Sender<bool>,
+    /// A data-plane thread has ended, for whatever reason.
+    pub(super) core_ended: Arc<Notify>,
 }
 
 /// Runs until SIGINT or SIGTERM, then ends everything it started.
@@ -39,7 +44,13 @@ pub(super) fn run(duties: Duties<'_>, talk: &mut dyn Write) -> anyhow::Result<()
     let (keep, stop) = std::sync::mpsc::sync_channel(0);
     let keys = keys::start(duties.store, duties.env_key, Arc::clone(&duties.shared), stop)
         .context("cannot start the thread that watches the keys")?;
-    let watched = Watched { shared: duties.shared, upstreams: duties.upstreams, config: duties.config };
+    let watched = Watched {
+        shared: duties.shared,
+        upstreams: duties.upstreams,
+        config: duties.config,
+        stop: duties.stop,
+        core_ended: duties.core_ended,
+    };
     let outcome = LocalSet::new().block_on(&runtime, watch_over(watched, talk));
     drop(keep);
     keys.join().map_err(|_panic| anyhow::anyhow!("the thread that watches the keys panicked"))?;
@@ -50,10 +61,12 @@ struct Watched<'c> {
     shared: Arc<Shared>,
     upstreams: Upstreams,
     config: &'c Config,
+    stop: watch::Sender<bool>,
+    core_ended: Arc<Notify>,
 }
 
 async fn watch_over(watched: Watched<'_>, talk: &mut dyn Write) -> anyhow::Result<()> {
-    let Watched { shared, upstreams, config } = watched;
+    let Watched { shared, upstreams, config, stop, core_ended } = watched;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
     let limits = ClientLimits { connect: config.timeouts.connect, ..ClientLimits::default() };
@@ -83,32 +96,37 @@ async fn watch_over(watched: Watched<'_>, talk: &mut dyn Write) -> anyhow::Resul
         tokio::select! {
             _ = interrupt.recv() => "SIGINT",
             _ = terminate.recv() => "SIGTERM",
+            () = core_ended.notified() => "a data-plane thread ended",
         }
     };
     tokio::pin!(ended);
     let time = if started.is_empty() { REPORT_TIME } else { REPORT_TIME_LOCAL };
     let signal = tokio::select! {
         signal = &mut ended => signal,
-        () = first_looks(&mut found, !started.is_empty(), time) => {
-            report::upstreams(talk, &upstreams.endpoints, &found, &started, &upstreams.hint);
+        () = first_looks(&mut found, started.len(), time) => {
+            report::upstreams(talk, &upstreams.endpoints, &found, &started, &upstreams.not_yet);
             ended.await
         }
     };
     tracing::info!("{signal}: ending");
+    // The doors close first: nobody shall be sent to a server that is being ended.
+    stop.send_replace(true);
     probers.abort_all();
     end_local.send_replace(true);
     while local.join_next().await.is_some() {}
     Ok(())
 }
 
-/// Waits until every upstream was looked at; where one is being started, until it answers.
-async fn first_looks(found: &mut [Latest], starting: bool, time: Duration) {
+/// Waits until every upstream was looked at; the last `starting` of them are being started, and have time to answer.
+async fn first_looks(found: &mut [Latest], starting: usize, time: Duration) {
+    let named = found.len() - starting;
     let all = async {
-        for latest in found {
-            let enough = latest
-                .wait_for(|probe| probe.as_ref().is_some_and(|probe| !starting || probe.version.is_ok()))
-                .await;
-            if enough.is_err() {
+        for (place, latest) in found.iter_mut().enumerate() {
+            let must_answer = place >= named;
+            let enough = |probe: &Option<Arc<_>>| {
+                probe.as_ref().is_some_and(|probe: &Arc<Probe>| !must_answer || probe.version.is_ok())
+            };
+            if latest.wait_for(enough).await.is_err() {
                 return;
             }
         }

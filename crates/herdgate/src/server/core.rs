@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::LocalSet;
 
 /// How long accepting rests after the system refused a connection for want of descriptors or memory.
@@ -29,6 +29,17 @@ pub(crate) struct Plan {
     /// One permit per client connection, over all cores.
     pub(crate) connections: Arc<Semaphore>,
     pub(crate) stop: watch::Receiver<bool>,
+    /// Told when a core has ended, for whatever reason: a gate with a deaf core must not look alive.
+    pub(crate) ended: Arc<Notify>,
+}
+
+/// Tells that a core has ended, also when it panics.
+struct TellEnd(Arc<Notify>);
+
+impl Drop for TellEnd {
+    fn drop(&mut self) {
+        self.0.notify_one();
+    }
 }
 
 /// Starts the thread of core `index`. It ends soon after `plan.stop` turns true.
@@ -41,6 +52,7 @@ pub(crate) fn start(
     plan: Plan,
 ) -> io::Result<JoinHandle<io::Result<()>>> {
     std::thread::Builder::new().name(format!("core-{index}")).spawn(move || {
+        let _tell = TellEnd(Arc::clone(&plan.ended));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         LocalSet::new().block_on(&runtime, serve(sockets, plan))
     })
@@ -59,9 +71,11 @@ async fn serve(sockets: Vec<StdListener>, plan: Plan) -> io::Result<()> {
         duties.spawn_local(accept(listener, Rc::clone(&gate), Arc::clone(&plan.connections)));
     }
     let mut stop = plan.stop;
-    // An error means that the control plane is gone: as good a reason to stop.
-    let _ended = stop.wait_for(|stop| *stop).await;
-    Ok(())
+    tokio::select! {
+        // An error means that the control plane is gone: as good a reason to stop.
+        _stopped = stop.wait_for(|stop| *stop) => Ok(()),
+        ended = duties.join_next() => Err(io::Error::other(format!("a duty of the core ended: {ended:?}"))),
+    }
 }
 
 async fn tend_pool(gate: Rc<Gate>) {
@@ -71,14 +85,12 @@ async fn tend_pool(gate: Rc<Gate>) {
     }
 }
 
-/// Accepts for ever. A permit is taken before a connection and given back after it: beyond the bound they wait in the
-/// kernel's queue.
+/// Accepts for ever. A connection waits for its permit, one per listener; beyond that they wait in the kernel's queue.
 async fn accept(listener: TcpListener, gate: Rc<Gate>, connections: Arc<Semaphore>) {
     let mut clients = tokio::task::JoinSet::new();
     let mut complained = false;
     loop {
         while clients.try_join_next().is_some() {}
-        let Ok(permit) = Arc::clone(&connections).acquire_owned().await else { return };
         let (stream, _peer) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
@@ -95,6 +107,7 @@ async fn accept(listener: TcpListener, gate: Rc<Gate>, connections: Arc<Semaphor
         if stream.set_nodelay(true).is_err() {
             continue;
         }
+        let Ok(permit) = Arc::clone(&connections).acquire_owned().await else { return };
         let gate = Rc::clone(&gate);
         clients.spawn_local(async move {
             serve_connection(&gate, stream).await;

@@ -124,7 +124,7 @@ impl Local {
         let mut command = Command::new(self.program.path());
         match &self.program {
             Program::Ollama(_) => {
-                command.arg("serve").env("OLLAMA_HOST", self.address.to_string());
+                command.arg("serve").env("GIN_MODE", "release");
             }
             Program::Engine(_) => {
                 command.args(["--exit-with-parent", "--listen", &self.address.to_string(), "--models-dir"]);
@@ -189,9 +189,11 @@ impl Running {
                 true
             }
         };
-        for log in self.logs.into_iter().flatten() {
+        for mut log in self.logs.into_iter().flatten() {
             // The last lines are read; a grandchild that keeps the pipe open must not hold us.
-            let _late = tokio::time::timeout(Duration::from_millis(200), log).await;
+            if tokio::time::timeout(Duration::from_millis(200), &mut log).await.is_err() {
+                log.abort();
+            }
         }
         stopped
     }
@@ -232,16 +234,46 @@ async fn pass_on(name: &'static str, pipe: impl AsyncRead + Unpin) {
             // Its text is not ours: control characters would reach the terminal.
             let text: String =
                 text.trim_end().chars().filter(|sign| !sign.is_control() || *sign == '\t').collect();
-            tracing::info!(target: "herdgate::local", "{name} | {text}");
+            retell(name, &text);
             line.clear();
         }
     }
+}
+
+/// Logs a line of a started program at the level that it claims. What is no warning is for those who look for a fault: an
+/// Ollama writes three lines for every probe.
+fn retell(name: &str, text: &str) {
+    if claims(text, "ERROR") {
+        tracing::error!(target: "herdgate::local", "{name} | {text}");
+    } else if claims(text, "WARN") {
+        tracing::warn!(target: "herdgate::local", "{name} | {text}");
+    } else {
+        tracing::debug!(target: "herdgate::local", "{name} | {text}");
+    }
+}
+
+/// Whether a line says that it is of `level`, in the ways of Go's and Rust's loggers.
+fn claims(text: &str, level: &str) -> bool {
+    let mut words = text.split_ascii_whitespace().take(4);
+    words.any(|word| {
+        word == level
+            || word.strip_prefix("level=") == Some(level)
+            || word.trim_matches(['[', ']', ':']) == level
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn the_level_of_a_line_is_seen() {
+        assert!(claims("time=2026-11-21T12:00:00Z level=WARN source=x.go:1 msg=\"low memory\"", "WARN"));
+        assert!(claims("2026-11-21T12:00:00Z  WARN herdgate_engine: skipped: bad.gguf", "WARN"));
+        assert!(!claims("[GIN] 2026/11/21 - 12:00:00 | 200 | GET \"/api/version\"", "WARN"));
+        assert!(!claims("msg of somebody who talks about a level=WARNING at length", "WARN"));
+    }
 
     fn program(dir: &Path, name: &str) -> PathBuf {
         let file = dir.join(name);

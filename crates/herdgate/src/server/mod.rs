@@ -5,6 +5,7 @@
 mod bind;
 mod control;
 mod core;
+mod descriptors;
 mod first_key;
 mod holder;
 mod keys;
@@ -20,6 +21,7 @@ use gate_proxy::{Limits, Shared};
 use gate_store::{DataDir, SqliteStore};
 use gate_upstream::ClientLimits;
 use std::io::{ErrorKind, Write};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use tokio::sync::{Semaphore, watch};
@@ -45,7 +47,7 @@ pub(crate) fn run(config: Config, data: &Path, talk: &mut dyn Write) -> anyhow::
         upstreams.tls.config().context("an upstream is https")?;
     }
     let names = upstreams.endpoints.iter().map(|endpoint| endpoint.label().to_string()).collect();
-    let shared = Arc::new(Shared::new(ring, names, upstreams.hint.clone()));
+    let shared = Arc::new(Shared::new(ring, names, upstreams.not_yet.clone()));
     let (stop, stopped) = watch::channel(false);
     let plan = core::Plan {
         shared: Arc::clone(&shared),
@@ -53,8 +55,9 @@ pub(crate) fn run(config: Config, data: &Path, talk: &mut dyn Write) -> anyhow::
         tls: upstreams.tls.clone(),
         client: ClientLimits { connect: config.timeouts.connect, ..ClientLimits::default() },
         limits: limits(&config)?,
-        connections: Arc::new(Semaphore::new(config.limits.connections)),
+        connections: Arc::new(Semaphore::new(descriptors::connections(config.limits.connections))),
         stop: stopped,
+        ended: Arc::default(),
     };
     let addresses: Vec<_> = bound.iter().map(|bound| bound.address).collect();
     let mut sockets: Vec<Vec<_>> = (0..threads).map(|_| Vec::new()).collect();
@@ -71,9 +74,16 @@ pub(crate) fn run(config: Config, data: &Path, talk: &mut dyn Write) -> anyhow::
         .context("cannot start a data-plane thread")?;
     report::listening(talk, &addresses);
     report::first_key(talk, first.as_ref(), &addresses);
-    let duties = control::Duties { shared, store, env_key, upstreams, config: &config };
+    let duties = control::Duties {
+        shared,
+        store,
+        env_key,
+        upstreams,
+        config: &config,
+        stop,
+        core_ended: Arc::clone(&plan.ended),
+    };
     let outcome = control::run(duties, talk);
-    stop.send_replace(true);
     for core in cores {
         core.join()
             .map_err(|_panic| anyhow!("a data-plane thread panicked"))?
@@ -135,8 +145,8 @@ fn cannot_listen(listen: &Listen, error: &std::io::Error) -> anyhow::Error {
                 holder::of(listen.address).map_or_else(String::new, |holder| format!(" by {holder}"));
             anyhow!(
                 "cannot listen on {listen}: the port is taken{holder}\n\
-                 hint: end that program, or choose another address with --listen, for example --listen :{}",
-                if port < u16::MAX { port + 1 } else { 7860 }
+                 hint: end that program, or choose another address with --listen, for example --listen {}",
+                SocketAddr::new(listen.address.ip(), if port < u16::MAX { port + 1 } else { 7860 })
             )
         }
         ErrorKind::PermissionDenied if port < 1024 => anyhow!(

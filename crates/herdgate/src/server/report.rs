@@ -5,6 +5,7 @@ use super::first_key::FirstKey;
 use super::local::Program;
 use super::prober::Latest;
 use super::upstreams::words;
+use gate_proxy::NotYet;
 use gate_upstream::Endpoint;
 use gate_upstream::probe::{ModelEntry, Probe};
 use std::fmt::Write as _;
@@ -70,7 +71,7 @@ pub(super) fn upstreams(
     endpoints: &[Endpoint],
     found: &[Latest],
     started: &[Program],
-    hint: &str,
+    not_yet: &NotYet,
 ) {
     let mut text = String::new();
     for program in started {
@@ -78,29 +79,37 @@ pub(super) fn upstreams(
     }
     for (endpoint, latest) in endpoints.iter().zip(found) {
         let state = match latest.borrow().as_deref() {
-            Some(probe) => state(probe),
-            None => "no answer yet; requests will wait for it".to_owned(),
+            Some(probe) => state(endpoint, probe),
+            None => "no answer yet".to_owned(),
         };
         line(&mut text, format_args!("  upstream      {endpoint}  {state}"));
     }
-    if endpoints.is_empty() {
-        line(&mut text, format_args!("  upstream      none. {hint}"));
+    if let NotYet::NothingFound(hint) = not_yet {
+        line(&mut text, format_args!("  warning: {hint}"));
     }
     say(talk, &text);
 }
 
-fn state(probe: &Probe) -> String {
+fn state(endpoint: &Endpoint, probe: &Probe) -> String {
     let version = match &probe.version {
         Ok(version) => version,
         Err(reason) => return reason.as_str().to_owned(),
     };
+    let server = match version.strip_suffix("-herdgate") {
+        Some(level) => format!("herdgate-engine (as Ollama {level})"),
+        None => format!("Ollama {version}"),
+    };
     match &probe.models {
-        Ok(models) if models.is_empty() => {
-            format!("Ollama {version}, no models: `ollama pull NAME` gets one")
-        }
-        Ok(models) => format!("Ollama {version}, {}", names(models)),
-        Err(reason) => format!("Ollama {version}, but its models cannot be listed: {reason}"),
+        Ok(models) if models.is_empty() => format!("{server}, no models: `{} NAME` gets one", pull(endpoint)),
+        Ok(models) => format!("{server}, {}", names(models)),
+        Err(reason) => format!("{server}, but its models cannot be listed: {reason}"),
     }
+}
+
+/// The command that pulls a model there: Ollama's own client looks at its usual port unless told otherwise.
+fn pull(endpoint: &Endpoint) -> String {
+    let is_usual = endpoint.port() == 11434 && matches!(endpoint.host(), "127.0.0.1" | "localhost");
+    if is_usual { "ollama pull".to_owned() } else { format!("OLLAMA_HOST={endpoint} ollama pull") }
 }
 
 fn names(models: &[ModelEntry]) -> String {

@@ -4,6 +4,7 @@
 use super::local::{Local, Program, find, find_engine};
 use anyhow::Context as _;
 use gate_config::{Config, EngineStart, UpstreamUrl};
+use gate_proxy::NotYet;
 use gate_upstream::{Endpoint, Tls};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
@@ -19,32 +20,37 @@ pub(crate) struct Upstreams {
     pub(crate) tls: Tls,
     /// What the gate starts; each answers at one of the endpoints.
     pub(crate) locals: Vec<Local>,
-    /// What to do when there is no upstream; for callers and for the start-up report.
-    pub(crate) hint: String,
+    /// What callers are told before any of them has answered.
+    pub(crate) not_yet: NotYet,
 }
 
 /// Decides, starting nothing yet.
 pub(crate) fn decide(config: &Config, data: &Path) -> anyhow::Result<Upstreams> {
     let mut upstreams =
-        Upstreams { endpoints: Vec::new(), tls: Tls::system(), locals: Vec::new(), hint: String::new() };
+        Upstreams { endpoints: Vec::new(), tls: Tls::system(), locals: Vec::new(), not_yet: NotYet::Named };
     let path = std::env::var_os("PATH").unwrap_or_default();
     let beside = std::env::current_exe().ok().and_then(|exe| exe.parent().map(Path::to_path_buf));
     let models = data.join("models");
+    // Where nothing is found the usual address stays an upstream: an Ollama that starts after the gate is used as well.
+    let usual = || config.upstreams.iter().map(endpoint).collect::<anyhow::Result<Vec<_>>>();
     if config.upstreams_given || config.upstreams.iter().all(answers) {
-        upstreams.endpoints = config.upstreams.iter().map(endpoint).collect::<anyhow::Result<_>>()?;
+        upstreams.endpoints = usual()?;
     } else if !config.local.enabled {
-        upstreams.hint = format!(
-            "no Ollama server: nothing answers at {}, and starting one is turned off; name one with --upstream URL",
+        upstreams.endpoints = usual()?;
+        upstreams.not_yet = NotYet::NothingFound(format!(
+            "no Ollama server: nothing answers at {}, and starting one is turned off; start Ollama, or name another \
+             server with --upstream URL",
             list(&config.upstreams)
-        );
+        ));
     } else if let Some(program) = find(&path, beside.as_deref()) {
         upstreams.start(program, models.clone())?;
     } else {
-        upstreams.hint = format!(
+        upstreams.endpoints = usual()?;
+        upstreams.not_yet = NotYet::NothingFound(format!(
             "no Ollama server: nothing answers at {}, and neither `ollama` is on PATH nor `herdgate-engine` beside \
-             herdgate or on PATH; install Ollama, build the engine, or name a server with --upstream URL",
+             herdgate or on PATH; start Ollama, build the engine, or name another server with --upstream URL",
             list(&config.upstreams)
-        );
+        ));
     }
     let has_engine = upstreams.locals.iter().any(|local| matches!(local.program(), Program::Engine(_)));
     if config.local.enabled && config.local.engine == EngineStart::Always && !has_engine {
@@ -62,6 +68,7 @@ impl Upstreams {
         let local = Local::new(program, models)?;
         self.endpoints.push(loopback(local.address())?);
         self.locals.push(local);
+        self.not_yet = NotYet::Starting;
         Ok(())
     }
 }

@@ -293,11 +293,8 @@ fn with_nothing_to_ask_it_starts_and_says_what_it_looked_for() {
     for (args, looked_for) in [(&[][..], "herdgate-engine"), (&["--no-local"], "--upstream")] {
         let home = Home::with_own_program();
         let gate = home.serve(args);
-        let line = gate.running.says("what it lacks", |line| line.starts_with("  upstream "));
-        assert!(
-            line.contains("none") && line.contains("127.0.0.1:11434") && line.contains(looked_for),
-            "{line}"
-        );
+        let line = gate.running.says("what it lacks", |line| line.starts_with("  warning: no Ollama"));
+        assert!(line.contains("127.0.0.1:11434") && line.contains(looked_for), "{line}");
         assert_eq!(Ask::get("/").send(gate.address).ok().text(), "Ollama is running");
         for path in ["/api/chat", "/v1/chat/completions", "/v1/messages"] {
             let messages = json!([{"role": "user", "content": "Hi"}]);
