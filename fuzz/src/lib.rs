@@ -2,6 +2,8 @@
 
 #[path = "../../crates/gate-h1/tests/wire/property.rs"]
 mod property;
+#[path = "../../crates/gate-wire/tests/fuzzed/property.rs"]
+mod wire;
 
 /// Any bytes as a connection full of HTTP/1.1 requests.
 pub fn h1_request(bytes: &[u8]) {
@@ -16,4 +18,9 @@ pub fn h1_response(bytes: &[u8]) {
 /// Any bytes as a chunked body, cut in several ways.
 pub fn h1_body(bytes: &[u8]) {
     property::bodies(bytes);
+}
+
+/// Any bytes as the body of a JSON call, to each route that takes one.
+pub fn wire_request(bytes: &[u8]) {
+    wire::request(bytes);
 }
