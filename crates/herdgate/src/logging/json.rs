@@ -128,7 +128,7 @@ impl fmt::Write for Escaping<'_> {
 
 /// As in a JSON string; all control characters are escaped, so that no line can act on a terminal that shows it.
 fn push_escaped(line: &mut String, text: &str) {
-    let is_plain = |byte: u8| byte >= b' ' && byte < 0x7f && byte != b'"' && byte != b'\\';
+    let is_plain = |byte: u8| (b' '..0x7f).contains(&byte) && byte != b'"' && byte != b'\\';
     if text.bytes().all(is_plain) {
         return line.push_str(text);
     }
