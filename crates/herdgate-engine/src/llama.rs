@@ -109,7 +109,7 @@ pub(crate) fn try_file(path: &Path) -> Result<(), String> {
     let backend = Arc::new(LlamaBackend::init().map_err(|e| e.to_string())?);
     let settings = Settings { parallel: 1, ctx: 64, threads: 1, queue: 1 };
     let limits = settings.limits(&facts);
-    let mut loaded = load(&backend, path, &facts, limits)?;
+    let loaded = load(&backend, path, &facts, limits)?;
     let vocabulary = loaded.model.vocab();
     // Every byte alone: a vocabulary of another kind than the file says fails here, in the child.
     for byte in 0..=u8::MAX {

@@ -273,11 +273,12 @@ impl Roster {
         longest.is_some_and(|entry| unload(entry, idle))
     }
 
-    /// Ends all models' threads.
+    /// Ends all models' threads and waits for them, leases or not: a thread that still computes while the process ends
+    /// would find llama.cpp's globals gone.
     pub(crate) fn stop(&self) {
-        for entry in &self.entries {
-            unload(entry, |_| true);
-        }
+        let loaded: Vec<_> = self.entries.iter().filter_map(|entry| entry.state().loaded.take()).collect();
+        loaded.iter().for_each(|loaded| loaded.runner.end());
+        loaded.iter().for_each(|loaded| loaded.runner.stop());
     }
 }
 
@@ -302,7 +303,7 @@ fn unload(entry: &Entry, still: impl Fn(&State) -> bool) -> bool {
     state.keep = None;
     drop(state);
     match Arc::try_unwrap(loaded) {
-        Ok(mut loaded) => loaded.runner.stop(),
+        Ok(loaded) => loaded.runner.stop(),
         // A lease still lives; its drop ends the thread.
         Err(shared) => shared.runner.end(),
     }

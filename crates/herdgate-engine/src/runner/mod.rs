@@ -11,7 +11,7 @@ mod slot;
 mod text;
 
 use std::num::NonZeroU32;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -110,7 +110,7 @@ pub(crate) struct Limits {
 #[derive(Debug)]
 pub(crate) struct Runner {
     queue: Arc<Queue>,
-    thread: Option<JoinHandle<()>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Runner {
@@ -146,7 +146,7 @@ impl Runner {
             })
             .map_err(|e| format!("no thread for the model: {e}"))?;
         is_ready.recv().unwrap_or_else(|_| Err("the model's thread ended at once".into()))?;
-        Ok(Runner { queue, thread: Some(thread) })
+        Ok(Runner { queue, thread: Mutex::new(Some(thread)) })
     }
 
     /// Puts a job in line.
@@ -168,9 +168,10 @@ impl Runner {
     }
 
     /// Drops all jobs, and waits until the batch that is being computed is done and the memory is given back.
-    pub(crate) fn stop(&mut self) {
+    pub(crate) fn stop(&self) {
         self.queue.close();
-        if let Some(thread) = self.thread.take()
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread
             && thread.join().is_err()
         {
             tracing::error!("a model's thread had panicked");
