@@ -57,7 +57,7 @@ fn the_engine_stops_computing_when_the_caller_leaves() {
 #[test]
 fn sigterm_ends_it_at_once_and_cleanly() {
     let mut engine = Engine::start(&[("slow", models::model(SLOW))], &[]);
-    let body = json!({"model": "slow", "prompt": "hello", "raw": true, "options": {"num_predict": -1}});
+    let body = json!({"model": "slow", "prompt": "hello", "raw": true, "options": {"temperature": 0, "num_predict": -1}});
     let mut caller = engine.connect();
     caller.write_all(&post("/api/generate", body.to_string().as_bytes())).unwrap();
     caller.read_exact(&mut [0; 200]).unwrap();

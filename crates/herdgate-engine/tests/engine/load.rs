@@ -116,7 +116,8 @@ fn a_caller_that_reads_slowly_holds_up_nobody() {
     std::io::Write::write_all(&mut lazy, &crate::wire::post("/api/generate", body.to_string().as_bytes()))
         .unwrap();
     for _ in 0..3 {
-        let body = json!({"model": "slow", "prompt": "x", "stream": false, "options": {"num_predict": 20}});
+        let body = json!({"model": "slow", "prompt": "x", "stream": false,
+                          "options": {"temperature": 0, "num_predict": 20}});
         assert_eq!(engine.ask("/api/generate", &body)["eval_count"], 20);
     }
 }
