@@ -165,7 +165,18 @@ impl UpstreamError {
             UpstreamError::Resolve { cause, .. } | UpstreamError::Connect { cause, .. } => {
                 matches!(cause.raw_os_error(), Some(ENFILE | EMFILE))
             }
-            _ => false,
+            UpstreamError::ConnectTimeout { .. }
+            | UpstreamError::Tls { .. }
+            | UpstreamError::ClosedEarly { .. }
+            | UpstreamError::ClosedMidHead { .. }
+            | UpstreamError::ClosedMidBody { .. }
+            | UpstreamError::Malformed { .. }
+            | UpstreamError::Unasked { .. }
+            | UpstreamError::TooLarge { .. }
+            | UpstreamError::Unsendable { .. }
+            | UpstreamError::NoSuchUpstream { .. }
+            | UpstreamError::SourceGone { .. }
+            | UpstreamError::SourceLength { .. } => false,
         }
     }
 
