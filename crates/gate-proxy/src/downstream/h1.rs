@@ -19,7 +19,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How many bytes of a next request are kept while one is answered. Beyond it the client is not watched, only written to.
+/// How many bytes of a next request are kept while one is answered. A client that sends more before it has its answer is
+/// cut off: it could not be watched any more, and its leaving would not stop the model.
 const AHEAD_BYTES: usize = 64 * 1024;
 
 /// Serves a client's connection until either side ends it.
@@ -254,7 +255,9 @@ impl<IO: ClientStream> Downstream for Request<'_, IO> {
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             if self.conn.read.len() >= AHEAD_BYTES {
-                return Poll::Pending;
+                // Of an upload that is the body, which the upstream takes slowly.
+                let uploads = self.streamed.is_some() && !self.body_read;
+                return if uploads { Poll::Pending } else { Poll::Ready(()) };
             }
             match self.conn.poll_read(cx) {
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(()),

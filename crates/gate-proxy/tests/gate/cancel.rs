@@ -147,6 +147,20 @@ fn while_a_listing_is_gathered() {
 }
 
 #[test]
+fn by_sending_more_ahead_than_is_kept() {
+    run(async {
+        let house = House::new(1);
+        let mut client = house.connect();
+        client.send(post("/api/chat", &house.key, CHAT)).await;
+        let mut upstream = house.accept(0).await;
+        upstream.asked().await;
+        // Beyond this it could not be seen leaving: it is cut off as if it had left.
+        let _cut_off = client.try_send("G".repeat(70_000).as_bytes()).await;
+        all_is_given_back(&house, &mut upstream).await;
+    });
+}
+
+#[test]
 fn after_pipelining_a_second_request() {
     run(async {
         let house = House::new(1);
