@@ -255,9 +255,8 @@ impl<IO: ClientStream> Downstream for Request<'_, IO> {
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             if self.conn.read.len() >= AHEAD_BYTES {
-                // Of an upload that is the body, which the upstream takes slowly.
-                let uploads = self.streamed.is_some() && !self.body_read;
-                return if uploads { Poll::Pending } else { Poll::Ready(()) };
+                // Of an upload it is the body, which nobody has asked for yet or which the upstream takes slowly.
+                return if self.body_read { Poll::Ready(()) } else { Poll::Pending };
             }
             match self.conn.poll_read(cx) {
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(()),

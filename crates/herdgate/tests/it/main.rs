@@ -16,6 +16,8 @@ mod harness;
 #[cfg(test)]
 mod local;
 #[cfg(test)]
+mod settings;
+#[cfg(test)]
 mod start;
 #[cfg(test)]
 mod upstreams;

@@ -1,0 +1,134 @@
+//! Every setting does what it says: the same request with and without it. Where a value is read from is tested with the
+//! settings themselves; here they come in by the file and by the environment in turn.
+
+use crate::harness::{Ask, Home, testkit, until};
+use gate_testkit::{Fault, Order, Setup};
+use serde_json::json;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+const TOKEN: &str = "canary-Tr0ub4dor&3-in-the-environment";
+
+fn home() -> Home {
+    Home::new().env("AUTH_TOKEN", TOKEN)
+}
+
+fn chat(content: &str) -> Ask {
+    Ask::post("/api/chat", &json!({"model": "demo", "messages": [{"role": "user", "content": content}]}))
+        .key(TOKEN)
+}
+
+/// How long a connection that sends `bytes` and nothing more stays open.
+fn open_for(to: SocketAddr, bytes: &[u8]) -> Duration {
+    let mut stream = TcpStream::connect(to).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    stream.write_all(bytes).unwrap();
+    let begun = Instant::now();
+    let mut rest = Vec::new();
+    // A reset is an end, too.
+    let _ended = stream.read_to_end(&mut rest);
+    begun.elapsed()
+}
+
+#[test]
+fn limits_of_size() {
+    let ollama = testkit(Setup::default());
+    let long = "x".repeat(5000);
+    let blob = format!("/api/blobs/sha256:{}", "0".repeat(64));
+    for (settings, is_tight) in
+        [("", false), ("[limits]\nhead = \"4KiB\"\nbody = \"4KiB\"\nupload = \"1MiB\"\n", true)]
+    {
+        let home = home().settings(settings);
+        let manage = home.key("keeper", &["--scope", "manage"]);
+        let gate = home.serve(&["--upstream", &ollama.url()]);
+        let head = Ask::get("/api/tags").key(TOKEN).field("X-Long", &long).send(gate.address);
+        assert_eq!(head.status, if is_tight { 431 } else { 200 }, "{head}");
+        let body = chat(&long).send(gate.address);
+        assert_eq!(body.status, if is_tight { 413 } else { 200 }, "{body}");
+        let upload = Ask::new("POST", &blob).bytes(vec![7; (1 << 20) + 1]).key(&manage).send(gate.address);
+        assert_eq!(upload.status == 413, is_tight, "{upload}");
+    }
+}
+
+#[test]
+fn the_number_of_connections() {
+    let ollama = testkit(Setup::default());
+    let home = home().env("HERDGATE_LIMITS__CONNECTIONS", "1").env("HERDGATE_SERVER__THREADS", "1");
+    let gate = home.serve(&["--upstream", &ollama.url()]);
+    let first = TcpStream::connect(gate.address).unwrap();
+    let mut second = TcpStream::connect(gate.address).unwrap();
+    second.write_all(b"GET / HTTP/1.1\r\nHost: gate\r\nConnection: close\r\n\r\n").unwrap();
+    second.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+    assert!(second.read(&mut [0; 1]).is_err(), "the second was served beside the first");
+    drop(first);
+    second.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let mut answer = String::new();
+    second.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+#[test]
+fn the_number_of_threads() {
+    let ollama = testkit(Setup::default());
+    for threads in ["1", "3"] {
+        let home = home().env("HERDGATE_SERVER__THREADS", threads);
+        let gate = home.serve(&["--upstream", &ollama.url()]);
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", gate.running.pid())).unwrap();
+        let names = tasks.map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")).unwrap());
+        let cores = names.filter(|name| name.starts_with("core-")).count();
+        assert_eq!(cores.to_string(), threads);
+    }
+}
+
+#[test]
+fn limits_of_time() {
+    let ollama = testkit(Setup::default());
+    ollama.order(Order::always(Fault::StallAfter { bytes: 0, pause: None }).on("/api/generate"));
+    let times = "[timeouts]\nhead = \"1s\"\nkeep_alive = \"2s\"\nidle = \"3s\"\n";
+    let home = home().settings(times);
+    let gate = home.serve(&["--upstream", &ollama.url()]);
+    let address = gate.address;
+    let resting = b"GET / HTTP/1.1\r\nHost: gate\r\n\r\n";
+    let silent = Ask::post("/api/generate", &json!({"model": "demo", "prompt": "x"})).key(TOKEN);
+    std::thread::scope(|scope| {
+        let head = scope.spawn(|| open_for(address, b"GET / HT"));
+        let rest = scope.spawn(|| open_for(address, resting));
+        let begun = Instant::now();
+        assert_eq!(silent.send(address).status, 504);
+        let idle = begun.elapsed();
+        let (head, rest) = (head.join().unwrap(), rest.join().unwrap());
+        // Never early; late by the coarse clock and a busy machine.
+        for (what, took, limit) in [("head", head, 1), ("keep_alive", rest, 2), ("idle", idle, 3)] {
+            assert!(
+                took >= Duration::from_secs(limit) && took < Duration::from_secs(limit + 8),
+                "{what}: {took:?}"
+            );
+        }
+    });
+}
+
+#[test]
+fn what_is_logged_and_how() {
+    let ollama = testkit(Setup::default());
+    for (level, format) in [("info", "json"), ("info", "text"), ("warn", "json")] {
+        let home = home().env("HERDGATE_LOG__LEVEL", level).env("HERDGATE_LOG__FORMAT", format);
+        let gate = home.serve(&["--upstream", &ollama.url()]);
+        let id = "a-name-of-my-own.7";
+        Ask::get("/api/tags").key(TOKEN).field("X-Request-Id", id).send(gate.address).ok();
+        let err = gate.end().err();
+        let record = err.lines().find(|line| line.contains(id));
+        assert_eq!(record.is_some(), level == "info", "{err}");
+        let is_json = record.is_some_and(|line| serde_json::from_str::<serde_json::Value>(line).is_ok());
+        assert_eq!(is_json, level == "info" && format == "json", "{err}");
+    }
+}
+
+#[test]
+fn how_often_upstreams_are_looked_at() {
+    let ollama = testkit(Setup::default());
+    let home = home().env("HERDGATE_FLEET__PROBE_INTERVAL", "1s");
+    let _gate = home.serve(&["--upstream", &ollama.url()]);
+    let looks = || ollama.seen_on("/api/version").len();
+    until("four looks", || (looks() >= 4).then_some(()));
+}
