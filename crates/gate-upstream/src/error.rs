@@ -211,3 +211,19 @@ fn beyond(announced: u64, given: u64) -> &'static str {
 fn because(cause: Option<&io::Error>) -> String {
     cause.map_or_else(String::new, |cause| format!(": {}", told(cause)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn want_of_descriptors_says_nothing_of_the_upstream() {
+        let failed =
+            |cause: io::Error| UpstreamError::Connect { at: "http://up".into(), cause, addresses: 1 };
+        for (errno, is_shortage) in [(24, true), (23, true), (111, false)] {
+            let error = failed(io::Error::from_raw_os_error(errno));
+            assert!(error.is_connect());
+            assert_eq!(error.is_shortage(), is_shortage, "{error}");
+        }
+    }
+}

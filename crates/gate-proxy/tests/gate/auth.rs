@@ -170,6 +170,41 @@ fn a_missing_scope_is_named() {
 }
 
 #[test]
+fn who_manages_models_cannot_hide_one_of_the_cloud_under_another_name() {
+    run(async {
+        let house = House::new(1);
+        let key = house.add_key(|key| key.scopes = ScopeSet::of(&[Scope::Manage]));
+        let mut client = house.connect();
+        for (path, body, told) in [
+            ("/api/copy", r#"{"source":"demo:cloud","destination":"mine"}"#, "missing_scope"),
+            ("/api/copy", r#"{"source":"demo","destination":"x:1b-cloud"}"#, "missing_scope"),
+            ("/api/create", r#"{"model":"mine","from":"demo:cloud"}"#, "missing_scope"),
+            ("/api/create", r#"{"model":"mine","from":"./secret"}"#, "invalid_model_name"),
+        ] {
+            let answer = client.ask(post(path, &key, body)).await;
+            assert!(answer.text().contains(told), "{path} {body}: {}", answer.text());
+        }
+        assert_eq!(house.dialled(0), 0);
+    });
+}
+
+#[test]
+fn an_openai_client_without_v1_is_told_in_its_own_shape() {
+    run(async {
+        let house = House::new(1);
+        let mut client = house.connect();
+        let answer = client.ask(post("/chat/completions", &house.key, "{}")).await;
+        let body: serde_json::Value = serde_json::from_str(answer.text()).unwrap();
+        assert_eq!(answer.status, 404);
+        assert!(body["error"]["message"].as_str().unwrap().contains("/v1"), "{body}");
+        let asked = |house: &House| house.records().last().unwrap()["asked"].clone();
+        assert_eq!(asked(&house), "POST /chat/completions");
+        client.ask(post("/t/sk-hg-canary/api/chat", &house.key, "{}")).await;
+        assert!(!asked(&house).contains("canary"), "{}", asked(&house));
+    });
+}
+
+#[test]
 fn a_cloud_model_needs_the_scope_and_then_is_asked_for() {
     run(async {
         let house = House::new(1);

@@ -178,3 +178,24 @@ fn the_lowest_version_and_the_greeting_need_no_key() {
         assert_eq!(client.ask("GET / HTTP/1.1\r\nHost: g\r\n\r\n").await.text(), "Ollama is running");
     });
 }
+
+#[test]
+fn a_demand_for_credentials_or_a_redirection_is_the_gates_own_trouble() {
+    run(async {
+        for status in [301, 307, 401, 407] {
+            let house = House::new(1);
+            let mut client = house.connect();
+            client.send(post("/api/chat", &house.key, CHAT)).await;
+            let body = r#"{"error":"unauthorized","signin_url":"https://ollama.com/connect?key=canary"}"#;
+            house.accept(0).await.serve(json(status, body)).await;
+            let answer = client.answer().await;
+            assert_eq!(answer.status, 502, "{status}");
+            assert!(
+                answer.text().contains("upstream_failed") && !answer.text().contains("canary"),
+                "{}",
+                answer.text()
+            );
+            assert_eq!(house.outcome(), ("failed".into(), "502".into()));
+        }
+    });
+}

@@ -137,3 +137,21 @@ fn no_models_are_an_empty_list() {
         assert_eq!(client.answer().await.text().trim_end(), r#"{"object":"list","data":[]}"#);
     });
 }
+
+#[test]
+fn a_page_that_is_no_list_is_left_out_and_never_told_as_an_empty_list() {
+    run(async {
+        let house = House::new(2);
+        let mut client = house.connect();
+        client.send(get("/api/tags", &house.key)).await;
+        let (mut first, mut second) = (house.accept(0).await, house.accept(1).await);
+        first.serve(json(200, "<html>please log in</html>")).await;
+        second.serve(tags(&["a:latest"])).await;
+        assert_eq!(names(client.answer().await.text(), "models", "name"), ["a:latest"]);
+
+        client.send(get("/api/tags", &house.key)).await;
+        first.serve(json(200, "<html>please log in</html>")).await;
+        second.serve(json(200, "<html>please log in</html>")).await;
+        assert_eq!(client.answer().await.status, 502);
+    });
+}
