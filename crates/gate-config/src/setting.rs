@@ -59,7 +59,7 @@ const fn secs(n: u64) -> Duration {
 }
 
 /// All settings, sections together, in the order in which they are shown.
-pub(crate) static SETTINGS: [Setting; 16] = [
+pub(crate) static SETTINGS: &[Setting] = &[
     Setting {
         key: "upstreams",
         flag: Some("--upstream"),

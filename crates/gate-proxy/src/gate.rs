@@ -32,6 +32,13 @@ pub struct Limits {
     pub idle: Duration,
 }
 
+/// What a request must keep to. Replaced whole when the settings are read again: a request keeps the rules that it found.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// The bounds.
+    pub limits: Limits,
+}
+
 /// What callers are told while no upstream has ever answered.
 #[derive(Debug, Clone)]
 pub enum NotYet {
@@ -48,6 +55,8 @@ pub enum NotYet {
 pub struct Shared {
     /// The keys as the store last had them.
     pub keys: ArcSwap<KeyRing>,
+    /// The rules in force.
+    pub rules: ArcSwap<Rules>,
     fleet: Mutex<Fleet>,
     names: Vec<String>,
     doubted: watch::Sender<()>,
@@ -57,10 +66,11 @@ pub struct Shared {
 impl Shared {
     /// State for upstreams of these names, of which nothing is known yet.
     #[must_use]
-    pub fn new(keys: KeyRing, upstreams: Vec<String>, not_yet: NotYet) -> Self {
+    pub fn new(keys: KeyRing, rules: Rules, upstreams: Vec<String>, not_yet: NotYet) -> Self {
         let count = u16::try_from(upstreams.len()).unwrap_or(u16::MAX);
         Self {
             keys: ArcSwap::from_pointee(keys),
+            rules: ArcSwap::from_pointee(rules),
             fleet: Mutex::new(Fleet::new(count)),
             names: upstreams,
             doubted: watch::Sender::new(()),
@@ -127,16 +137,38 @@ pub struct Gate {
     pub upstream: Client,
     /// This core's time limits.
     pub sweep: Rc<Sweep>,
-    /// The bounds of a request.
-    pub limits: Limits,
     chance: RefCell<Chance>,
+    rules: RefCell<OwnRules>,
+}
+
+/// A core's own copy of the rules, so that requests of different cores do not count references at one place.
+struct OwnRules {
+    of: Arc<Rules>,
+    copy: Rc<Rules>,
+}
+
+impl OwnRules {
+    fn copied(of: &Arc<Rules>) -> Self {
+        OwnRules { of: Arc::clone(of), copy: Rc::new(Rules::clone(of)) }
+    }
 }
 
 impl Gate {
     /// The gate of one core. `seed` makes its choices among equals repeatable.
     #[must_use]
-    pub fn new(shared: Arc<Shared>, upstream: Client, limits: Limits, seed: u64) -> Self {
-        Self { shared, upstream, sweep: Rc::default(), limits, chance: RefCell::new(Chance::seeded(seed)) }
+    pub fn new(shared: Arc<Shared>, upstream: Client, seed: u64) -> Self {
+        let rules = RefCell::new(OwnRules::copied(&shared.rules.load()));
+        Self { shared, upstream, sweep: Rc::default(), chance: RefCell::new(Chance::seeded(seed)), rules }
+    }
+
+    /// The rules in force now.
+    pub(crate) fn rules(&self) -> Rc<Rules> {
+        let now = self.shared.rules.load();
+        let mut own = self.rules.borrow_mut();
+        if !Arc::ptr_eq(&own.of, &now) {
+            *own = OwnRules::copied(&now);
+        }
+        Rc::clone(&own.copy)
     }
 
     /// Chooses an upstream and takes a place in flight there, as one step.
@@ -191,7 +223,15 @@ mod tests {
     use super::*;
 
     fn told(not_yet: NotYet) -> (Option<Reason>, Option<Reason>) {
-        let shared = Shared::new(KeyRing::default(), vec!["http://up".to_owned()], not_yet);
+        let limits = Limits {
+            framing: gate_h1::Limits::DEFAULT,
+            body: 1,
+            upload: 1,
+            head_time: Duration::ZERO,
+            keep_alive: Duration::ZERO,
+            idle: Duration::ZERO,
+        };
+        let shared = Shared::new(KeyRing::default(), Rules { limits }, vec!["http://up".to_owned()], not_yet);
         let before = shared.none_yet().map(|error| error.reason);
         let probed = Observation::Probed { version: "0.32.15".to_owned(), models: None, loaded: None };
         shared.observe(UpstreamId(0), probed);

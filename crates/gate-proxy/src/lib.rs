@@ -15,5 +15,5 @@ mod trace;
 
 pub use downstream::ClientStream;
 pub use downstream::h1::serve_connection;
-pub use gate::{Gate, Limits, NotYet, Shared};
+pub use gate::{Gate, Limits, NotYet, Rules, Shared};
 pub use sweep::{Sweep, TICK, Watch};

@@ -5,22 +5,27 @@
 //! gives back what was taken. Nothing here may touch a database, wait for a probe, or know which protocol the client speaks.
 
 use crate::downstream::Downstream;
-use crate::gate::Gate;
+use crate::gate::{Gate, Rules};
 use crate::outcome::{Done, Ended};
 use crate::stages::{answer, attempt, auth, call, intake, own, route};
 use crate::trace::Trace;
 use gate_wire::Answering;
 
 /// Serves one request to its end: the last byte of the answer, an error told in the caller's dialect, or the hang-up.
-pub(crate) async fn handle<D: Downstream>(gate: &Gate, down: &mut D) {
-    let mut trace = Trace::begin(gate, down.head());
-    match serve(gate, down, &mut trace).await {
+pub(crate) async fn handle<D: Downstream>(gate: &Gate, rules: &Rules, down: &mut D) {
+    let mut trace = Trace::begin(gate, down);
+    match serve(gate, rules, down, &mut trace).await {
         Ok(done) => trace.end(done),
         Err(ended) => trace.fail(down, ended).await,
     }
 }
 
-async fn serve<D: Downstream>(gate: &Gate, down: &mut D, trace: &mut Trace) -> Result<Done, Ended> {
+async fn serve<D: Downstream>(
+    gate: &Gate,
+    rules: &Rules,
+    down: &mut D,
+    trace: &mut Trace,
+) -> Result<Done, Ended> {
     let target = intake::check(down.head())?; //                                Host, form of target    400
     let route = route::of(down.head(), target, trace)?; //                      Ollama, OpenAI, …       404 405
     let Some(scope) = route.scope() else {
@@ -28,10 +33,10 @@ async fn serve<D: Downstream>(gate: &Gate, down: &mut D, trace: &mut Trace) -> R
     };
     let caller = auth::identify(gate, down.head(), trace)?; //                  key -> Caller           400 401
     auth::permit(&caller, scope)?; //                                           scope                   403
-    let call = call::read(gate, &caller, route, down, trace).await?; //         model, stream           400 403 413
+    let call = call::read(rules, &caller, route, down, trace).await?; //        model, stream           400 403 413
     if call.open.route.answer == Answering::Listing {
         return own::list(gate, &caller, &call, down, trace).await; //           merged, filtered        502 503
     }
-    let live = attempt::send(gate, &caller, call, down, trace).await?; //      fail over               404 502 503
+    let live = attempt::send(gate, rules, &caller, call, down, trace).await?; // fail over               404 502 503
     answer::stream(live, down, trace).await //                                  until the last byte or the hang-up
 }

@@ -1,6 +1,6 @@
 //! The record of one request: begun with its head, written once, at its end. It never holds a prompt or a credential.
 
-use crate::downstream::{AnswerHead, Downstream, Head};
+use crate::downstream::{AnswerHead, Downstream};
 use crate::gate::{Gate, Shared};
 use crate::outcome::{Done, Ended};
 use crate::request_id::RequestId;
@@ -10,6 +10,7 @@ use gate_types::{Dialect, UpstreamId};
 use gate_wire::{GateError, Side};
 use std::fmt;
 use std::future::poll_fn;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -23,6 +24,8 @@ const STRAY_CHARS: usize = 80;
 /// What is known of a request so far.
 pub(crate) struct Trace {
     pub(crate) id: RequestId,
+    /// Where the client's connection comes from.
+    peer: IpAddr,
     begun: Instant,
     /// The dialect that errors are told in.
     pub(crate) dialect: Dialect,
@@ -40,8 +43,10 @@ pub(crate) struct Trace {
 }
 
 impl Trace {
-    pub(crate) fn begin(gate: &Gate, head: &Head) -> Self {
+    pub(crate) fn begin<D: Downstream>(gate: &Gate, down: &D) -> Self {
+        let head = down.head();
         Self {
+            peer: down.peer(),
             id: RequestId::of(head),
             begun: Instant::now(),
             dialect: gate_wire::routes::dialect_of(intake::likely_path(head.target())),
@@ -106,6 +111,7 @@ impl Trace {
         tracing::info!(
             target: "herdgate::access",
             id = self.id.as_str(),
+            client = tracing::field::display(self.peer),
             key = self.key.as_deref().map(|key| key.name.as_str()),
             route = Some(self.route).filter(|route| !route.is_empty()),
             asked = self.stray.as_deref(),
@@ -131,10 +137,11 @@ impl Drop for Trace {
 }
 
 /// Writes the record of a request whose head has no reading.
-pub(crate) fn unreadable(id: &RequestId, error: &GateError) {
+pub(crate) fn unreadable(id: &RequestId, peer: IpAddr, error: &GateError) {
     tracing::info!(
         target: "herdgate::access",
         id = id.as_str(),
+        client = tracing::field::display(peer),
         status = error.reason.status(),
         outcome = verdict(error),
         error = tracing::field::display(Cause(error)),

@@ -57,6 +57,14 @@ pub enum Reason {
     MissingScope,
     /// The key may not use this model.
     ModelNotAllowed,
+    /// A model from a registry that the settings do not name.
+    RegistryNotAllowed,
+    /// An upstream is asked to skip the check of a registry's certificate.
+    InsecureRefused,
+    /// Pushing models is not switched on.
+    PushDisabled,
+    /// The gate is asked to be a proxy to somewhere else.
+    ProxyTargetRefused,
     /// Nothing is open there.
     UnknownRoute,
     /// No upstream has the model.
@@ -73,6 +81,8 @@ pub enum Reason {
     ExpectationFailed,
     /// The request's head is larger than the limit.
     HeadTooLarge,
+    /// Too many wrong credentials came from this address.
+    TooManyFailures,
     /// A transfer coding other than chunked.
     UnsupportedTransferCoding,
     /// Not HTTP/1.0 or HTTP/1.1.
@@ -81,6 +91,16 @@ pub enum Reason {
     NoUpstream,
     /// The local model server is starting.
     Loading,
+    /// As many requests wait as may wait.
+    QueueFull,
+    /// Its turn did not come within the time that a request may wait.
+    QueueTimeout,
+    /// All request bodies that are held take as much memory as they may.
+    BodiesFull,
+    /// The key is not known, and the store that might know it cannot be read.
+    StoreUnavailable,
+    /// The gate is ending.
+    ShuttingDown,
     /// No upstream could be connected to.
     UpstreamUnreachable,
     /// An upstream broke off or talked nonsense.
@@ -124,9 +144,9 @@ impl Facts {
 
 impl Reason {
     /// All reasons, in the order of the list above.
-    pub const ALL: [Reason; 30] = {
+    pub const ALL: &[Reason] = {
         use Reason::*;
-        [
+        &[
             BadRequest,
             MissingBody,
             MalformedJson,
@@ -141,6 +161,10 @@ impl Reason {
             InvalidKey,
             MissingScope,
             ModelNotAllowed,
+            RegistryNotAllowed,
+            InsecureRefused,
+            PushDisabled,
+            ProxyTargetRefused,
             UnknownRoute,
             ModelNotFound,
             MethodNotAllowed,
@@ -149,10 +173,16 @@ impl Reason {
             UnsupportedEncoding,
             ExpectationFailed,
             HeadTooLarge,
+            TooManyFailures,
             UnsupportedTransferCoding,
             UnsupportedHttpVersion,
             NoUpstream,
             Loading,
+            QueueFull,
+            QueueTimeout,
+            BodiesFull,
+            StoreUnavailable,
+            ShuttingDown,
             UpstreamUnreachable,
             UpstreamFailed,
             UpstreamTimeout,
@@ -292,6 +322,34 @@ impl Reason {
                 "the API key may not use this model",
                 "Ask for a model that the key may use: `/api/tags` lists them; `herdgate key create NAME --models …`.",
             ),
+            Reason::RegistryNotAllowed => Facts::new(
+                403,
+                "registry_not_allowed",
+                Downstream,
+                "models may not be taken from this registry",
+                "Use a model of a registry that `manage.registries` names, or add this one there.",
+            ),
+            Reason::InsecureRefused => Facts::new(
+                403,
+                "insecure_refused",
+                Downstream,
+                "insecure transfers are refused; leave out \"insecure\"",
+                "Leave out `insecure`; a registry without a valid certificate is asked on the upstream itself.",
+            ),
+            Reason::PushDisabled => Facts::new(
+                403,
+                "push_disabled",
+                Downstream,
+                "pushing models is not switched on at this gate",
+                "Set `manage.push = true`, or push on the upstream itself.",
+            ),
+            Reason::ProxyTargetRefused => Facts::new(
+                403,
+                "proxy_target_refused",
+                Downstream,
+                "this gate is no proxy to other hosts",
+                "Use it as the server itself; as a proxy it answers only for the names in `auth.proxy_names`.",
+            ),
             Reason::UnknownRoute => Facts::new(
                 404,
                 "unknown_route",
@@ -349,6 +407,14 @@ impl Reason {
                 "the request's head is larger than this gate takes",
                 "Send fewer or shorter fields (cookies?), or raise the limit for heads in the settings.",
             ),
+            Reason::TooManyFailures => Facts::new(
+                429,
+                "too_many_failures",
+                Downstream,
+                "too many wrong keys came from your address; wait a minute, then check the key",
+                "Mend the client that sends the wrong key; a valid key passes all the time.",
+            )
+            .again_after(60),
             Reason::UnsupportedTransferCoding => Facts::new(
                 501,
                 "unsupported_transfer_coding",
@@ -379,6 +445,46 @@ impl Reason {
                 "Ask again in a few seconds; if it lasts, the gate's log says why it does not start.",
             )
             .again_after(2),
+            Reason::QueueFull => Facts::new(
+                503,
+                "queue_full",
+                Gate,
+                "too many requests are waiting for a model; try again in a moment",
+                "Ask again later, add an upstream, or raise `queue.depth`.",
+            )
+            .again_after(5),
+            Reason::QueueTimeout => Facts::new(
+                503,
+                "queue_timeout",
+                Gate,
+                "no model server became free in time; try again in a moment",
+                "Ask again later, add an upstream, or raise `queue.max_wait`.",
+            )
+            .again_after(5),
+            Reason::BodiesFull => Facts::new(
+                503,
+                "bodies_full",
+                Gate,
+                "the gate holds as many request bodies as it may; try again in a moment",
+                "Ask again, or raise `limits.held` if the machine has the memory.",
+            )
+            .again_after(2),
+            Reason::StoreUnavailable => Facts::new(
+                503,
+                "store_unavailable",
+                Gate,
+                "the key is not known and the store of keys cannot be read; try again in a moment",
+                "The gate heals by itself once its database can be read; its log and `/readyz` say what is wrong.",
+            )
+            .again_after(5),
+            Reason::ShuttingDown => Facts::new(
+                503,
+                "shutting_down",
+                Gate,
+                "the gate is ending",
+                "Ask again in a few seconds.",
+            )
+            .again_after(5),
             Reason::UpstreamUnreachable => Facts::new(
                 502,
                 "upstream_unreachable",

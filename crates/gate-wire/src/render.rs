@@ -134,7 +134,7 @@ pub fn reference() -> String {
          Errors that an upstream answers pass through as they are and are not listed here.\n\n\
          | code | status | whose doing | what it means | what to do |\n|---|---|---|---|---|\n",
     );
-    for reason in Reason::ALL {
+    for reason in Reason::ALL.iter().copied() {
         let facts = reason.facts();
         let wait = facts.retry_after.map(|seconds| format!(" (again after {seconds} s)")).unwrap_or_default();
         let row = format!(

@@ -21,7 +21,7 @@ fn the_page_is_up_to_date() {
 
 #[test]
 fn every_reason_is_in_the_list() {
-    for (place, reason) in Reason::ALL.into_iter().enumerate() {
+    for (place, reason) in Reason::ALL.iter().copied().enumerate() {
         assert_eq!(reason as usize, place, "{reason:?}");
     }
     assert_eq!(Reason::ALL.len(), Reason::Internal as usize + 1, "Internal stays the last");
@@ -30,7 +30,7 @@ fn every_reason_is_in_the_list() {
 #[test]
 fn codes_are_unique_snake_case_and_statuses_are_errors() {
     let mut seen = HashSet::new();
-    for reason in Reason::ALL {
+    for reason in Reason::ALL.iter().copied() {
         let code = reason.code();
         assert!(seen.insert(code), "{code} twice");
         assert!(code.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{code}");
@@ -41,7 +41,7 @@ fn codes_are_unique_snake_case_and_statuses_are_errors() {
 
 #[test]
 fn the_three_401s_differ() {
-    let of_401 = Reason::ALL.into_iter().filter(|reason| reason.status() == 401);
+    let of_401 = Reason::ALL.iter().copied().filter(|reason| reason.status() == 401);
     assert_eq!(of_401.map(Reason::text).collect::<HashSet<_>>().len(), 3);
 }
 
@@ -75,7 +75,7 @@ fn a_call_without_a_model_is_answered_as_by_ollama() {
 
 #[test]
 fn every_reason_is_sound_in_every_dialect() {
-    for reason in Reason::ALL {
+    for reason in Reason::ALL.iter().copied() {
         for dialect in DIALECTS {
             let rendered = render(dialect, &GateError::new(reason), None);
             assert_eq!(rendered.status, reason.status());

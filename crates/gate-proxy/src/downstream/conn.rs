@@ -10,6 +10,7 @@ use crate::sweep::Watch;
 use gate_h1::{H1Error, HeadScan};
 use std::future::poll_fn;
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -23,6 +24,7 @@ const LINGER_BYTES: usize = 256 << 20;
 
 pub(super) struct Conn<IO> {
     pub(super) io: IO,
+    pub(super) peer: IpAddr,
     /// Read and not yet used.
     pub(super) read: Vec<u8>,
     /// How far `read` was looked through for a head.
@@ -45,8 +47,8 @@ pub(super) enum Filled {
 }
 
 impl<IO: ClientStream> Conn<IO> {
-    pub(super) fn new(io: IO, watch: Watch) -> Self {
-        Self { io, read: Vec::new(), scan: HeadScan::default(), ended: false, watch }
+    pub(super) fn new(io: IO, peer: IpAddr, watch: Watch) -> Self {
+        Self { io, peer, read: Vec::new(), scan: HeadScan::default(), ended: false, watch }
     }
 
     /// Waits for the next request head. On a new connection its time runs from the beginning, later from the head's first

@@ -12,6 +12,7 @@ use crate::{path, trace};
 use gate_h1::{Body, Framing, H1Error, Version, encode};
 use gate_types::Dialect;
 use std::io;
+use std::net::IpAddr;
 use std::ops::Range;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -23,20 +24,21 @@ use tokio::time::Instant;
 /// cut off: it could not be watched any more, and its leaving would not stop the model.
 const AHEAD_BYTES: usize = 64 * 1024;
 
-/// Serves a client's connection until either side ends it.
-pub async fn serve_connection<IO: ClientStream>(gate: &Gate, io: IO) {
-    let mut conn = Conn::new(io, gate.sweep.watch());
+/// Serves the connection of a client at `peer` until either side ends it.
+pub async fn serve_connection<IO: ClientStream>(gate: &Gate, io: IO, peer: IpAddr) {
+    let mut conn = Conn::new(io, peer, gate.sweep.watch());
     let mut is_first = true;
     loop {
-        let head = match conn.next_head(&gate.limits, is_first).await {
+        let head = match conn.next_head(&gate.rules().limits, is_first).await {
             Next::Head(head) => head,
             Next::Closed => return,
             Next::Refused(error) => return refuse(conn, gate, error).await,
         };
         is_first = false;
-        let mut request = Request::new(&gate.limits, &mut conn, head);
+        let rules = gate.rules();
+        let mut request = Request::new(&rules.limits, &mut conn, head);
         // Boxed, so that a parked connection does not hold room for a request's whole life.
-        Box::pin(path::handle(gate, &mut request)).await;
+        Box::pin(path::handle(gate, &rules, &mut request)).await;
         match request.finish() {
             After::Again => {}
             After::Linger => return conn.linger().await,
@@ -61,8 +63,8 @@ async fn refuse<IO: ClientStream>(mut conn: Conn<IO>, gate: &Gate, error: H1Erro
     );
     let mut answer = out.into_bytes();
     answer.extend_from_slice(rendered.body.as_bytes());
-    trace::unreadable(&id, &told);
-    if conn.say(&answer, gate.limits.head_time).await {
+    trace::unreadable(&id, conn.peer, &told);
+    if conn.say(&answer, gate.rules().limits.head_time).await {
         conn.linger().await;
     }
 }
@@ -250,6 +252,10 @@ impl<IO: ClientStream> Drop for Request<'_, IO> {
 impl<IO: ClientStream> Downstream for Request<'_, IO> {
     fn head(&self) -> &Rc<Head> {
         &self.head
+    }
+
+    fn peer(&self) -> IpAddr {
+        self.conn.peer
     }
 
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {

@@ -14,6 +14,7 @@ pub use stream::ClientStream;
 
 use gate_h1::Framing;
 use std::io;
+use std::net::IpAddr;
 use std::ops::Range;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -46,6 +47,9 @@ pub(crate) enum BodyError {
 pub(crate) trait Downstream {
     /// The request's head; shared, so that its texts can be borrowed while the client is watched.
     fn head(&self) -> &Rc<Head>;
+
+    /// The address of the other end of the connection.
+    fn peer(&self) -> IpAddr;
 
     /// Ready when the client has left. A half-close counts as leaving, as it does in Ollama.
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()>;

@@ -2,7 +2,7 @@
 //! is missing. Ends with the head of an answer; from then on nothing is tried again.
 
 use crate::downstream::{BodyError, Downstream};
-use crate::gate::{Flight, Gate};
+use crate::gate::{Flight, Gate, Rules};
 use crate::outcome::Ended;
 use crate::stages::auth::Caller;
 use crate::stages::call::{self, Call};
@@ -32,6 +32,7 @@ pub(crate) struct Live {
 /// Sends `call` to the best upstream that takes it. The call, with its body, is over when the answer begins.
 pub(crate) async fn send<D: Downstream>(
     gate: &Gate,
+    rules: &Rules,
     caller: &Caller,
     call: Call,
     down: &mut D,
@@ -46,7 +47,7 @@ pub(crate) async fn send<D: Downstream>(
             Err(why) => return Err(nobody(gate, why, last).into()),
         };
         trace.upstream = Some(flight.id);
-        let answer = match exchange(gate, flight.id, &call, down, trace).await {
+        let answer = match exchange(gate, rules, flight.id, &call, down, trace).await {
             Ok(answer) => answer,
             Err(Failed::Gone) => return Err(Ended::Gone),
             Err(Failed::Silent) => return Err(GateError::new(Reason::UpstreamTimeout).into()),
@@ -94,6 +95,7 @@ enum Failed {
 /// One try, ended early when the client leaves or the upstream stays silent for too long.
 async fn exchange<D: Downstream>(
     gate: &Gate,
+    rules: &Rules,
     id: UpstreamId,
     call: &Call,
     down: &mut D,
@@ -123,9 +125,9 @@ async fn exchange<D: Downstream>(
         fields: &fields[..count],
         body: &call.body,
     };
-    down.limit_silence(Some(gate.limits.idle));
+    down.limit_silence(Some(rules.limits.idle));
     match call.open.route.body {
-        BodyKind::Raw => upload(gate, id, &ask, down).await,
+        BodyKind::Raw => upload(gate, rules, id, &ask, down).await,
         BodyKind::None | BodyKind::Json(_) => race(down, gate.upstream.send(id, &ask)).await,
     }
 }
@@ -133,11 +135,12 @@ async fn exchange<D: Downstream>(
 /// One try with a body that passes through as it comes. Nothing of it is taken before the upstream is connected.
 async fn upload<D: Downstream>(
     gate: &Gate,
+    rules: &Rules,
     id: UpstreamId,
     ask: &gate_upstream::Ask<'_>,
     down: &mut D,
 ) -> Result<Answer, Failed> {
-    let mut source = FromClient::new(down, gate.limits.upload);
+    let mut source = FromClient::new(down, rules.limits.upload);
     let framing = source.framing().map_err(Failed::Body)?;
     match gate.upstream.upload(id, ask, framing, &mut source).await {
         Ok(answer) => Ok(answer),

@@ -1,7 +1,7 @@
 //! What is asked: reads the body of a known caller and finds the model in it. Nothing has been sent anywhere yet.
 
 use crate::downstream::{BodyError, Downstream, Head};
-use crate::gate::Gate;
+use crate::gate::Rules;
 use crate::outcome::Ended;
 use crate::stages::auth::{Caller, permit};
 use crate::stages::route::Open;
@@ -36,7 +36,7 @@ impl Call {
 
 /// Reads the body, all of it (but that of an upload), and what the gate must know of it.
 pub(crate) async fn read<D: Downstream>(
-    gate: &Gate,
+    rules: &Rules,
     caller: &Caller,
     open: Open,
     down: &mut D,
@@ -46,7 +46,7 @@ pub(crate) async fn read<D: Downstream>(
     let body = match open.route.body {
         // An upload passes through when it is sent on; a body that the route does not know goes nowhere.
         BodyKind::Raw | BodyKind::None => Vec::new(),
-        BodyKind::Json(_) => down.read_body(gate.limits.body).await.map_err(told)?,
+        BodyKind::Json(_) => down.read_body(rules.limits.body).await.map_err(told)?,
     };
     let model = match (open.route.body, &open.param) {
         (BodyKind::Json(shape), _) => Some(named(&open, shape, &body, caller, trace)?),

@@ -4,13 +4,14 @@ use crate::records::{Record, Records};
 use crate::wire::{Client, Upstream};
 use gate_keys::{Key, KeyId, KeyName, KeyRing, Mark, OsEntropy, mint};
 use gate_policy::Observation;
-use gate_proxy::{ClientStream, Gate, Limits, NotYet, Shared, serve_connection};
+use gate_proxy::{ClientStream, Gate, Limits, NotYet, Rules, Shared, serve_connection};
 use gate_types::{ModelName, ScopeSet, UpstreamId};
 use gate_upstream::{ClientLimits, Endpoint, Transport};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
+use std::net::{IpAddr, Ipv4Addr};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -62,6 +63,9 @@ struct Door {
     dialled: Cell<usize>,
 }
 
+/// Where the house's clients say that they come from.
+pub(crate) const PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
+
 impl House {
     /// A gate in front of `count` upstreams, all of which are up and have the model `demo`.
     pub(crate) fn new(count: u16) -> Self {
@@ -82,9 +86,9 @@ impl House {
         let dialled = Rc::clone(&doors);
         let dial = Rc::new(move |id: UpstreamId| dialled[id.index()].dial());
         let not_yet = if doors.is_empty() { NotYet::NothingFound(HINT.to_owned()) } else { NotYet::Named };
-        let shared = Arc::new(Shared::new(KeyRing::default(), names, not_yet));
+        let shared = Arc::new(Shared::new(KeyRing::default(), Rules { limits }, names, not_yet));
         let client = gate_upstream::Client::over(endpoints, ClientLimits::default(), dial);
-        let gate = Rc::new(Gate::new(Arc::clone(&shared), client, limits, 7));
+        let gate = Rc::new(Gate::new(Arc::clone(&shared), client, 7));
         tokio::task::spawn_local(Rc::clone(&gate.sweep).run());
         let mut house = House {
             gate,
@@ -144,7 +148,7 @@ impl House {
     /// Serves a client over any stream.
     pub(crate) fn serve(&self, io: impl ClientStream + 'static) -> JoinHandle<()> {
         let gate = Rc::clone(&self.gate);
-        tokio::task::spawn_local(async move { serve_connection(&gate, io).await })
+        tokio::task::spawn_local(async move { serve_connection(&gate, io, PEER).await })
     }
 
     /// The next connection that the gate opens to an upstream.

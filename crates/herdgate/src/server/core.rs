@@ -1,7 +1,7 @@
 //! The data plane: one thread with a current-thread runtime per core, its own listening sockets and upstream pool, no
 //! work stealing. A core never waits for the control plane.
 
-use gate_proxy::{Gate, Limits, Shared, serve_connection};
+use gate_proxy::{Gate, Shared, serve_connection};
 use gate_upstream::{Client, ClientLimits, Endpoint, Tls};
 use std::io;
 use std::net::TcpListener as StdListener;
@@ -25,7 +25,6 @@ pub(crate) struct Plan {
     pub(crate) endpoints: Vec<Endpoint>,
     pub(crate) tls: Tls,
     pub(crate) client: ClientLimits,
-    pub(crate) limits: Limits,
     /// One permit per client connection, over all cores.
     pub(crate) connections: Arc<Semaphore>,
     pub(crate) stop: watch::Receiver<bool>,
@@ -61,7 +60,7 @@ pub(crate) fn start(
 async fn serve(sockets: Vec<StdListener>, plan: Plan) -> io::Result<()> {
     let seed = getrandom::u64().unwrap_or_default();
     let client = Client::new(plan.endpoints, plan.tls, plan.client);
-    let gate = Rc::new(Gate::new(plan.shared, client, plan.limits, seed));
+    let gate = Rc::new(Gate::new(plan.shared, client, seed));
     let mut duties = tokio::task::JoinSet::new();
     duties.spawn_local(Rc::clone(&gate.sweep).run());
     duties.spawn_local(tend_pool(Rc::clone(&gate)));
@@ -91,7 +90,7 @@ async fn accept(listener: TcpListener, gate: Rc<Gate>, connections: Arc<Semaphor
     let mut complained = false;
     loop {
         while clients.try_join_next().is_some() {}
-        let (stream, _peer) = match listener.accept().await {
+        let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
                 if !complained && !is_clients_doing(&error) {
@@ -110,7 +109,7 @@ async fn accept(listener: TcpListener, gate: Rc<Gate>, connections: Arc<Semaphor
         let Ok(permit) = Arc::clone(&connections).acquire_owned().await else { return };
         let gate = Rc::clone(&gate);
         clients.spawn_local(async move {
-            serve_connection(&gate, stream).await;
+            serve_connection(&gate, stream, peer.ip()).await;
             drop(permit);
         });
     }

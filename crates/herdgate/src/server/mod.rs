@@ -17,7 +17,7 @@ mod upstreams;
 use anyhow::{Context as _, anyhow};
 use bind::Bound;
 use gate_config::{Config, Listen};
-use gate_proxy::{Limits, Shared};
+use gate_proxy::{Limits, Rules, Shared};
 use gate_store::{DataDir, SqliteStore};
 use gate_upstream::ClientLimits;
 use std::io::{ErrorKind, Write};
@@ -47,14 +47,14 @@ pub(crate) fn run(config: Config, data: &Path, talk: &mut dyn Write) -> anyhow::
         upstreams.tls.config().context("an upstream is https")?;
     }
     let names = upstreams.endpoints.iter().map(|endpoint| endpoint.label().to_string()).collect();
-    let shared = Arc::new(Shared::new(ring, names, upstreams.not_yet.clone()));
+    let shared =
+        Arc::new(Shared::new(ring, Rules { limits: limits(&config)? }, names, upstreams.not_yet.clone()));
     let (stop, stopped) = watch::channel(false);
     let plan = core::Plan {
         shared: Arc::clone(&shared),
         endpoints: upstreams.endpoints.clone(),
         tls: upstreams.tls.clone(),
         client: ClientLimits { connect: config.timeouts.connect, ..ClientLimits::default() },
-        limits: limits(&config)?,
         connections: Arc::new(Semaphore::new(descriptors::connections(config.limits.connections))),
         stop: stopped,
         ended: Arc::default(),
