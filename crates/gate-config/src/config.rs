@@ -25,6 +25,8 @@ pub struct Config {
     pub server: Server,
     /// Watching the upstreams.
     pub fleet: Fleet,
+    /// What keys that manage models may do.
+    pub manage: Manage,
     /// What is logged, and how.
     pub log: Log,
     /// The one key that comes from the environment, where there is one.
@@ -78,6 +80,15 @@ pub struct Server {
 pub struct Fleet {
     /// Between two looks at an upstream: does it answer, which models has it, which are loaded.
     pub probe_interval: Duration,
+}
+
+/// `[manage]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Manage {
+    /// Whether models may be pushed.
+    pub push: bool,
+    /// The registries that models may be fetched from and sent to: hosts in lower case, with their ports.
+    pub registries: Vec<String>,
 }
 
 /// `[log]`
@@ -177,6 +188,10 @@ impl Default for Config {
             },
             server: Server { threads: None },
             fleet: Fleet { probe_interval: Duration::from_secs(5) },
+            manage: Manage {
+                push: false,
+                registries: ["registry.ollama.ai", "hf.co", "huggingface.co"].map(str::to_owned).to_vec(),
+            },
             log: Log { level: Level::Info, format: LogFormat::Auto },
             auth_token: None,
         }

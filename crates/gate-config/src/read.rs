@@ -8,6 +8,7 @@ use crate::spec::{Given, Item, Raw};
 use crate::units::{BadUnit, ByteSize, duration, show_duration};
 use crate::upstream_url::UpstreamUrl;
 use std::fmt::Display;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 /// Puts a value where it belongs in `config`.
@@ -34,6 +35,9 @@ pub(crate) fn apply(given: &Given, config: &mut Config) -> Result<(), Vec<Proble
             let auto = matches!(&item.raw, Raw::Text(word) | Raw::Word(word) if word == "auto");
             let number = || count(item, *least, *most, " or \"auto\"").map(Some);
             config.server.threads = if auto { None } else { number().map_err(one)? };
+        }
+        Form::Texts { slot, what, example, read, least, most } => {
+            *slot(config) = texts(item, what, example, *read, *least..=*most)?;
         }
         Form::Word { words, set, .. } => set(config, word(item, words).map_err(one)?),
     }
@@ -144,7 +148,7 @@ fn measure<M: PartialOrd + Copy>(
 }
 
 fn upstreams(item: &Item) -> Result<Vec<UpstreamUrl>, Vec<Problem>> {
-    let items = items(item, "an upstream", "upstreams = [\"http://host:11434\"]", MOST_UPSTREAMS)?;
+    let items = items(item, "an upstream", "upstreams = [\"http://host:11434\"]", 1..=MOST_UPSTREAMS)?;
     let urls = read_all(&items, |item| match &item.raw {
         Raw::Upstream(url) => Ok(url.clone()),
         Raw::Text(text) | Raw::Word(text) => {
@@ -167,7 +171,7 @@ fn upstreams(item: &Item) -> Result<Vec<UpstreamUrl>, Vec<Problem>> {
 }
 
 fn listeners(item: &Item) -> Result<Vec<Listen>, Vec<Problem>> {
-    let items = items(item, "a listener", "[listen] address = \":7860\"", MOST_LISTENERS)?;
+    let items = items(item, "a listener", "[listen] address = \":7860\"", 1..=MOST_LISTENERS)?;
     let listen = read_all(&items, |item| match &item.raw {
         Raw::Text(text) | Raw::Word(text) => text.parse::<Listen>().map_err(|bad| {
             // A URL with a password in the wrong place is still a password.
@@ -193,8 +197,38 @@ fn listeners(item: &Item) -> Result<Vec<Listen>, Vec<Problem>> {
     if problems.is_empty() { Ok(listen) } else { Err(problems) }
 }
 
-/// The items of a list, which outside of the file is separated by commas. At least one, at most `most`.
-fn items(item: &Item, what: &str, example: &str, most: usize) -> Result<Vec<Item>, Vec<Problem>> {
+/// Texts that are no addresses, each in its one form.
+fn texts(
+    item: &Item,
+    what: &str,
+    example: &str,
+    read: fn(&str) -> Result<String, &'static str>,
+    counts: RangeInclusive<usize>,
+) -> Result<Vec<String>, Vec<Problem>> {
+    let items = items(item, what, example, counts)?;
+    let texts = read_all(&items, |item| match &item.raw {
+        Raw::Text(text) | Raw::Word(text) => read(text).map_err(|bad| {
+            Problem::new(item.place.clone(), format!("\"{}\" {bad}", Plain(text)))
+                .hint(format!("write {example}"))
+        }),
+        Raw::Number(_) | Raw::Switch(_) | Raw::List(_) | Raw::Upstream(_) | Raw::Other(_) => {
+            Err(wants(item, &format!("{what} between quotes")))
+        }
+    })?;
+    let twice = (1..texts.len()).filter(|at| texts[..*at].contains(&texts[*at]));
+    let problems: Vec<Problem> = twice
+        .map(|at| Problem::new(items[at].place.clone(), format!("\"{}\" stands here twice", texts[at])))
+        .collect();
+    if problems.is_empty() { Ok(texts) } else { Err(problems) }
+}
+
+/// The items of a list, which outside of the file is separated by commas; as many as `counts` allows.
+fn items(
+    item: &Item,
+    what: &str,
+    example: &str,
+    counts: RangeInclusive<usize>,
+) -> Result<Vec<Item>, Vec<Problem>> {
     let items = match &item.raw {
         Raw::List(items) => items.clone(),
         Raw::Word(list) => {
@@ -216,9 +250,9 @@ fn items(item: &Item, what: &str, example: &str, most: usize) -> Result<Vec<Item
         }
     };
     let reason = match items.len() {
+        count if counts.contains(&count) => return Ok(items),
         0 => format!("wants at least {what}"),
-        count if count > most => format!("holds {count} items; {most} are allowed"),
-        _ => return Ok(items),
+        count => format!("holds {count} items; {} are allowed", counts.end()),
     };
     Err(vec![Problem::new(item.place.clone(), reason)])
 }

@@ -83,6 +83,7 @@ fn form(form: &Form) -> String {
         }
         Form::Count { least, most, .. } => format!("a whole number from {least} to {most}"),
         Form::Threads { least, most } => format!("`\"auto\"`, or a whole number from {least} to {most}"),
+        Form::Texts { least, most, .. } => format!("a list of {least} to {most} texts"),
         Form::Word { words, .. } => {
             words.iter().map(|word| format!("`\"{word}\"`")).collect::<Vec<_>>().join(", ")
         }

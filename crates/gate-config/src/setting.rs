@@ -2,6 +2,7 @@
 
 use crate::config::{Config, EngineStart, Level, LogFormat};
 use crate::units::ByteSize;
+use gate_types::ModelName;
 use std::time::Duration;
 
 /// One setting.
@@ -41,6 +42,17 @@ pub(crate) enum Form {
     Threads {
         least: u16,
         most: u16,
+    },
+    /// A list of texts, none of them twice; it may be empty where `least` is 0.
+    Texts {
+        slot: fn(&mut Config) -> &mut Vec<String>,
+        /// What one of them is, with its article: "a registry's host".
+        what: &'static str,
+        example: &'static str,
+        /// Brings one of them to its one form, or says what is wrong with it: "is no …".
+        read: fn(&str) -> Result<String, &'static str>,
+        least: usize,
+        most: usize,
     },
     Word {
         words: &'static [&'static str],
@@ -178,6 +190,29 @@ pub(crate) static SETTINGS: &[Setting] = &[
         about: "How often each upstream is asked whether it answers, which models it has and which are loaded.",
     },
     Setting {
+        key: "manage.push",
+        flag: None,
+        form: Form::Switch { slot: |config| &mut config.manage.push },
+        about: "Whether keys with `manage` may push models from the upstreams to their registries. A model that is pushed is \
+                out of the house, so this is off until somebody needs it.",
+    },
+    Setting {
+        key: "manage.registries",
+        flag: None,
+        form: Form::Texts {
+            slot: |config| &mut config.manage.registries,
+            what: "a registry's host",
+            example: "registries = [\"registry.ollama.ai\", \"hf.co\"]",
+            read: registry,
+            least: 0,
+            most: 64,
+        },
+        about: "The registries that models may be pulled from, pushed to, created from and copied under the names of, as the \
+                hosts in models' names, with the port where the name has one. A name without a host is of \
+                `registry.ollama.ai`. Empty: none at all. An upstream fetches from whatever host a name begins with, its own \
+                network included, so each one named here must be trusted.",
+    },
+    Setting {
         key: "log.level",
         flag: None,
         form: Form::Word {
@@ -206,6 +241,14 @@ pub(crate) static SETTINGS: &[Setting] = &[
         about: "How log records are written; `auto` is text on a terminal and JSON otherwise.",
     },
 ];
+
+/// A registry as it stands in front of a model's name.
+fn registry(text: &str) -> Result<String, &'static str> {
+    match ModelName::parse(&format!("{text}/library/model")) {
+        Ok(name) if name.registry().eq_ignore_ascii_case(text) => Ok(name.registry().to_owned()),
+        _ => Err("is no registry's host as it stands in models' names"),
+    }
+}
 
 impl Setting {
     /// The environment variable: `limits.head` is `HERDGATE_LIMITS__HEAD`.
@@ -248,7 +291,7 @@ mod tests {
         keys.dedup();
         assert_eq!(keys.len(), SETTINGS.len());
         let sections: Vec<&str> = sections().collect();
-        assert_eq!(sections, ["listen", "local", "limits", "timeouts", "server", "fleet", "log"]);
+        assert_eq!(sections, ["listen", "local", "limits", "timeouts", "server", "fleet", "manage", "log"]);
     }
 
     #[test]

@@ -112,6 +112,7 @@ pub(crate) fn shown(setting: &Setting, config: &Config) -> Shown {
             Some(threads) => Shown::Number(threads.into()),
             None => Shown::Text("auto".to_owned()),
         },
+        Form::Texts { slot, .. } => Shown::List(slot(&mut config).clone()),
         Form::Word { get, .. } => Shown::Text(get(&config).to_owned()),
     }
 }

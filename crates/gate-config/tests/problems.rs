@@ -40,6 +40,19 @@ fn every_problem_has_its_place_reason_and_hint() {
             &["herdgate.toml:1:8 unknown setting \"haed\"  hint: did you mean \"head\"?"],
         ),
         ("\"a\\u001b[2J\" = 1", &["herdgate.toml:1:1 unknown setting \"a\\u{1b}[2J\""]),
+        // Registries.
+        (
+            "manage.registries = [\"https://hf.co\", \"hf.co/acme\", 7, \"hf.co\", \"HF.co\"]",
+            &[
+                "herdgate.toml:1:22 \"https://hf.co\" is no registry's host as it stands in models' names  hint: write registries = [\"registry.ollama.ai\", \"hf.co\"]",
+                "herdgate.toml:1:39 \"hf.co/acme\" is no registry's host as it stands in models' names  hint: write registries = [\"registry.ollama.ai\", \"hf.co\"]",
+                "herdgate.toml:1:53 wants a registry's host between quotes, not a number",
+            ],
+        ),
+        (
+            "manage.registries = [\"hf.co\", \"HF.co\"]",
+            &["herdgate.toml:1:31 \"hf.co\" stands here twice"],
+        ),
         // Wrong types.
         (
             "limits = 3",

@@ -41,6 +41,9 @@ keep_alive = "1m"
 threads = 4
 [fleet]
 probe_interval = "2s"
+[manage]
+push = true
+registries = ["HF.co", "registry.lan:5000"]
 [log]
 level = "debug"
 format = "json"
@@ -63,6 +66,8 @@ fn a_full_file_sets_everything() {
     assert_eq!(config.timeouts.idle, Duration::from_secs(5400));
     assert_eq!(config.timeouts.keep_alive, Duration::from_secs(60));
     assert_eq!((config.server.threads, config.fleet.probe_interval), (Some(4), Duration::from_secs(2)));
+    assert!(config.manage.push);
+    assert_eq!(config.manage.registries, ["hf.co", "registry.lan:5000"]);
     assert_eq!((config.log.level, config.log.format), (Level::Debug, LogFormat::Json));
 }
 
@@ -114,6 +119,13 @@ fn precedence_of_file_and_environment_for_every_form() {
         ("limits.connections", "limits.connections = 7", "7", "HERDGATE_LIMITS__CONNECTIONS", "9"),
         ("timeouts.idle", "timeouts.idle = \"7s\"", "7s", "HERDGATE_TIMEOUTS__IDLE", "9s"),
         ("server.threads", "server.threads = 7", "7", "HERDGATE_SERVER__THREADS", "auto"),
+        (
+            "manage.registries",
+            "manage.registries = []",
+            "",
+            "HERDGATE_MANAGE__REGISTRIES",
+            "hf.co, registry.lan:5000",
+        ),
         ("log.level", "log.level = \"warn\"", "warn", "HERDGATE_LOG__LEVEL", "trace"),
         (
             "listen.address",

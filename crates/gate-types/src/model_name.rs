@@ -69,6 +69,16 @@ impl ModelName {
         &self.short
     }
 
+    /// The registry that Ollama would fetch it from or send it to: the host in front, in lower case, with its port.
+    #[must_use]
+    pub fn registry(&self) -> &str {
+        // A name with a host has its namespace too, whatever that is.
+        match self.short.split_once('/') {
+            Some((host, rest)) if rest.contains('/') => host,
+            _ => DEFAULT_HOST,
+        }
+    }
+
     /// Whether Ollama would send a request for this name to its cloud service.
     #[must_use]
     pub fn is_cloud(&self) -> bool {
@@ -166,6 +176,23 @@ mod tests {
             ("qwen3:8b", "qwen3:8b"),
         ] {
             assert_eq!(ModelName::parse(text).unwrap().short(), short);
+        }
+    }
+
+    #[test]
+    fn a_registry_is_the_host_in_front() {
+        for (text, registry) in [
+            ("qwen3", "registry.ollama.ai"),
+            ("user/demo", "registry.ollama.ai"),
+            ("REGISTRY.ollama.ai/user/demo", "registry.ollama.ai"),
+            ("hf.co/Acme/X:Q4", "hf.co"),
+            ("HF.co:443/library/x", "hf.co:443"),
+            ("hf.co./a/b", "hf.co."),
+            ("localhost:5000/library/b", "localhost:5000"),
+            ("https://hf.co/a/b", "hf.co"),
+            ("169.254.169.254/a/b", "169.254.169.254"),
+        ] {
+            assert_eq!(ModelName::parse(text).unwrap().registry(), registry, "{text}");
         }
     }
 
