@@ -24,7 +24,9 @@ mod units;
 mod upstream_url;
 
 pub use check::Loaded;
-pub use config::{Config, EngineStart, Fleet, Level, Limits, Local, Log, LogFormat, Manage, Server, Timeouts};
+pub use config::{
+    Config, EngineStart, Fleet, Level, Limits, Local, Log, LogFormat, Manage, Server, Timeouts,
+};
 pub use listen::{BadListen, Listen};
 pub use ollama_host::{Reading, ollama_host};
 pub use paths::{Locations, Surroundings, locate};

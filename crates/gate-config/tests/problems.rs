@@ -49,10 +49,7 @@ fn every_problem_has_its_place_reason_and_hint() {
                 "herdgate.toml:1:53 wants a registry's host between quotes, not a number",
             ],
         ),
-        (
-            "manage.registries = [\"hf.co\", \"HF.co\"]",
-            &["herdgate.toml:1:31 \"hf.co\" stands here twice"],
-        ),
+        ("manage.registries = [\"hf.co\", \"HF.co\"]", &["herdgate.toml:1:31 \"hf.co\" stands here twice"]),
         // Wrong types.
         (
             "limits = 3",
