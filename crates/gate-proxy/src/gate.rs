@@ -1,5 +1,6 @@
 //! What a request finds on its way: the state that all cores share, and what each core has for itself.
 
+use crate::record::{AccessLog, Record};
 use crate::sweep::Sweep;
 use arc_swap::ArcSwap;
 use gate_keys::KeyRing;
@@ -139,6 +140,21 @@ pub struct Gate {
     pub sweep: Rc<Sweep>,
     chance: RefCell<Chance>,
     rules: RefCell<OwnRules>,
+    /// Where requests that have ended are put down.
+    pub(crate) ledger: Rc<Ledger>,
+}
+
+/// Where one core puts down the requests that have ended.
+pub(crate) struct Ledger {
+    pub(crate) shared: Arc<Shared>,
+    log: Box<dyn AccessLog>,
+}
+
+impl Ledger {
+    /// A request has ended.
+    pub(crate) fn keep(&self, record: &Record<'_>) {
+        self.log.take(record);
+    }
 }
 
 /// A core's own copy of the rules, so that requests of different cores do not count references at one place.
@@ -154,11 +170,20 @@ impl OwnRules {
 }
 
 impl Gate {
-    /// The gate of one core. `seed` makes its choices among equals repeatable.
+    /// The gate of one core. Each request that ends leaves its record with `log`; `seed` makes the choices among equals
+    /// repeatable.
     #[must_use]
-    pub fn new(shared: Arc<Shared>, upstream: Client, seed: u64) -> Self {
+    pub fn new(shared: Arc<Shared>, upstream: Client, log: Box<dyn AccessLog>, seed: u64) -> Self {
         let rules = RefCell::new(OwnRules::copied(&shared.rules.load()));
-        Self { shared, upstream, sweep: Rc::default(), chance: RefCell::new(Chance::seeded(seed)), rules }
+        let ledger = Rc::new(Ledger { shared: Arc::clone(&shared), log });
+        Self {
+            shared,
+            upstream,
+            sweep: Rc::default(),
+            chance: RefCell::new(Chance::seeded(seed)),
+            rules,
+            ledger,
+        }
     }
 
     /// The rules in force now.

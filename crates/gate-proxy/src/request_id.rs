@@ -57,6 +57,8 @@ impl fmt::Display for RequestId {
 fn is_sound(id: &[u8]) -> bool {
     (1..=LONGEST).contains(&id.len())
         && id.iter().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(byte))
+        // A key in the wrong place must not end in logs.
+        && !String::from_utf8_lossy(id).contains(gate_keys::KEY_PREFIX)
 }
 
 /// `SplitMix64` over a counter that begins at a random place on each thread: never the same twice on one thread, and no
@@ -100,6 +102,7 @@ mod tests {
             "x-request-id: a\"b\r\n".into(),
             "x-request-id: ä\r\n".into(),
             "x-request-id: a\r\nx-request-id: a\r\n".into(),
+            "x-request-id: a.sk-hg-b\r\n".into(),
             format!("x-request-id: {longest}x\r\n"),
         ] {
             let id = of(&fields);

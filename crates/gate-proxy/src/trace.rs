@@ -1,16 +1,18 @@
-//! The record of one request: begun with its head, written once, at its end. It never holds a prompt or a credential.
+//! What becomes known of one request on its way: begun with its head, written as a record once, at its end. It never
+//! holds a prompt or a credential.
 
 use crate::downstream::{AnswerHead, Downstream};
-use crate::gate::{Gate, Shared};
+use crate::gate::{Gate, Ledger};
 use crate::outcome::{Done, Ended};
+use crate::record::{self, Outcome, Record};
 use crate::request_id::RequestId;
 use crate::stages::intake;
 use gate_h1::Framing;
 use gate_types::{Dialect, UpstreamId};
-use gate_wire::{GateError, Side};
-use std::fmt;
+use gate_wire::GateError;
 use std::future::poll_fn;
 use std::net::IpAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -18,11 +20,9 @@ use std::time::{Duration, Instant};
 /// The status that a record shows for a client that left, as Ollama's own log does.
 const LEFT: u16 = 499;
 
-/// Characters of a path that no route takes, in its record.
-const STRAY_CHARS: usize = 80;
-
 /// What is known of a request so far.
 pub(crate) struct Trace {
+    ledger: Rc<Ledger>,
     pub(crate) id: RequestId,
     /// Where the client's connection comes from.
     peer: IpAddr,
@@ -37,8 +37,13 @@ pub(crate) struct Trace {
     pub(crate) upstream: Option<UpstreamId>,
     /// The status that the client was told; 0 before that.
     pub(crate) status: u16,
+    /// How long it waited for its turn.
+    pub(crate) queued: Duration,
     pub(crate) first_byte: Option<Instant>,
-    shared: Arc<Shared>,
+    /// Tokens of the prompt, as the upstream counted them.
+    pub(crate) tokens_in: Option<u64>,
+    /// Tokens of the answer, as the upstream counted them.
+    pub(crate) tokens_out: Option<u64>,
     written: bool,
 }
 
@@ -46,6 +51,7 @@ impl Trace {
     pub(crate) fn begin<D: Downstream>(gate: &Gate, down: &D) -> Self {
         let head = down.head();
         Self {
+            ledger: Rc::clone(&gate.ledger),
             peer: down.peer(),
             id: RequestId::of(head),
             begun: Instant::now(),
@@ -56,22 +62,22 @@ impl Trace {
             model: None,
             upstream: None,
             status: 0,
+            queued: Duration::ZERO,
             first_byte: None,
-            shared: Arc::clone(&gate.shared),
+            tokens_in: None,
+            tokens_out: None,
             written: false,
         }
     }
 
-    /// Nothing takes the request: its record says what was asked for, cut short, and never a path with a key in it.
+    /// Nothing takes the request: its record says what was asked for, as far as that is safe to say.
     pub(crate) fn unrouted(&mut self, method: &str, path: &str) {
-        let shown: String = path.chars().take(STRAY_CHARS).collect();
-        let shown = if path.contains(gate_keys::KEY_PREFIX) { "(a path with a key in it)" } else { &shown };
-        self.stray = Some(format!("{method} {shown}"));
+        self.stray = Some(record::asked(method, path));
     }
 
     /// The answer went out whole.
     pub(crate) fn end(&mut self, done: Done) {
-        self.write("done", done.status, None);
+        self.write(Outcome::Done, done.status, None);
     }
 
     /// The request ended otherwise: told to the client, if it is there and has seen nothing yet.
@@ -79,17 +85,17 @@ impl Trace {
         match ended {
             Ended::Gone => {
                 down.abort();
-                self.write("cancelled", LEFT, None);
+                self.write(Outcome::Cancelled, LEFT, None);
             }
             Ended::CutShort(error) => {
                 down.abort();
-                self.write("cut_short", self.status, Some(&error));
+                self.write(Outcome::of_cut(&error), self.status, Some(&error));
             }
             Ended::Refused(error) => {
                 let rendered = gate_wire::render(self.dialect, &error, Some(self.id.as_str()));
                 // The record tells why the request failed; a client that does not wait for the answer changes nothing.
                 let _told = self.tell(down, &rendered).await;
-                self.write(verdict(&error), rendered.status, Some(&error));
+                self.write(Outcome::of_refusal(&error), rendered.status, Some(&error));
             }
         }
     }
@@ -104,26 +110,25 @@ impl Trace {
         answer_whole(down, rendered.status, fields, rendered.body.as_bytes(), self).await
     }
 
-    fn write(&mut self, outcome: &str, status: u16, error: Option<&GateError>) {
+    fn write(&mut self, outcome: Outcome, status: u16, error: Option<&GateError>) {
         self.written = true;
-        let took = milliseconds(self.begun.elapsed());
-        let ttft = self.first_byte.map(|at| milliseconds(at - self.begun));
-        tracing::info!(
-            target: "herdgate::access",
-            id = self.id.as_str(),
-            client = tracing::field::display(self.peer),
-            key = self.key.as_deref().map(|key| key.name.as_str()),
-            route = Some(self.route).filter(|route| !route.is_empty()),
-            asked = self.stray.as_deref(),
-            model = self.model.as_deref(),
-            upstream = self.upstream.map(|id| self.shared.upstream_name(id)),
+        self.ledger.keep(&Record {
+            id: self.id.as_str(),
+            client: self.peer,
+            key: self.key.as_deref().map(|key| key.name.as_str()),
+            route: self.route,
+            asked: self.stray.as_deref(),
+            model: self.model.as_deref(),
+            upstream: self.upstream.map(|id| self.ledger.shared.upstream_name(id)),
             status,
             outcome,
-            ttft_ms = ttft,
-            total_ms = took,
-            error = error.map(|error| tracing::field::display(Cause(error))),
-            "request"
-        );
+            queued: self.queued,
+            ttft: self.first_byte.map(|at| at.saturating_duration_since(self.begun)),
+            total: self.begun.elapsed(),
+            tokens_in: self.tokens_in,
+            tokens_out: self.tokens_out,
+            error,
+        });
     }
 }
 
@@ -131,50 +136,31 @@ impl Drop for Trace {
     /// A request whose task was ended from outside, as at the end of the program, has its record too.
     fn drop(&mut self) {
         if !self.written {
-            self.write("aborted", self.status, None);
+            let outcome = if std::thread::panicking() { Outcome::GateFailed } else { Outcome::ShutDown };
+            self.write(outcome, self.status, None);
         }
     }
 }
 
 /// Writes the record of a request whose head has no reading.
-pub(crate) fn unreadable(id: &RequestId, peer: IpAddr, error: &GateError) {
-    tracing::info!(
-        target: "herdgate::access",
-        id = id.as_str(),
-        client = tracing::field::display(peer),
-        status = error.reason.status(),
-        outcome = verdict(error),
-        error = tracing::field::display(Cause(error)),
-        "request"
-    );
-}
-
-/// Milliseconds, to the microsecond.
-fn milliseconds(time: Duration) -> f64 {
-    (time.as_secs_f64() * 1e6).round() / 1e3
-}
-
-/// Whose doing an error was, as records say it.
-fn verdict(error: &GateError) -> &'static str {
-    match error.side {
-        Side::Downstream => "refused",
-        Side::Upstream | Side::Gate => "failed",
-    }
-}
-
-/// An error with all its causes, on one line.
-struct Cause<'a>(&'a GateError);
-
-impl fmt::Display for Cause<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut cause = std::error::Error::source(self.0);
-        while let Some(error) = cause {
-            write!(f, ": {error}")?;
-            cause = error.source();
-        }
-        Ok(())
-    }
+pub(crate) fn unreadable(gate: &Gate, id: &RequestId, peer: IpAddr, error: &GateError) {
+    gate.ledger.keep(&Record {
+        id: id.as_str(),
+        client: peer,
+        key: None,
+        route: "",
+        asked: None,
+        model: None,
+        upstream: None,
+        status: error.reason.status(),
+        outcome: Outcome::of_refusal(error),
+        queued: Duration::ZERO,
+        ttft: None,
+        total: Duration::ZERO,
+        tokens_in: None,
+        tokens_out: None,
+        error: Some(error),
+    });
 }
 
 /// Sends a whole answer: head and body in one write where the client takes it.

@@ -63,7 +63,7 @@ async fn refuse<IO: ClientStream>(mut conn: Conn<IO>, gate: &Gate, error: H1Erro
     );
     let mut answer = out.into_bytes();
     answer.extend_from_slice(rendered.body.as_bytes());
-    trace::unreadable(&id, conn.peer, &told);
+    trace::unreadable(gate, &id, conn.peer, &told);
     if conn.say(&answer, gate.rules().limits.head_time).await {
         conn.linger().await;
     }

@@ -51,7 +51,7 @@ fn where_nobody_listens_the_client_is_told_when_to_come_back() {
             let answer = client.ask(post(path, &house.key, CHAT)).await;
             assert_eq!((answer.status, answer.text()), (502, body));
             assert_eq!(answer.field("retry-after"), Some("5"));
-            assert_eq!(house.outcome(), ("failed".into(), "502".into()));
+            assert_eq!(house.outcome(), ("upstream_failed".into(), "502".into()));
         }
         let record = &house.records()[0];
         assert!(record["error"].contains("connection refused"), "the log says why: {record:?}");

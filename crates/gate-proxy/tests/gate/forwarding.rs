@@ -195,7 +195,7 @@ fn a_demand_for_credentials_or_a_redirection_is_the_gates_own_trouble() {
                 "{}",
                 answer.text()
             );
-            assert_eq!(house.outcome(), ("failed".into(), "502".into()));
+            assert_eq!(house.outcome(), ("upstream_failed".into(), "502".into()));
         }
     });
 }

@@ -88,16 +88,10 @@ impl House {
         let not_yet = if doors.is_empty() { NotYet::NothingFound(HINT.to_owned()) } else { NotYet::Named };
         let shared = Arc::new(Shared::new(KeyRing::default(), Rules { limits }, names, not_yet));
         let client = gate_upstream::Client::over(endpoints, ClientLimits::default(), dial);
-        let gate = Rc::new(Gate::new(Arc::clone(&shared), client, 7));
+        let records = Records::default();
+        let gate = Rc::new(Gate::new(Arc::clone(&shared), client, Box::new(records.clone()), 7));
         tokio::task::spawn_local(Rc::clone(&gate.sweep).run());
-        let mut house = House {
-            gate,
-            shared,
-            doors,
-            keys: RefCell::default(),
-            records: Records::start(),
-            key: String::new(),
-        };
+        let mut house = House { gate, shared, doors, keys: RefCell::default(), records, key: String::new() };
         house.key = house.add_key(|_| {});
         for place in 0..house.doors.len() {
             house.probed(place, &["demo"], &[]);

@@ -190,7 +190,7 @@ fn an_upstream_that_is_silent_for_too_long_before_its_answer() {
         assert_eq!(answer.status, 504);
         assert!(answer.text().contains(r#""code":"upstream_timeout""#), "{}", answer.text());
         upstream.closed().await;
-        assert_eq!((house.in_flight(0), house.outcome()), (0, ("failed".into(), "504".into())));
+        assert_eq!((house.in_flight(0), house.outcome()), (0, ("upstream_failed".into(), "504".into())));
         assert_eq!(client.ask(get("/", "-")).await.status, 200, "the client's connection is sound");
     });
 }

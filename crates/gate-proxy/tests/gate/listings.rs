@@ -106,7 +106,7 @@ fn a_failing_upstream_is_left_out_but_all_failing_is_a_failure() {
         second.serve(json(500, r#"{"error":"x"}"#)).await;
         let answer = client.answer().await;
         assert_eq!(answer.status, 502, "an empty list would be a lie");
-        assert_eq!(house.outcome(), ("failed".into(), "502".into()));
+        assert_eq!(house.outcome(), ("upstream_failed".into(), "502".into()));
     });
 }
 

@@ -1,72 +1,50 @@
 //! Keeps the records that the gate writes, one per request.
 
+use gate_proxy::{AccessLog, Fields};
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex};
-use tracing::field::{Field, Visit};
-use tracing::span;
-use tracing::subscriber::{DefaultGuard, Interest};
+use std::rc::Rc;
+use std::time::Duration;
 
 /// A record's fields as text.
 pub(crate) type Record = BTreeMap<String, String>;
 
-pub(crate) struct Records {
-    kept: Arc<Mutex<Vec<Record>>>,
-    _until: DefaultGuard,
-}
+/// All records so far.
+#[derive(Clone, Default)]
+pub(crate) struct Records(Rc<RefCell<Vec<Record>>>);
 
 impl Records {
-    /// Keeps all records of this thread from now on.
-    pub(crate) fn start() -> Self {
-        let kept = Arc::new(Mutex::new(Vec::new()));
-        let keeper = Keeper(Arc::clone(&kept));
-        Records { kept, _until: tracing::subscriber::set_default(keeper) }
-    }
-
     pub(crate) fn all(&self) -> Vec<Record> {
-        self.kept.lock().unwrap().clone()
+        self.0.borrow().clone()
     }
 }
 
-struct Keeper(Arc<Mutex<Vec<Record>>>);
-
-impl tracing::Subscriber for Keeper {
-    fn register_callsite(&self, _: &'static tracing::Metadata<'static>) -> Interest {
-        // Other threads keep other records: ask each time.
-        Interest::sometimes()
+impl AccessLog for Records {
+    fn take(&self, record: &gate_proxy::Record<'_>) {
+        let mut texts = Texts(Record::new());
+        record.visit(&mut texts);
+        assert!(texts.0.keys().all(|name| gate_proxy::Record::FIELDS.contains(&name.as_str())));
+        self.0.borrow_mut().push(texts.0);
     }
-
-    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
-        metadata.target() == "herdgate::access"
-    }
-
-    fn event(&self, event: &tracing::Event<'_>) {
-        let mut fields = Fields(Record::new());
-        event.record(&mut fields);
-        self.0.lock().unwrap().push(fields.0);
-    }
-
-    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
-        span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
-
-    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
-
-    fn enter(&self, _: &span::Id) {}
-
-    fn exit(&self, _: &span::Id) {}
 }
 
-struct Fields(Record);
+struct Texts(Record);
 
-impl Visit for Fields {
-    fn record_str(&mut self, field: &Field, value: &str) {
-        self.0.insert(field.name().to_owned(), value.to_owned());
+impl Fields for Texts {
+    fn text(&mut self, name: &'static str, value: &str) {
+        self.0.insert(name.to_owned(), value.to_owned());
     }
 
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.0.insert(field.name().to_owned(), format!("{value:?}"));
+    fn shown(&mut self, name: &'static str, value: fmt::Arguments<'_>) {
+        self.0.insert(name.to_owned(), value.to_string());
+    }
+
+    fn number(&mut self, name: &'static str, value: u64) {
+        self.0.insert(name.to_owned(), value.to_string());
+    }
+
+    fn millis(&mut self, name: &'static str, value: Duration) {
+        self.0.insert(name.to_owned(), format!("{:.3}", value.as_secs_f64() * 1e3));
     }
 }

@@ -5,8 +5,9 @@ use super::LINES;
 use jiff::Timestamp;
 use std::cell::RefCell;
 use std::fmt::{self, Write as _};
+use std::time::Duration;
 use tracing::field::{Field, Visit};
-use tracing::{Event, Subscriber};
+use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
@@ -15,19 +16,24 @@ pub(super) struct Json;
 
 impl<S: Subscriber> Layer<S> for Json {
     fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
-        LINE.with_borrow_mut(|line| {
-            line.clear();
-            line.push_str("{\"timestamp\":\"");
-            push_now(line);
-            line.push_str("\",\"level\":\"");
-            line.push_str(event.metadata().level().as_str());
-            line.push('"');
-            event.record(&mut Fields(line));
-            line.push_str("}\n");
-            // A thread that is ending has no lines any more.
-            let _ending = LINES.try_with(|lines| lines.borrow_mut().take(line.as_bytes()));
-        });
+        line(*event.metadata().level(), |line| event.record(&mut Fields(line)));
     }
+}
+
+/// Writes one line; `fill` appends its fields behind the time and the level.
+pub(super) fn line(level: Level, fill: impl FnOnce(&mut String)) {
+    LINE.with_borrow_mut(|line| {
+        line.clear();
+        line.push_str("{\"timestamp\":\"");
+        push_now(line);
+        line.push_str("\",\"level\":\"");
+        line.push_str(level.as_str());
+        line.push('"');
+        fill(line);
+        line.push_str("}\n");
+        // A thread that is ending has no lines any more.
+        let _ending = LINES.try_with(|lines| lines.borrow_mut().take(line.as_bytes()));
+    });
 }
 
 thread_local! {
@@ -59,60 +65,101 @@ fn push_digits(line: &mut String, number: u32, width: u32) {
     }
 }
 
-struct Fields<'l>(&'l mut String);
+/// Appends fields to a line: those of an event, or of an access record.
+pub(super) struct Fields<'l>(pub(super) &'l mut String);
 
 impl Fields<'_> {
-    fn name(&mut self, field: &Field) {
+    fn name(&mut self, name: &str) {
         self.0.push_str(",\"");
-        self.0.push_str(field.name());
+        self.0.push_str(name);
         self.0.push_str("\":");
     }
 
-    fn shown(&mut self, field: &Field, value: impl fmt::Display) {
-        self.name(field);
-        let _infallible = write!(self.0, "{value}");
-    }
-}
-
-impl Visit for Fields<'_> {
-    fn record_str(&mut self, field: &Field, value: &str) {
-        self.name(field);
+    fn quoted(&mut self, name: &str, value: &str) {
+        self.name(name);
         self.0.push('"');
         push_escaped(self.0, value);
         self.0.push('"');
     }
 
+    fn written(&mut self, name: &str, value: fmt::Arguments<'_>) {
+        self.name(name);
+        self.0.push('"');
+        let _infallible = Escaping(self.0).write_fmt(value);
+        self.0.push('"');
+    }
+
+    fn whole(&mut self, name: &str, value: u64) {
+        self.name(name);
+        push_number(self.0, value);
+    }
+
+    fn thousandths(&mut self, name: &str, value: u64) {
+        self.whole(name, value / 1000);
+        self.0.push('.');
+        push_digits(self.0, (value % 1000) as u32, 3);
+    }
+}
+
+impl gate_proxy::Fields for Fields<'_> {
+    fn text(&mut self, name: &'static str, value: &str) {
+        self.quoted(name, value);
+    }
+
+    fn shown(&mut self, name: &'static str, value: fmt::Arguments<'_>) {
+        self.written(name, value);
+    }
+
+    fn number(&mut self, name: &'static str, value: u64) {
+        self.whole(name, value);
+    }
+
+    fn millis(&mut self, name: &'static str, value: Duration) {
+        self.thousandths(name, value.as_secs() * 1_000_000 + u64::from(value.subsec_micros()));
+    }
+}
+
+impl Visit for Fields<'_> {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.quoted(field.name(), value);
+    }
+
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.shown(field, value);
+        self.whole(field.name(), value);
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.shown(field, value);
+        self.name(field.name());
+        let _infallible = write!(self.0, "{value}");
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.shown(field, value);
+        self.name(field.name());
+        self.0.push_str(if value { "true" } else { "false" });
     }
 
     /// Three decimals: the numbers with a point are milliseconds. JSON knows no NaN.
     fn record_f64(&mut self, field: &Field, value: f64) {
         if !value.is_finite() {
-            return self.record_str(field, "none");
+            return self.quoted(field.name(), "none");
         }
-        let thousandths = (value.abs() * 1e3).round() as u64;
-        self.name(field);
-        if value < 0.0 {
-            self.0.push('-');
-        }
-        let _infallible = write!(self.0, "{}.", thousandths / 1000);
-        push_digits(self.0, (thousandths % 1000) as u32, 3);
+        let thousandths = (value * 1e3).round() as i64;
+        self.name(field.name());
+        let sign = if thousandths < 0 { "-" } else { "" };
+        let thousandths = thousandths.unsigned_abs();
+        let _infallible = write!(self.0, "{sign}{}.{:03}", thousandths / 1000, thousandths % 1000);
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.name(field);
-        self.0.push('"');
-        let _infallible = write!(Escaping(self.0), "{value:?}");
-        self.0.push('"');
+        self.written(field.name(), format_args!("{value:?}"));
+    }
+}
+
+/// `number` in decimal: the formatter of the standard library costs several times as much.
+fn push_number(line: &mut String, number: u64) {
+    let width = number.checked_ilog10().unwrap_or(0) + 1;
+    for place in (0..width).rev() {
+        line.push(char::from(b'0' + (number / 10_u64.pow(place) % 10) as u8));
     }
 }
 

@@ -3,8 +3,11 @@
 //! A data-plane thread gathers its lines and hands them over a few times a second: doing so for each request would be a
 //! tenth of its cost. On a terminal every line shows at once.
 
+mod access;
 mod json;
 mod writer;
+
+pub(crate) use access::Access;
 
 use gate_config::{Level, Log, LogFormat};
 use std::cell::RefCell;
@@ -44,6 +47,7 @@ pub(crate) fn start(log: Log) {
     if tracing_subscriber::registry().with(lines.with_filter(level)).try_init().is_err() {
         tracing::debug!("logging had been started already");
     }
+    access::start(json);
     writer::start(json);
 }
 

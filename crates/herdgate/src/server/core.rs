@@ -60,7 +60,7 @@ pub(crate) fn start(
 async fn serve(sockets: Vec<StdListener>, plan: Plan) -> io::Result<()> {
     let seed = getrandom::u64().unwrap_or_default();
     let client = Client::new(plan.endpoints, plan.tls, plan.client);
-    let gate = Rc::new(Gate::new(plan.shared, client, seed));
+    let gate = Rc::new(Gate::new(plan.shared, client, Box::new(crate::logging::Access), seed));
     let mut duties = tokio::task::JoinSet::new();
     duties.spawn_local(Rc::clone(&gate.sweep).run());
     duties.spawn_local(tend_pool(Rc::clone(&gate)));
