@@ -2,6 +2,8 @@
 
 #[path = "../../crates/gate-h1/tests/wire/property.rs"]
 mod property;
+#[path = "../../crates/gate-wire/tests/fuzzed/tee.rs"]
+mod tee;
 #[path = "../../crates/gate-wire/tests/fuzzed/property.rs"]
 mod wire;
 
@@ -23,4 +25,9 @@ pub fn h1_body(bytes: &[u8]) {
 /// Any bytes as the body of a JSON call, to each route that takes one.
 pub fn wire_request(bytes: &[u8]) {
     wire::request(bytes);
+}
+
+/// Any bytes as the data of an answer, cut in several ways.
+pub fn wire_tee(bytes: &[u8]) {
+    tee::tee(bytes);
 }

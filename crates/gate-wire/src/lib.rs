@@ -3,6 +3,7 @@
 //! Floor 2, pure: bytes in, facts and bytes out; no IO, no clock. It states what a request says and never decides who
 //! may say it.
 
+mod ending;
 mod fields;
 mod gate_error;
 mod listing;
@@ -14,7 +15,10 @@ pub mod request;
 pub mod routes;
 mod scan;
 pub mod shape;
+mod tee;
+mod tee_facts;
 
+pub use ending::ending;
 pub use fields::{MAX_FIELDS, MAX_NAME};
 pub use gate_error::GateError;
 pub use listing::{Merged, merge_models, merge_v1_models, v1_model};
@@ -26,3 +30,4 @@ pub use request::{CallFacts, Spans};
 pub use routes::{Answering, BodyKind, Class, Found, Param, ROUTES, Route, RouteId, find};
 pub use scan::MAX_DEPTH;
 pub use shape::{JsonShape, Naming, Unnamed};
+pub use tee::{End, EndReader, Form, Tokens};

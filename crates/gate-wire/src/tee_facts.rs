@@ -1,0 +1,343 @@
+//! The facts of one JSON object in an answer: the few fields at its top that say how an answer ended and what it cost.
+//!
+//! Below the end reader (`tee.rs`). Reads bytes as they come, cut anywhere, keeps nothing but one short word, and looks
+//! only where those fields can stand: a `done` within a tool call's arguments is not one. It must never judge whether the
+//! JSON is valid, and never fail: what it cannot read has no facts.
+
+/// What was found so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Facts {
+    /// `done` at the top, the last one given.
+    pub(crate) done: bool,
+    /// An `error` at the top that is neither null nor empty.
+    pub(crate) error: bool,
+    /// `status` at the top is `success`.
+    pub(crate) success: bool,
+    /// `type` at the top.
+    pub(crate) kind: Kind,
+    /// Tokens of the prompt.
+    pub(crate) prompt: Option<u64>,
+    /// Tokens of the answer.
+    pub(crate) completion: Option<u64>,
+}
+
+impl Facts {
+    /// A field is given, perhaps again: as in the readers of Ollama and its clients, the last one counts.
+    fn forget(&mut self, field: Field) {
+        match field {
+            Field::Done => self.done = false,
+            Field::Error => self.error = false,
+            Field::Status => self.success = false,
+            Field::Type => self.kind = Kind::Unsaid,
+            Field::Prompt => self.prompt = None,
+            Field::Completion => self.completion = None,
+            Field::Other | Field::Holder | Field::Usage => {}
+        }
+    }
+}
+
+/// The kinds of event that mean something here, by `type` or by the event's name.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// None given.
+    #[default]
+    Unsaid,
+    /// Ends an answer: `response.completed`, `response.incomplete`, `message_stop`.
+    End,
+    /// Ends an answer that failed: `response.failed`, `error`.
+    Failure,
+    /// May hold counts: `message_start`, `message_delta`.
+    Counts,
+    /// Any other.
+    Other,
+}
+
+impl Kind {
+    pub(crate) fn of(name: &[u8]) -> Self {
+        match name {
+            b"response.completed" | b"response.incomplete" | b"message_stop" => Kind::End,
+            b"response.failed" | b"error" => Kind::Failure,
+            b"message_start" | b"message_delta" => Kind::Counts,
+            _ => Kind::Other,
+        }
+    }
+}
+
+/// Which object a field stands in, of those whose fields count.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Place {
+    #[default]
+    Top,
+    /// `response` or `message` at the top: events of `/v1/responses` and `/v1/messages` hold their counts there.
+    Holder,
+    /// `usage`, at the top or in a holder.
+    Usage,
+}
+
+/// The fields that count.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Field {
+    #[default]
+    Other,
+    Done,
+    Error,
+    Status,
+    Type,
+    Holder,
+    Usage,
+    Prompt,
+    Completion,
+}
+
+impl Field {
+    fn of(place: Place, name: &[u8]) -> Self {
+        match (place, name) {
+            (Place::Top, b"done") => Field::Done,
+            (Place::Top, b"error") => Field::Error,
+            (Place::Top, b"status") => Field::Status,
+            (Place::Top, b"type") => Field::Type,
+            (Place::Top, b"response" | b"message") => Field::Holder,
+            (Place::Top | Place::Holder, b"usage") => Field::Usage,
+            (Place::Top, b"prompt_eval_count") => Field::Prompt,
+            (Place::Top, b"eval_count") => Field::Completion,
+            (Place::Usage, b"prompt_tokens" | b"input_tokens") => Field::Prompt,
+            (Place::Usage, b"completion_tokens" | b"output_tokens") => Field::Completion,
+            _ => Field::Other,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum State {
+    /// Between two tokens.
+    #[default]
+    Between,
+    /// Within a string.
+    Text,
+    /// Behind a backslash within a string.
+    Escape,
+    /// Within a number or a literal.
+    Bare,
+}
+
+/// A word as long as the longest that counts; a longer one is no such word.
+#[derive(Debug, Clone, Copy, Default)]
+struct Word {
+    bytes: [u8; 24],
+    length: u8,
+    is_other: bool,
+}
+
+impl Word {
+    fn clear(&mut self) {
+        self.length = 0;
+        self.is_other = false;
+    }
+
+    fn push(&mut self, more: &[u8]) {
+        let from = usize::from(self.length);
+        match self.bytes.get_mut(from..from + more.len()) {
+            Some(room) if !self.is_other => {
+                room.copy_from_slice(more);
+                self.length += more.len() as u8;
+            }
+            _ => self.is_other = true,
+        }
+    }
+
+    /// The word; none where it is too long or has an escape, which no server writes into a word that counts.
+    fn get(&self) -> Option<&[u8]> {
+        if self.is_other { None } else { self.bytes.get(..usize::from(self.length)) }
+    }
+
+    fn number(&self) -> Option<u64> {
+        std::str::from_utf8(self.get()?).ok()?.parse().ok()
+    }
+}
+
+/// The reader of one object.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Scan {
+    state: State,
+    depth: u32,
+    /// How many of the enclosing objects are places; a field counts where this is `depth`.
+    inside: u32,
+    places: [Place; 3],
+    wants_name: bool,
+    field: Field,
+    word: Word,
+    begun: bool,
+    facts: Facts,
+}
+
+impl Scan {
+    /// Reads on.
+    pub(crate) fn feed(&mut self, bytes: &[u8]) {
+        let mut at = 0;
+        while at < bytes.len() {
+            at = match self.state {
+                State::Between if self.depth > self.inside => self.pass_over(bytes, at),
+                State::Between => self.token(bytes[at], at),
+                State::Text => self.text(bytes, at),
+                State::Escape => {
+                    self.state = State::Text;
+                    at + 1
+                }
+                State::Bare => self.bare(bytes, at),
+            };
+        }
+    }
+
+    /// Whether there was an object or array, and all that was opened is closed.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.begun && self.depth == 0 && self.state == State::Between
+    }
+
+    /// Whether nothing has begun.
+    pub(crate) fn is_untouched(&self) -> bool {
+        !self.begun
+    }
+
+    /// What was found; to be believed once the object is closed.
+    pub(crate) fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// Where nothing counts: on to the next string, or out of it.
+    fn pass_over(&mut self, bytes: &[u8], from: usize) -> usize {
+        for (at, byte) in bytes.iter().enumerate().skip(from) {
+            match byte {
+                b'"' => {
+                    self.state = State::Text;
+                    return at + 1;
+                }
+                b'{' | b'[' => self.depth = self.depth.saturating_add(1),
+                b'}' | b']' => {
+                    self.depth -= 1;
+                    if self.depth == self.inside {
+                        return at + 1;
+                    }
+                }
+                _ => {}
+            }
+        }
+        bytes.len()
+    }
+
+    /// One byte where fields count.
+    fn token(&mut self, byte: u8, at: usize) -> usize {
+        match byte {
+            b'"' => {
+                self.word.clear();
+                self.state = State::Text;
+            }
+            b'{' => self.open(),
+            b'[' => {
+                self.begun = true;
+                self.facts.error |= self.field == Field::Error && !self.wants_name;
+                self.depth += 1;
+            }
+            b'}' | b']' => {
+                self.depth = self.depth.saturating_sub(1);
+                self.inside = self.inside.min(self.depth);
+                self.wants_name = false;
+            }
+            b',' => {
+                self.wants_name = self.depth > 0;
+                self.field = Field::Other;
+            }
+            b':' => self.wants_name = false,
+            0..=b' ' => {}
+            _ => {
+                self.word.clear();
+                self.state = State::Bare;
+                return at;
+            }
+        }
+        at + 1
+    }
+
+    fn open(&mut self) {
+        let place = match (self.depth, self.field) {
+            (0, _) => Some(Place::Top),
+            (_, Field::Holder) => Some(Place::Holder),
+            (_, Field::Usage) => Some(Place::Usage),
+            _ => None,
+        };
+        self.facts.error |= self.field == Field::Error;
+        self.begun = true;
+        self.depth += 1;
+        self.field = Field::Other;
+        if let Some(place) = place
+            && let Some(kept) = self.places.get_mut(self.inside as usize)
+        {
+            *kept = place;
+            self.inside += 1;
+            self.wants_name = true;
+        }
+    }
+
+    fn text(&mut self, bytes: &[u8], from: usize) -> usize {
+        let rest = &bytes[from..];
+        let length = memchr::memchr2(b'"', b'\\', rest).unwrap_or(rest.len());
+        let counts = self.depth == self.inside;
+        if counts {
+            self.word.push(&rest[..length]);
+        }
+        match rest.get(length) {
+            Some(b'"') => {
+                self.state = State::Between;
+                if counts {
+                    self.text_ended();
+                }
+            }
+            Some(_) => {
+                self.word.is_other = true;
+                self.state = State::Escape;
+            }
+            None => return bytes.len(),
+        }
+        from + length + 1
+    }
+
+    fn text_ended(&mut self) {
+        if self.wants_name {
+            self.field = self.word.get().map_or(Field::Other, |name| Field::of(self.place(), name));
+            self.facts.forget(self.field);
+            return;
+        }
+        match self.field {
+            Field::Status => self.facts.success = self.word.get() == Some(b"success"),
+            Field::Type => self.facts.kind = self.word.get().map_or(Kind::Other, Kind::of),
+            Field::Error => self.facts.error |= self.word.get() != Some(b""),
+            _ => {}
+        }
+    }
+
+    fn bare(&mut self, bytes: &[u8], from: usize) -> usize {
+        let rest = &bytes[from..];
+        let is_end = |byte: &u8| matches!(byte, b',' | b':' | b'"' | b'{' | b'}' | b'[' | b']' | 0..=b' ');
+        let length = rest.iter().position(is_end).unwrap_or(rest.len());
+        self.word.push(&rest[..length]);
+        if length < rest.len() {
+            self.state = State::Between;
+            self.bare_ended();
+        }
+        from + length
+    }
+
+    fn bare_ended(&mut self) {
+        match self.field {
+            Field::Done => self.facts.done = self.word.get() == Some(b"true"),
+            Field::Error => self.facts.error |= !matches!(self.word.get(), Some(b"null" | b"false")),
+            Field::Prompt => self.facts.prompt = self.word.number(),
+            Field::Completion => self.facts.completion = self.word.number(),
+            _ => {}
+        }
+    }
+
+    fn place(&self) -> Place {
+        let innermost = (self.inside as usize).checked_sub(1);
+        innermost.and_then(|place| self.places.get(place)).copied().unwrap_or_default()
+    }
+}
