@@ -3,6 +3,8 @@
 //! Plain SHA-256 and no slow password hash: a key has about 190 random bits, so there is nothing to slow down, and a slow
 //! hash on every request would be a gift to whoever wants to exhaust the gate.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
 use sha2::{Digest as _, Sha256};
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -23,6 +25,12 @@ impl KeyDigest {
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         KeyDigest(bytes)
+    }
+
+    /// The digest as `ssh-keygen -l` prints that of a public key: `SHA256:` and base64 without padding.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        format!("SHA256:{}", STANDARD_NO_PAD.encode(self.0))
     }
 
     /// The bytes, for a store and for nothing else.

@@ -2,7 +2,7 @@
 //!
 //! What people copy out of examples is no secret. A gate behind such a token would only look closed, so it is refused.
 
-use crate::{Key, KeyDigest, KeyId, KeyName, Mark};
+use crate::{Key, KeyDigest, KeyId, KeyName, Kind, Mark};
 use gate_types::{ScopeSet, Secret};
 use std::sync::Arc;
 
@@ -118,7 +118,7 @@ impl EnvKey {
         if text.chars().any(char::is_control) {
             return Err(BadToken::ControlCharacter);
         }
-        let mark = Mark { digest: KeyDigest::of(text), prefix: String::new() };
+        let mark = Mark { kind: Kind::Secret, digest: KeyDigest::of(text), prefix: String::new() };
         Ok(EnvKey(Arc::new(Key::new(KeyId::ENV, KeyName::env(), mark, ScopeSet::DEFAULT, 0))))
     }
 

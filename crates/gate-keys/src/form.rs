@@ -46,12 +46,40 @@ impl Entropy for OsEntropy {
     }
 }
 
-/// What is kept of a secret: enough to recognise it, not enough to use it.
+/// How a key is shown to the gate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// By sending it: whoever knows it holds it.
+    Secret,
+    /// By signing with the private half of an ssh key; the gate knows the public half alone.
+    Ssh,
+}
+
+impl Kind {
+    /// The word for it in stores and JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Kind::Secret => "secret",
+            Kind::Ssh => "ssh",
+        }
+    }
+
+    /// The kind that a store wrote down.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Kind::Secret, Kind::Ssh].into_iter().find(|kind| kind.as_str() == word)
+    }
+}
+
+/// What is kept of a key's secret: enough to recognise it, not enough to use it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mark {
-    /// The digest by which it is found.
+    /// How it is shown to the gate.
+    pub kind: Kind,
+    /// The digest by which it is found: of the secret, or of the public key.
     pub digest: KeyDigest,
-    /// Its first characters, to show to people.
+    /// What people are shown of it: the first characters of a secret, the fingerprint of a public key.
     pub prefix: String,
 }
 
@@ -61,7 +89,7 @@ impl Mark {
     pub fn of(secret: &Secret) -> Self {
         let text = secret.expose();
         let prefix = text.get(..KEY_PREFIX.len() + SHOWN).unwrap_or_default().to_owned();
-        Mark { digest: KeyDigest::of(text), prefix }
+        Mark { kind: Kind::Secret, digest: KeyDigest::of(text), prefix }
     }
 }
 

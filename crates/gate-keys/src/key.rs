@@ -1,6 +1,6 @@
 //! A key as it is kept: everything about it but the secret.
 
-use crate::{KeyDigest, KeyName, ModelGlob, Span, UnixSeconds};
+use crate::{KeyDigest, KeyName, Kind, ModelGlob, Span, UnixSeconds};
 use gate_types::{ModelName, Scope, ScopeSet};
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -20,9 +20,12 @@ pub struct Key {
     pub id: KeyId,
     /// What people call it. Two keys share a name only where one has replaced the other or was revoked.
     pub name: KeyName,
-    /// What is kept of the secret.
+    /// How it is shown to the gate.
+    pub kind: Kind,
+    /// What is kept of the secret, or the digest of the public key.
     pub digest: KeyDigest,
-    /// The first characters of the secret, to show to people. Empty for the key of `AUTH_TOKEN`.
+    /// What people are shown of it: the first characters of a secret, the fingerprint of a public key. Empty where the
+    /// key comes from outside of the store.
     pub prefix: String,
     /// What it may do.
     pub scopes: ScopeSet,
@@ -81,6 +84,7 @@ impl Key {
         Key {
             id,
             name,
+            kind: mark.kind,
             digest: mark.digest,
             prefix: mark.prefix,
             scopes,

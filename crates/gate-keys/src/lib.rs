@@ -1,7 +1,7 @@
 //! Keys: what they look like, what they may do, who holds them at this moment.
 //!
 //! Floor 2, pure: no clock, no files, no database. Time comes in as unix seconds, chance through [`Entropy`]. The request
-//! path asks [`KeyRing::check`]; everything that changes keys goes through a [`KeyStore`]. A secret leaves this crate once,
+//! path asks [`KeyRing::check`] or [`KeyRing::check_signature`]; everything that changes keys goes through a [`KeyStore`]. A secret leaves this crate once,
 //! in the [`Minted`] it was made in; what is kept and compared is its SHA-256 digest.
 
 mod digest;
@@ -11,17 +11,23 @@ mod glob;
 mod key;
 mod name;
 mod ring;
+mod signed;
 mod span;
+mod ssh;
 mod store;
 
 pub use digest::KeyDigest;
 pub use env::{BadToken, EnvKey, is_dummy};
-pub use form::{Entropy, KEY_LENGTH, KEY_PREFIX, Mark, Minted, NoEntropy, OsEntropy, is_well_formed, mint};
+pub use form::{
+    Entropy, KEY_LENGTH, KEY_PREFIX, Kind, Mark, Minted, NoEntropy, OsEntropy, is_well_formed, mint,
+};
 pub use glob::{BadGlob, ModelGlob};
 pub use key::{Key, KeyId, State};
 pub use name::{BadKeyName, KeyName};
 pub use ring::{KeyRing, Verdict};
+pub use signed::{SIGNATURE_SPAN, SignedRequest};
 pub use span::{BadSpan, Span};
+pub use ssh::{BadSshKey, SshKey};
 pub use store::{KeyStore, NewKey, Rotated, StoreError};
 
 /// A moment: seconds since 1970-01-01 UTC.

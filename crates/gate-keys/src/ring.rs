@@ -2,7 +2,7 @@
 //!
 //! A change in the store makes a new ring; requests under way keep the one that they began with.
 
-use crate::{EnvKey, Key, KeyDigest, KeyId, State, UnixSeconds, is_well_formed};
+use crate::{EnvKey, Key, KeyDigest, KeyId, Kind, SignedRequest, State, UnixSeconds, is_well_formed};
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -24,8 +24,10 @@ pub enum Verdict {
     Expired(Arc<Key>),
     /// It was this key until somebody revoked it.
     Revoked(Arc<Key>),
-    /// No key, or not even the form of one.
+    /// It could be a key, and no key that is known here. Where the store of keys fails, that says nothing.
     Unknown,
+    /// Not the form of a key, or a signature that is wrong or out of its time: no key in any store.
+    Malformed,
 }
 
 impl KeyRing {
@@ -49,20 +51,29 @@ impl KeyRing {
     pub fn check(&self, credential: impl AsRef<[u8]>, now: UnixSeconds) -> Verdict {
         let credential = credential.as_ref();
         if is_well_formed(credential) {
-            return self.find(&KeyDigest::of(credential), now);
+            return self.find(Kind::Secret, &KeyDigest::of(credential), now);
         }
         match &self.env {
             Some(env) if env.digest == KeyDigest::of(credential) => Verdict::Valid(Arc::clone(env)),
-            _ => Verdict::Unknown,
+            _ => Verdict::Malformed,
         }
     }
 
-    /// Judges a digest. A stored key counts before the token of the environment, so that a revoked one stays revoked.
+    /// Judges a signed request. The signature is checked before its key is looked for, so that the time that it takes says
+    /// nothing about which keys there are. Whether the same signature was seen before is the caller's to know.
     #[must_use]
-    pub fn find(&self, digest: &KeyDigest, now: UnixSeconds) -> Verdict {
+    pub fn check_signature(&self, signed: &SignedRequest<'_>, now: UnixSeconds) -> Verdict {
+        if !signed.is_timely(now) || !signed.is_genuine() {
+            return Verdict::Malformed;
+        }
+        self.find(Kind::Ssh, &signed.key_digest(), now)
+    }
+
+    /// Judges a digest. A stored key counts before the token of the environment, so that a revoked one stays revoked.
+    fn find(&self, kind: Kind, digest: &KeyDigest, now: UnixSeconds) -> Verdict {
         let env = || self.env.as_ref().filter(|env| env.digest == *digest);
-        let Some(key) = self.stored.get(digest).or_else(env) else { return Verdict::Unknown };
-        let key = Arc::clone(key);
+        let found = self.stored.get(digest).or_else(env).filter(|key| key.kind == kind);
+        let Some(key) = found.cloned() else { return Verdict::Unknown };
         match key.state(now) {
             State::Active | State::Overlapping => Verdict::Valid(key),
             State::Expired | State::Replaced => Verdict::Expired(key),
@@ -131,9 +142,9 @@ mod tests {
         let ring = KeyRing::default().with_env(&env("let me in, please"));
         let Verdict::Valid(key) = ring.check("let me in, please", 5) else { panic!("refused") };
         assert_eq!((key.name.as_str(), key.id, key.scopes), ("env", KeyId::ENV, ScopeSet::DEFAULT));
-        assert!(matches!(ring.check("let me in, pleasf", 5), Verdict::Unknown));
-        assert!(matches!(ring.check("", 5), Verdict::Unknown));
-        assert!(matches!(KeyRing::default().check("let me in, please", 5), Verdict::Unknown));
+        assert!(matches!(ring.check("let me in, pleasf", 5), Verdict::Malformed));
+        assert!(matches!(ring.check("", 5), Verdict::Malformed));
+        assert!(matches!(KeyRing::default().check("let me in, please", 5), Verdict::Malformed));
     }
 
     #[test]
@@ -209,7 +220,7 @@ mod tests {
                     Verdict::Revoked(key) => (key, revoked.is_some()),
                     Verdict::Expired(key) => (key, revoked.is_none() && expires.is_some_and(|end| end <= now)),
                     Verdict::Valid(key) => (key, revoked.is_none() && expires.is_none_or(|end| end > now)),
-                    Verdict::Unknown => panic!("a stored key was not found"),
+                    Verdict::Unknown | Verdict::Malformed => panic!("a stored key was not found"),
                 };
                 prop_assert!(sound, "{verdict:?}");
                 prop_assert_eq!(key.id, KeyId(id as i64));

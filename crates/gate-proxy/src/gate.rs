@@ -10,6 +10,7 @@ use gate_upstream::Client;
 use gate_wire::{GateError, Reason};
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
@@ -58,6 +59,9 @@ pub struct Shared {
     pub keys: ArcSwap<KeyRing>,
     /// The rules in force.
     pub rules: ArcSwap<Rules>,
+    /// The store of keys cannot be trusted at the moment. The keys in memory stay in force; what is not among them may yet
+    /// be a key.
+    store_is_degraded: AtomicBool,
     fleet: Mutex<Fleet>,
     names: Vec<String>,
     doubted: watch::Sender<()>,
@@ -72,11 +76,23 @@ impl Shared {
         Self {
             keys: ArcSwap::from_pointee(keys),
             rules: ArcSwap::from_pointee(rules),
+            store_is_degraded: AtomicBool::new(false),
             fleet: Mutex::new(Fleet::new(count)),
             names: upstreams,
             doubted: watch::Sender::new(()),
             not_yet,
         }
+    }
+
+    /// Whether the store of keys fails at the moment: known keys get their usual answer, unknown ones no verdict.
+    #[must_use]
+    pub fn store_is_degraded(&self) -> bool {
+        self.store_is_degraded.load(Ordering::Relaxed)
+    }
+
+    /// For whoever watches the store: it fails, or is well again.
+    pub fn set_store_degraded(&self, is_degraded: bool) {
+        self.store_is_degraded.store(is_degraded, Ordering::Relaxed);
     }
 
     /// The error for callers while no upstream has ever answered; none where one has, or where there is nothing to explain.

@@ -21,7 +21,8 @@ const APPLICATION_ID: i32 = 0x6864_6774;
 const BUSY: Duration = Duration::from_secs(5);
 
 /// Step n brings a database from version n to n + 1. Only ever add to it.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE keys (
         id        INTEGER PRIMARY KEY AUTOINCREMENT,
         name      TEXT    NOT NULL,
@@ -37,7 +38,30 @@ const MIGRATIONS: &[&str] = &["
     ) STRICT;
     CREATE UNIQUE INDEX keys_live_name ON keys (name) WHERE revoked IS NULL AND replaced IS NULL;
     CREATE INDEX keys_name ON keys (name, id);
-"];
+",
+    // How a key is shown to the gate; which database this is, and when a gate last wrote to it; who changed what, append only.
+    "
+    ALTER TABLE keys ADD COLUMN kind TEXT NOT NULL DEFAULT 'secret' CHECK (kind IN ('secret', 'ssh'));
+    CREATE TABLE store (
+        one     INTEGER PRIMARY KEY CHECK (one = 1),
+        id      BLOB    NOT NULL CHECK (length(id) = 16),
+        touched INTEGER
+    ) STRICT;
+    INSERT INTO store (one, id) VALUES (1, randomblob(16));
+    CREATE TABLE audit (
+        id      INTEGER PRIMARY KEY AUTOINCREMENT,
+        at      INTEGER NOT NULL,
+        who     TEXT    NOT NULL,
+        act     TEXT    NOT NULL,
+        key_id  INTEGER NOT NULL,
+        name    TEXT    NOT NULL,
+        kind    TEXT    NOT NULL,
+        scopes  TEXT    NOT NULL,
+        models  TEXT    NOT NULL,
+        expires INTEGER
+    ) STRICT;
+",
+];
 
 /// Opens the database of `dir`, and makes it if there is none.
 pub(crate) fn open(dir: &DataDir) -> Result<(Connection, PathBuf), StoreError> {

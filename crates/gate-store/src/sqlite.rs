@@ -7,7 +7,7 @@ use crate::data_dir::DataDir;
 use crate::fault::{refused, wrong};
 use crate::schema::{self, unusable};
 use gate_keys::{
-    Key, KeyDigest, KeyId, KeyName, KeyRing, KeyStore, Mark, ModelGlob, NewKey, Rotated, Span, State,
+    Key, KeyDigest, KeyId, KeyName, KeyRing, KeyStore, Kind, Mark, ModelGlob, NewKey, Rotated, Span, State,
     StoreError, UnixSeconds,
 };
 use gate_types::ScopeSet;
@@ -19,7 +19,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 const COLUMNS: &str =
-    "id, name, digest, prefix, scopes, models, created, expires, revoked, replaced, last_used";
+    "id, name, digest, prefix, scopes, models, created, expires, revoked, replaced, last_used, kind";
 const WRITE: &str = "write to the database";
 const READ: &str = "read the database";
 
@@ -248,7 +248,8 @@ fn named(conn: &Connection, path: &Path, name: &KeyName) -> Result<Vec<Key>, Sto
 fn insert(tx: &Transaction<'_>, path: &Path, new: &NewKey, now: UnixSeconds) -> Result<Key, StoreError> {
     let models: Vec<&str> = new.models.iter().map(ModelGlob::as_str).collect();
     tx.execute(
-        "INSERT INTO keys (name, digest, prefix, scopes, models, created, expires) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        "INSERT INTO keys (name, digest, prefix, scopes, models, created, expires, kind)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         params![
             new.name.as_str(),
             new.mark.digest.as_bytes(),
@@ -256,7 +257,8 @@ fn insert(tx: &Transaction<'_>, path: &Path, new: &NewKey, now: UnixSeconds) -> 
             new.scopes.to_string(),
             models.join(","),
             now,
-            new.expires
+            new.expires,
+            new.mark.kind.as_str()
         ],
     )
     .map_err(|cause| unusable(path, WRITE, cause))?;
@@ -283,7 +285,9 @@ fn select(
 fn read_row(row: &Row<'_>) -> rusqlite::Result<Key> {
     let name: String = row.get(1)?;
     let name = KeyName::parse(&name).map_err(|cause| unreadable(1, cause))?;
-    let mark = Mark { digest: KeyDigest::from_bytes(row.get(2)?), prefix: row.get(3)? };
+    let kind: String = row.get(11)?;
+    let kind = Kind::from_word(&kind).ok_or_else(|| unreadable(11, UnknownKind(kind)))?;
+    let mark = Mark { kind, digest: KeyDigest::from_bytes(row.get(2)?), prefix: row.get(3)? };
     let scopes: String = row.get(4)?;
     let scopes = scopes.parse::<ScopeSet>().map_err(|cause| unreadable(4, cause))?;
     let mut key = Key::new(KeyId(row.get(0)?), name, mark, scopes, row.get(6)?).with_last_used(row.get(10)?);
@@ -299,6 +303,18 @@ fn read_row(row: &Row<'_>) -> rusqlite::Result<Key> {
 fn unreadable(column: usize, cause: impl Error + Send + Sync + 'static) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, Box::new(cause))
 }
+
+/// The store names a kind of key that this herdgate does not know.
+#[derive(Debug)]
+struct UnknownKind(String);
+
+impl std::fmt::Display for UnknownKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "unknown kind of key {:?}", self.0)
+    }
+}
+
+impl Error for UnknownKind {}
 
 fn file_id(path: &Path) -> Result<FileId, StoreError> {
     let file = fs::symlink_metadata(path).map_err(|cause| refused(path, "find the database", cause))?;

@@ -42,7 +42,10 @@ pub(crate) fn identify(gate: &Gate, head: &Head, trace: &mut Trace) -> Result<Ca
             trace.key = Some(key);
             return Err(GateError::new(Reason::InvalidKey));
         }
-        Verdict::Unknown => return Err(GateError::new(Reason::InvalidKey)),
+        Verdict::Unknown if gate.shared.store_is_degraded() => {
+            return Err(GateError::new(Reason::StoreUnavailable));
+        }
+        Verdict::Unknown | Verdict::Malformed => return Err(GateError::new(Reason::InvalidKey)),
     };
     key.mark_used(now);
     trace.key = Some(Arc::clone(&key));
