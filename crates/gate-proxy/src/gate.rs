@@ -1,5 +1,6 @@
 //! What a request finds on its way: the state that all cores share, and what each core has for itself.
 
+use crate::metrics::{Connection, Counter, Metrics};
 use crate::record::{AccessLog, Record};
 use crate::sweep::Sweep;
 use arc_swap::ArcSwap;
@@ -66,6 +67,7 @@ pub struct Shared {
     names: Vec<String>,
     doubted: watch::Sender<()>,
     not_yet: NotYet,
+    pub(crate) metrics: Metrics,
 }
 
 impl Shared {
@@ -81,6 +83,7 @@ impl Shared {
             names: upstreams,
             doubted: watch::Sender::new(()),
             not_yet,
+            metrics: Metrics::default(),
         }
     }
 
@@ -164,12 +167,19 @@ pub struct Gate {
 pub(crate) struct Ledger {
     pub(crate) shared: Arc<Shared>,
     log: Box<dyn AccessLog>,
+    counter: Counter,
 }
 
 impl Ledger {
     /// A request has ended.
     pub(crate) fn keep(&self, record: &Record<'_>) {
+        self.counter.add(record, &self.shared);
         self.log.take(record);
+    }
+
+    /// A connection was opened; it counts until the guard is dropped.
+    pub(crate) fn connection(&self) -> Connection<'_> {
+        self.counter.connection()
     }
 }
 
@@ -191,7 +201,8 @@ impl Gate {
     #[must_use]
     pub fn new(shared: Arc<Shared>, upstream: Client, log: Box<dyn AccessLog>, seed: u64) -> Self {
         let rules = RefCell::new(OwnRules::copied(&shared.rules.load()));
-        let ledger = Rc::new(Ledger { shared: Arc::clone(&shared), log });
+        let counter = shared.metrics.counter();
+        let ledger = Rc::new(Ledger { shared: Arc::clone(&shared), log, counter });
         Self {
             shared,
             upstream,

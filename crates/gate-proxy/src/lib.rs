@@ -5,6 +5,7 @@
 
 mod downstream;
 mod gate;
+mod metrics;
 mod outcome;
 mod path;
 mod record;
@@ -17,5 +18,6 @@ mod trace;
 pub use downstream::ClientStream;
 pub use downstream::h1::serve_connection;
 pub use gate::{Gate, Limits, NotYet, Rules, Shared};
+pub use metrics::{metrics_reference, serve_metrics};
 pub use record::{AccessLog, Fields, Outcome, Record};
 pub use sweep::{Sweep, TICK, Watch};

@@ -34,8 +34,10 @@ async fn serve<D: Downstream>(
     let caller = auth::identify(gate, down.head(), trace)?; //                  key -> Caller           400 401
     auth::permit(&caller, scope)?; //                                           scope                   403
     let call = call::read(rules, &caller, route, down, trace).await?; //        model, stream           400 403 413
-    if call.open.route.answer == Answering::Listing {
-        return own::list(gate, &caller, &call, down, trace).await; //           merged, filtered        502 503
+    match call.open.route.answer {
+        Answering::Forward => {}
+        Answering::Gate => return own::greet(gate, &call.open, down, trace).await, // `/metrics`
+        Answering::Listing => return own::list(gate, &caller, &call, down, trace).await, // merged, filtered
     }
     let live = attempt::send(gate, rules, &caller, call, down, trace).await?; // fail over               404 502 503
     answer::stream(live, down, trace).await //                                  until the last byte or the hang-up

@@ -2,7 +2,7 @@
 //! allocating. It never holds a prompt or a credential, and no words of the client's own but the model's name, the name
 //! of the request and the path that no route takes, each masked where it could be a key (`docs/records.md`).
 
-use gate_wire::{GateError, Reason, Side};
+use gate_wire::{GateError, Reason, Route, Side};
 use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
@@ -106,7 +106,7 @@ pub struct Record<'a> {
     pub(crate) id: &'a str,
     pub(crate) client: IpAddr,
     pub(crate) key: Option<&'a str>,
-    pub(crate) route: &'static str,
+    pub(crate) route: Option<&'static Route>,
     pub(crate) asked: Option<&'a str>,
     pub(crate) model: Option<&'a str>,
     pub(crate) upstream: Option<&'a str>,
@@ -146,7 +146,7 @@ impl Record<'_> {
         fields.text("id", self.id);
         fields.shown("client", format_args!("{}", self.client));
         optional(fields, "key", self.key);
-        optional(fields, "route", Some(self.route).filter(|route| !route.is_empty()));
+        optional(fields, "route", self.route.map(|route| route.path));
         optional(fields, "asked", self.asked);
         optional(fields, "model", self.model.map(masked).as_deref());
         optional(fields, "upstream", self.upstream);

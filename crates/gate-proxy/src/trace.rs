@@ -9,7 +9,7 @@ use crate::request_id::RequestId;
 use crate::stages::intake;
 use gate_h1::Framing;
 use gate_types::{Dialect, UpstreamId};
-use gate_wire::GateError;
+use gate_wire::{GateError, Route};
 use std::future::poll_fn;
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -29,7 +29,7 @@ pub(crate) struct Trace {
     begun: Instant,
     /// The dialect that errors are told in.
     pub(crate) dialect: Dialect,
-    pub(crate) route: &'static str,
+    pub(crate) route: Option<&'static Route>,
     /// Method and path of a request that no route takes.
     stray: Option<String>,
     pub(crate) key: Option<Arc<gate_keys::Key>>,
@@ -56,7 +56,7 @@ impl Trace {
             id: RequestId::of(head),
             begun: Instant::now(),
             dialect: gate_wire::routes::dialect_of(intake::likely_path(head.target())),
-            route: "",
+            route: None,
             stray: None,
             key: None,
             model: None,
@@ -148,7 +148,7 @@ pub(crate) fn unreadable(gate: &Gate, id: &RequestId, peer: IpAddr, error: &Gate
         id: id.as_str(),
         client: peer,
         key: None,
-        route: "",
+        route: None,
         asked: None,
         model: None,
         upstream: None,

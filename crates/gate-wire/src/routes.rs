@@ -16,6 +16,8 @@ pub enum RouteId {
     Root,
     /// `/api/version`.
     Version,
+    /// `/metrics`: what the gate counts.
+    Metrics,
     /// `/api/tags`: the models on disk.
     Tags,
     /// `/api/ps`: the models in memory.
@@ -179,6 +181,8 @@ pub static ROUTES: &[Route] = &[
     own(RouteId::Root, GET, "/"),
     own(RouteId::Version, HEAD, "/api/version"),
     own(RouteId::Version, GET, "/api/version"),
+    metrics(HEAD),
+    metrics(GET),
     list(RouteId::Tags, HEAD, "/api/tags"),
     list(RouteId::Tags, GET, "/api/tags"),
     list(RouteId::Ps, GET, "/api/ps"),
@@ -209,6 +213,10 @@ const DIGEST_PREFIX: &str = "/api/blobs/";
 const fn own(id: RouteId, method: &'static str, path: &'static str) -> Route {
     let (class, answer) = (Class::Public, Answering::Gate);
     Route { id, method, path, dialect: dialect_of(path), class, body: BodyKind::None, answer, upstream: path }
+}
+
+const fn metrics(method: &'static str) -> Route {
+    Route { method, class: Class::Needs(Scope::Manage), ..own(RouteId::Metrics, method, "/metrics") }
 }
 
 const fn list(id: RouteId, method: &'static str, path: &'static str) -> Route {
@@ -287,36 +295,52 @@ const fn equal(a: &[u8], b: &[u8]) -> bool {
 }
 
 /// Where each path begins in [`ROUTES`], by [`slot`]; [`EMPTY`] where none does.
-static SLOTS: [u8; 64] = slots();
+static SLOTS: [u8; SLOT_COUNT] = match slots(FACTOR) {
+    Some(slots) => slots,
+    None => panic!("two paths in one slot"),
+};
+const SLOT_COUNT: usize = 128;
 const EMPTY: u8 = u8::MAX;
+/// The least factor that gives each path a slot of its own, found when the table is compiled.
+const FACTOR: usize = {
+    let mut factor = 1;
+    while slots(factor).is_none() {
+        factor += 1;
+        assert!(factor < 10_000, "no factor gives each path a slot of its own: more slots are needed");
+    }
+    factor
+};
 
-const fn slot(path: &[u8]) -> usize {
+const fn slot(path: &[u8], factor: usize) -> usize {
     let len = path.len();
     if len == 0 {
         return 0;
     }
-    (len + 2 * path[len - 1] as usize + 7 * path[len / 2] as usize) % 64
+    let (last, middle) = (path[len - 1] as usize, path[len / 2] as usize);
+    (len * 31 + last + (middle * 256 + last) * factor) % 16_381 % SLOT_COUNT
 }
 
-/// Fails to compile where two paths share a slot: then the factors in [`slot`] must change.
-const fn slots() -> [u8; 64] {
-    let mut slots = [EMPTY; 64];
+/// None where two paths share a slot.
+const fn slots(factor: usize) -> Option<[u8; SLOT_COUNT]> {
+    let mut slots = [EMPTY; SLOT_COUNT];
     let mut at = 0;
     while at < ROUTES.len() {
         let path = ROUTES[at].path.as_bytes();
         if at == 0 || !equal(path, ROUTES[at - 1].path.as_bytes()) {
-            let slot = slot(path);
-            assert!(slots[slot] == EMPTY, "two paths in one slot");
+            let slot = slot(path, factor);
+            if slots[slot] != EMPTY {
+                return None;
+            }
             slots[slot] = at as u8;
         }
         at += 1;
     }
-    slots
+    Some(slots)
 }
 
 /// The routes of a path that is in the table letter for letter. A `{…}` is no letter that a client may send for itself.
 fn plain(path: &str) -> Option<&'static [Route]> {
-    let first = usize::from(SLOTS[slot(path.as_bytes())]);
+    let first = usize::from(SLOTS[slot(path.as_bytes(), FACTOR)]);
     let routes = ROUTES.get(first..)?;
     if routes.first()?.path != path || path.ends_with('}') {
         return None;

@@ -47,7 +47,8 @@ fn classes_are_as_promised() {
             | RouteId::V1Completions
             | RouteId::V1Responses
             | RouteId::V1Messages => Scope::Infer,
-            RouteId::Pull
+            RouteId::Metrics
+            | RouteId::Pull
             | RouteId::Push
             | RouteId::Create
             | RouteId::Copy
@@ -118,7 +119,6 @@ fn everything_else_is_closed_in_the_dialect_of_its_path() {
         "/api/signout",
         "/api/user/keys/x",
         "/api/experimental/web_search",
-        "/metrics",
         "/debug/pprof/",
         "/v2/models",
         "/api/blobs/",

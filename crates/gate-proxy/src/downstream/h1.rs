@@ -26,6 +26,7 @@ const AHEAD_BYTES: usize = 64 * 1024;
 
 /// Serves the connection of a client at `peer` until either side ends it.
 pub async fn serve_connection<IO: ClientStream>(gate: &Gate, io: IO, peer: IpAddr) {
+    let _counted = gate.ledger.connection();
     let mut conn = Conn::new(io, peer, gate.sweep.watch());
     let mut is_first = true;
     loop {

@@ -1,7 +1,8 @@
-//! What the gate answers by itself: the two public routes, and listings merged over all upstreams.
+//! What the gate answers by itself: the public routes, `/metrics`, and listings merged over all upstreams.
 
 use crate::downstream::Downstream;
 use crate::gate::Gate;
+use crate::metrics;
 use crate::outcome::{Done, Ended};
 use crate::stages::attempt::unknown_model;
 use crate::stages::auth::Caller;
@@ -31,7 +32,10 @@ pub(crate) async fn greet<D: Downstream>(
     down: &mut D,
     trace: &mut Trace,
 ) -> Result<Done, Ended> {
-    if open.route.id == RouteId::Version {
+    if open.route.id == RouteId::Metrics {
+        let fields = vec![("Content-Type", metrics::CONTENT_TYPE.as_bytes())];
+        answer_whole(down, 200, fields, metrics::scrape(&gate.shared).as_bytes(), trace).await
+    } else if open.route.id == RouteId::Version {
         let version = gate.shared.with_fleet(|fleet| fleet.lowest_version().map(str::to_owned));
         let Some(version) = version else { return Err(nobody_up(gate).into()) };
         let body = serde_json::json!({ "version": version }).to_string();

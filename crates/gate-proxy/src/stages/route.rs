@@ -33,7 +33,7 @@ pub(crate) fn of(head: &Head, target: Target<'_>, trace: &mut Trace) -> Result<O
     match gate_wire::find(head.method(), target.path) {
         Found::Route(route, param) => {
             trace.dialect = route.dialect;
-            trace.route = route.path;
+            trace.route = Some(route);
             Ok(Open { route, param: param.map(owned) })
         }
         Found::WrongMethod { allow, dialect } => {

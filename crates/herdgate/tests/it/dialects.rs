@@ -150,7 +150,6 @@ fn what_is_not_open_and_what_is_no_method() {
         "//api/chat",
         "/api/%63hat",
         "/API/chat",
-        "/metrics",
         "/v1",
         "/v1/nothing",
         "/v1/chat/completions/",

@@ -1,0 +1,209 @@
+//! What one core counts: plain numbers that its thread alone writes and a scrape reads, so that counting a request costs
+//! no lock and no cache line that two cores fight for.
+
+use crate::gate::Shared;
+use crate::record::{Outcome, Record};
+use gate_types::ModelName;
+use gate_wire::{ROUTES, Reason};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// Places for routes: all of the table, and one for what no route takes.
+pub(super) const PLACES: usize = ROUTES.len() + 1;
+/// Classes of status, `1xx` to `5xx`.
+pub(super) const CLASSES: usize = 5;
+const OUTCOMES: usize = Outcome::ALL.len();
+
+/// Upper bounds of the histograms' buckets, in milliseconds: from a refusal to the longest answers of large models.
+pub(super) const BOUNDS: [u64; 16] =
+    [1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000, 300_000];
+
+/// Models that have counts of their own; those beyond count as `other`.
+const MOST_MODELS: usize = 256;
+/// The label of all other models.
+const OTHER: &str = "other";
+
+/// A number that one thread writes and any may read.
+#[derive(Debug, Default)]
+pub(super) struct Count(AtomicU64);
+
+impl Count {
+    fn add(&self, more: u64) {
+        // Only this thread writes: an ordinary addition, without the bus lock of an atomic one.
+        self.0.store(self.0.load(Relaxed).wrapping_add(more), Relaxed);
+    }
+
+    pub(super) fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// How many took how long.
+#[derive(Debug, Default)]
+pub(super) struct Histogram {
+    /// One per bound, and one for what took longer than the last; not cumulative.
+    buckets: [Count; BOUNDS.len() + 1],
+    micros: Count,
+}
+
+impl Histogram {
+    fn add(&self, time: Duration) {
+        let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        self.buckets[BOUNDS.partition_point(|bound| bound * 1000 < micros)].add(1);
+        self.micros.add(micros);
+    }
+
+    pub(super) fn add_to(&self, sum: &mut Times) {
+        for (sum, bucket) in sum.buckets.iter_mut().zip(&self.buckets) {
+            *sum += bucket.get();
+        }
+        sum.micros += self.micros.get();
+    }
+}
+
+/// A histogram summed over all cores.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Times {
+    pub(super) buckets: [u64; BOUNDS.len() + 1],
+    pub(super) micros: u64,
+}
+
+/// The requests of one route.
+#[derive(Debug, Default)]
+pub(super) struct OfRoute {
+    pub(super) requests: [[Count; CLASSES]; OUTCOMES],
+    pub(super) total: Histogram,
+    pub(super) first_byte: Histogram,
+}
+
+/// Tokens of one model, those of prompts and those of answers.
+#[derive(Debug, Default)]
+pub(super) struct Tokens {
+    pub(super) prompts: Count,
+    pub(super) answers: Count,
+}
+
+/// What one core has counted since it started.
+#[derive(Debug)]
+pub(crate) struct Counts {
+    pub(super) routes: Box<[OfRoute]>,
+    pub(super) queued: Histogram,
+    /// By the place of a reason in [`Reason::ALL`].
+    pub(super) reasons: Box<[Count]>,
+    pub(super) opened: Count,
+    pub(super) closed: Count,
+    /// Grows only, and never beyond [`MOST_MODELS`] and one more; locked when a model is seen for the first time.
+    pub(super) models: Mutex<Vec<(Box<str>, Arc<Tokens>)>>,
+}
+
+impl Default for Counts {
+    fn default() -> Self {
+        Self {
+            routes: std::iter::repeat_with(OfRoute::default).take(PLACES).collect(),
+            queued: Histogram::default(),
+            reasons: Reason::ALL.iter().map(|_| Count::default()).collect(),
+            opened: Count::default(),
+            closed: Count::default(),
+            models: Mutex::default(),
+        }
+    }
+}
+
+/// A core's counts, with what only its own thread needs.
+pub(crate) struct Counter {
+    counts: Arc<Counts>,
+    known: RefCell<HashMap<Box<str>, Arc<Tokens>>>,
+}
+
+impl Counter {
+    pub(crate) fn new(counts: Arc<Counts>) -> Self {
+        Self { counts, known: RefCell::default() }
+    }
+
+    /// A request has ended.
+    pub(crate) fn add(&self, record: &Record<'_>, shared: &Shared) {
+        let counts = &*self.counts;
+        let place = record.route.map_or(ROUTES.len(), |route| route.id as usize);
+        if let Some(route) = counts.routes.get(place) {
+            let class = usize::from(record.status / 100).clamp(1, CLASSES) - 1;
+            route.requests[record.outcome as usize][class].add(1);
+            route.total.add(record.total);
+            if let Some(time) = record.ttft {
+                route.first_byte.add(time);
+            }
+        }
+        if !record.queued.is_zero() {
+            counts.queued.add(record.queued);
+        }
+        if let Some(error) = record.error
+            && let Some(count) = counts.reasons.get(error.reason as usize)
+        {
+            count.add(1);
+        }
+        if let (Some(model), Some(_), _) | (Some(model), _, Some(_)) =
+            (record.model, record.tokens_in, record.tokens_out)
+        {
+            let tokens = self.tokens_of(model, shared);
+            tokens.prompts.add(record.tokens_in.unwrap_or(0));
+            tokens.answers.add(record.tokens_out.unwrap_or(0));
+        }
+    }
+
+    /// A client's connection was opened; it is closed when the guard is dropped.
+    pub(crate) fn connection(&self) -> Connection<'_> {
+        self.counts.opened.add(1);
+        Connection(&self.counts)
+    }
+
+    /// Where the tokens of a model are counted: those of models that no upstream lists, which a client could invent, and
+    /// those beyond the bound together.
+    fn tokens_of(&self, model: &str, shared: &Shared) -> Arc<Tokens> {
+        let mut known = self.known.borrow_mut();
+        if let Some(tokens) = known.get(model) {
+            return Arc::clone(tokens);
+        }
+        let is_listed = known.len() < MOST_MODELS
+            && ModelName::parse(model).is_ok_and(|name| {
+                shared.with_fleet(|fleet| fleet.iter().any(|(_, upstream)| upstream.has(&name)))
+            });
+        let label = if is_listed { model } else { OTHER };
+        if let Some(tokens) = known.get(label) {
+            return Arc::clone(tokens);
+        }
+        let tokens = Arc::new(Tokens::default());
+        known.insert(label.into(), Arc::clone(&tokens));
+        let mut models = self.counts.models.lock().unwrap_or_else(PoisonError::into_inner);
+        models.push((label.into(), Arc::clone(&tokens)));
+        tokens
+    }
+}
+
+/// An open connection.
+pub(crate) struct Connection<'c>(&'c Counts);
+
+impl Drop for Connection<'_> {
+    fn drop(&mut self) {
+        self.0.closed.add(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_counts_in_the_first_bucket_that_holds_it() {
+        let histogram = Histogram::default();
+        for micros in [0, 1_000, 1_001, 300_000_000, 300_000_001] {
+            histogram.add(Duration::from_micros(micros));
+        }
+        let mut sum = Times::default();
+        histogram.add_to(&mut sum);
+        histogram.add_to(&mut sum);
+        assert_eq!((sum.buckets[0], sum.buckets[1], sum.buckets[15], sum.buckets[16]), (4, 2, 2, 2));
+        assert_eq!(sum.micros, 2 * 600_002_002);
+    }
+}
