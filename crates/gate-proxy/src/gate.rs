@@ -2,6 +2,7 @@
 
 use crate::metrics::{Connection, Counter, Metrics};
 use crate::record::{AccessLog, Record};
+use crate::stubs::Stubs;
 use crate::sweep::Sweep;
 use arc_swap::ArcSwap;
 use gate_keys::KeyRing;
@@ -40,6 +41,17 @@ pub struct Limits {
 pub struct Rules {
     /// The bounds.
     pub limits: Limits,
+    /// What keys that manage models may do.
+    pub manage: Manage,
+}
+
+/// What keys that manage models may do.
+#[derive(Debug, Clone)]
+pub struct Manage {
+    /// Whether models may be pushed.
+    pub push: bool,
+    /// The registries that models may come from and go to: hosts in lower case, with their ports.
+    pub registries: Vec<String>,
 }
 
 /// What callers are told while no upstream has ever answered.
@@ -63,6 +75,8 @@ pub struct Shared {
     /// The store of keys cannot be trusted at the moment. The keys in memory stay in force; what is not among them may yet
     /// be a key.
     store_is_degraded: AtomicBool,
+    /// Models that stand for one elsewhere.
+    pub stubs: Stubs,
     fleet: Mutex<Fleet>,
     names: Vec<String>,
     doubted: watch::Sender<()>,
@@ -79,6 +93,7 @@ impl Shared {
             keys: ArcSwap::from_pointee(keys),
             rules: ArcSwap::from_pointee(rules),
             store_is_degraded: AtomicBool::new(false),
+            stubs: Stubs::default(),
             fleet: Mutex::new(Fleet::new(count)),
             names: upstreams,
             doubted: watch::Sender::new(()),
@@ -283,7 +298,12 @@ mod tests {
             keep_alive: Duration::ZERO,
             idle: Duration::ZERO,
         };
-        let shared = Shared::new(KeyRing::default(), Rules { limits }, vec!["http://up".to_owned()], not_yet);
+        let shared = Shared::new(
+            KeyRing::default(),
+            Rules { limits, manage: Manage { push: false, registries: Vec::new() } },
+            vec!["http://up".to_owned()],
+            not_yet,
+        );
         let before = shared.none_yet().map(|error| error.reason);
         let probed = Observation::Probed { version: "0.32.15".to_owned(), models: None, loaded: None };
         shared.observe(UpstreamId(0), probed);

@@ -12,12 +12,14 @@ mod record;
 mod request_id;
 mod scratch;
 mod stages;
+mod stubs;
 mod sweep;
 mod trace;
 
 pub use downstream::ClientStream;
 pub use downstream::h1::serve_connection;
-pub use gate::{Gate, Limits, NotYet, Rules, Shared};
+pub use gate::{Gate, Limits, Manage, NotYet, Rules, Shared};
 pub use metrics::{metrics_reference, serve_metrics};
 pub use record::{AccessLog, Fields, Outcome, Record};
+pub use stubs::Stubs;
 pub use sweep::{Sweep, TICK, Watch};

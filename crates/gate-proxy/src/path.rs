@@ -33,7 +33,7 @@ async fn serve<D: Downstream>(
     };
     let caller = auth::identify(gate, down.head(), trace)?; //                  key -> Caller           400 401
     auth::permit(&caller, scope)?; //                                           scope                   403
-    let call = call::read(rules, &caller, route, down, trace).await?; //        model, stream           400 403 413
+    let call = call::read(gate, rules, &caller, route, down, trace).await?; //  model, stream           400 403 413
     match call.open.route.answer {
         Answering::Forward => {}
         Answering::Gate => return own::greet(gate, &call.open, down, trace).await, // `/metrics`

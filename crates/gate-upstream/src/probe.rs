@@ -47,6 +47,8 @@ pub struct ModelEntry {
     pub size: u64,
     /// Bare hexadecimal SHA-256; empty where it is not said.
     pub digest: String,
+    /// Whether it only stands for a model elsewhere.
+    pub is_stub: bool,
 }
 
 /// Asks all three questions, one after the other.
@@ -103,6 +105,8 @@ struct Entry {
     model: Option<String>,
     size: Option<u64>,
     digest: Option<String>,
+    remote_host: Option<String>,
+    remote_model: Option<String>,
 }
 
 impl Entry {
@@ -110,7 +114,9 @@ impl Entry {
     fn checked(self) -> Option<ModelEntry> {
         let plain = |text: &String| !text.is_empty() && is_plain(text);
         let name = self.name.filter(plain).or(self.model.filter(plain))?;
+        let says = |text: Option<String>| text.is_some_and(|text| !text.is_empty());
         Some(ModelEntry {
+            is_stub: says(self.remote_host) || says(self.remote_model),
             name,
             size: self.size.unwrap_or(0),
             digest: self.digest.filter(plain).unwrap_or_default(),

@@ -14,7 +14,7 @@ pub const MAX_NAME: usize = 256;
 const INLINE: usize = 24;
 
 /// Every field that Ollama v0.24.0 to v0.32.15 reads at the top of a body on any route of the table, in order.
-static KNOWN: [&str; 71] = [
+static KNOWN: [&str; 76] = [
     "_debug_render_only",
     "adapters",
     "background",
@@ -40,20 +40,24 @@ static KNOWN: [&str; 71] = [
     "license",
     "logprobs",
     "max_output_tokens",
+    "max_results",
     "max_tokens",
     "messages",
     "metadata",
     "model",
+    "modelfile",
     "name",
     "options",
     "output_config",
     "parameters",
     "parser",
     "password",
+    "path",
     "presence_penalty",
     "prompt",
     "quantization",
     "quantize",
+    "query",
     "raw",
     "reasoning",
     "reasoning_effort",
@@ -83,6 +87,7 @@ static KNOWN: [&str; 71] = [
     "top_p",
     "truncate",
     "truncation",
+    "url",
     "username",
     "verbose",
     "width",

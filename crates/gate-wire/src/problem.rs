@@ -58,6 +58,8 @@ pub enum Fault {
     Disagree,
     /// A name that no model can have.
     BadModel(BadName),
+    /// A form (`multipart/form-data`) that readers could take in two ways, or not at all.
+    Form(&'static str),
 }
 
 impl BodyProblem {
@@ -81,6 +83,7 @@ impl BodyProblem {
             Fault::TooDeep | Fault::TooManyFields | Fault::LongFieldName => Reason::BodyTooComplex,
             Fault::WrongType { .. } => Reason::WrongType,
             Fault::BadModel(_) => Reason::InvalidModelName,
+            Fault::Form(_) => Reason::MalformedForm,
         }
     }
 }
@@ -119,6 +122,7 @@ impl fmt::Display for BodyProblem {
             Fault::WrongType { field, wants } => write!(f, "\"{field}\" must be {wants} (byte {at})"),
             Fault::Disagree => write!(f, "\"model\" and \"name\" say different models (byte {at})"),
             Fault::BadModel(bad) => write!(f, "{bad}"),
+            Fault::Form(what) => write!(f, "the form cannot be taken (byte {at}): {what}"),
         }
     }
 }

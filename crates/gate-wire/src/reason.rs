@@ -35,6 +35,8 @@ pub enum Reason {
     MissingBody,
     /// The body is no JSON.
     MalformedJson,
+    /// The body is no form of parts, or one that readers disagree on.
+    MalformedForm,
     /// The body is JSON that readers disagree on.
     AmbiguousBody,
     /// A field has a type that Ollama does not take.
@@ -150,6 +152,7 @@ impl Reason {
             BadRequest,
             MissingBody,
             MalformedJson,
+            MalformedForm,
             AmbiguousBody,
             WrongType,
             BodyTooComplex,
@@ -243,6 +246,14 @@ impl Reason {
                 Downstream,
                 "the body is not valid JSON",
                 "Send one JSON object in UTF-8 without a byte order mark; the text names the byte.",
+            ),
+            Reason::MalformedForm => Facts::new(
+                400,
+                "malformed_form",
+                Downstream,
+                "the body is no multipart/form-data that has one reading",
+                "Send one part for each field, `model` once and without a file name, CRLF at the end of lines, nothing \
+                 before the first boundary or behind the last, and no query; the text says what was wrong.",
             ),
             Reason::AmbiguousBody => Facts::new(
                 400,

@@ -5,9 +5,10 @@
 //! object; all of that is refused here. It never changes a byte and never looks at who is asking.
 
 use crate::fields::{Names, folded, is_plain, other_spelling};
+use crate::nested;
 use crate::problem::{BodyProblem, Fault};
-use crate::scan::{MAX_DEPTH, Quoted, Scan, Scanner, text};
-use crate::shape::{JsonShape, Naming};
+use crate::scan::{Quoted, Scan, Scanner, text};
+use crate::shape::{Also, JsonShape, Naming};
 use gate_types::{BadName, ModelName};
 use std::borrow::Cow;
 use std::ops::Range;
@@ -29,8 +30,27 @@ pub struct CallFacts<'b> {
     pub destination: Option<ModelName>,
     /// Of a create, the model to make it from, as it was spelled.
     pub from: Option<Cow<'b, str>>,
+    /// What else it asks for that a policy may refuse.
+    pub asks: Asks,
     /// Where the parts lie.
     pub spans: Spans,
+}
+
+/// What a body asks for beyond its model: facts for policies, each only where the route reads it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Asks {
+    /// `_debug_render_only`: the rendered prompt in place of an answer.
+    pub rendering: bool,
+    /// A tool that the server runs by itself, by asking its cloud service.
+    pub server_tool: bool,
+    /// `verbose` of a show.
+    pub verbose: bool,
+    /// `insecure`: a registry without a valid certificate, or without TLS.
+    pub insecure: bool,
+    /// A name that says how to reach its registry, and not by https.
+    pub odd_scheme: bool,
+    /// `remote_host` of a create: the model would only stand for one elsewhere.
+    pub remote_host: bool,
 }
 
 /// Where the values of some fields lie in the body, quotes and braces included. `None`: absent.
@@ -71,6 +91,7 @@ struct Found<'b> {
     destination: Option<Said<'b>>,
     from: Option<Said<'b>>,
     stream: Option<bool>,
+    asks: Asks,
     spans: Spans,
 }
 
@@ -97,7 +118,7 @@ impl<'b> Reader<'_, 'b> {
         while more {
             self.scanner.blanks();
             let at = self.scanner.at();
-            let name = self.field_name()?;
+            let name = nested::name(&mut self.scanner, self.body)?;
             let is_new = if is_plain(&name) {
                 names.add(name.clone())
             } else if let Some(known) = other_spelling(&name) {
@@ -118,17 +139,11 @@ impl<'b> Reader<'_, 'b> {
         }
     }
 
-    fn field_name(&mut self) -> Scan<Cow<'b, str>> {
-        let at = self.scanner.at();
-        let quoted = self.scanner.name()?;
-        text(self.body, &quoted).ok_or(BodyProblem { fault: Fault::FieldNameNotText, at })
-    }
-
     fn field(&mut self, name: &str) -> Scan<()> {
         let start = self.scanner.at();
         let naming = self.shape.naming;
         match name {
-            "model" if naming != Naming::SourceAndDestination => {
+            "model" if !matches!(naming, Naming::SourceAndDestination | Naming::Nothing) => {
                 self.found.model = self.string_field("model")?;
                 self.found.spans.model = Some(start..self.scanner.at());
             }
@@ -157,9 +172,39 @@ impl<'b> Reader<'_, 'b> {
                 self.found.spans.stream = Some(start..self.scanner.at());
             }
             "options" if self.shape.has_options => {
-                self.options()?;
+                nested::options(&mut self.scanner, self.body)?;
                 self.found.spans.options = Some(start..self.scanner.at());
             }
+            _ => self.further(name)?,
+        }
+        Ok(())
+    }
+
+    /// The fields that only policy looks at.
+    fn further(&mut self, name: &str) -> Scan<()> {
+        let at = self.scanner.at();
+        match (self.shape.also, name) {
+            (Also::Rendering, "_debug_render_only") => {
+                self.found.asks.rendering = self.bool_field("_debug_render_only")?.unwrap_or(false);
+            }
+            (Also::Rendering, "tools") => {
+                self.found.asks.server_tool = nested::tools(&mut self.scanner, self.body, 1)?;
+            }
+            (Also::Verbose, "verbose") => {
+                self.found.asks.verbose = self.bool_field("verbose")?.unwrap_or(false);
+            }
+            (Also::Registry | Also::Making, "insecure") => {
+                self.found.asks.insecure = self.bool_field("insecure")?.unwrap_or(false);
+            }
+            (Also::Making, "remote_host") => {
+                let said = self.string_field("remote_host")?;
+                self.found.asks.remote_host = said.is_some_and(|said| said.text.as_deref() != Some(""));
+            }
+            (Also::Making, "files") => nested::files(&mut self.scanner, self.body, "files")?,
+            (Also::Making, "adapters") => nested::files(&mut self.scanner, self.body, "adapters")?,
+            (Also::Making, "draft_files") => nested::files(&mut self.scanner, self.body, "draft_files")?,
+            (Also::Making, "modelfile") => return Err(left_out("modelfile", at)),
+            (Also::Making, "path") => return Err(left_out("path", at)),
             _ => self.scanner.value(1)?,
         }
         Ok(())
@@ -198,37 +243,16 @@ impl<'b> Reader<'_, 'b> {
             _ => Err(BodyProblem { fault: Fault::WrongType { field, wants: "true or false" }, at }),
         }
     }
-
-    /// An object without two equal names, or null for absent.
-    fn options(&mut self) -> Scan<()> {
-        let start = self.scanner.at();
-        if !self.scanner.take(b'{') {
-            let is_null = self.scanner.peek() == Some(b'n');
-            self.scanner.value(1)?;
-            let fault = Fault::WrongType { field: "options", wants: "an object" };
-            return if is_null { Ok(()) } else { Err(BodyProblem { fault, at: start }) };
-        }
-        const { assert!(MAX_DEPTH > 2) };
-        let mut names = Names::new();
-        self.scanner.blanks();
-        let mut more = !self.scanner.take(b'}');
-        while more {
-            self.scanner.blanks();
-            let at = self.scanner.at();
-            let name = self.field_name()?;
-            if !names.add(name.clone()).map_err(|fault| BodyProblem { fault, at })? {
-                return Err(BodyProblem { fault: Fault::OptionTwice(name.into()), at });
-            }
-            self.scanner.value(2)?;
-            more = self.scanner.more_fields()?;
-        }
-        Ok(())
-    }
 }
 
 impl<'b> Found<'b> {
     fn into_facts(self, shape: &JsonShape) -> Scan<CallFacts<'b>> {
+        let mut asks = self.asks;
+        asks.odd_scheme = [&self.model, &self.name, &self.source, &self.destination, &self.from]
+            .into_iter()
+            .any(|said| said.as_ref().and_then(|said| said.text.as_deref()).is_some_and(has_odd_scheme));
         let (model, model_as_sent) = match shape.naming {
+            Naming::Nothing => (None, Cow::Borrowed("")),
             Naming::Model => named(self.model)?,
             Naming::SourceAndDestination => named(self.source)?,
             Naming::ModelNative => agreed(self.model, self.name, false)?,
@@ -241,7 +265,7 @@ impl<'b> Found<'b> {
             None => None,
         };
         let stream = self.stream.or(shape.stream).unwrap_or(false);
-        Ok(CallFacts { model, model_as_sent, stream, destination, from, spans: self.spans })
+        Ok(CallFacts { model, model_as_sent, stream, destination, from, asks, spans: self.spans })
     }
 }
 
@@ -274,4 +298,16 @@ fn agreed<'b>(model: Option<Said<'b>>, name: Option<Said<'b>>, either_counts: bo
 
 fn bad_model(bad: BadName, span: &Range<usize>) -> BodyProblem {
     BodyProblem { fault: Fault::BadModel(bad), at: span.start }
+}
+
+/// Fields that older servers read, with the names of files and registries in them.
+fn left_out(field: &'static str, at: usize) -> BodyProblem {
+    BodyProblem {
+        fault: Fault::WrongType { field, wants: "left out; a model is made of `from` or `files`" },
+        at,
+    }
+}
+
+fn has_odd_scheme(name: &str) -> bool {
+    name.trim().split_once("://").is_some_and(|(scheme, _)| !scheme.eq_ignore_ascii_case("https"))
 }

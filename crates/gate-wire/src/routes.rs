@@ -58,6 +58,16 @@ pub enum RouteId {
     V1Responses,
     /// `/v1/messages`.
     V1Messages,
+    /// `/v1/audio/transcriptions`.
+    V1Transcriptions,
+    /// `/api/me`: the operator's account at ollama.com.
+    Me,
+    /// `/api/signout`: takes a server's key out of that account.
+    Signout,
+    /// `/api/experimental/web_search`.
+    WebSearch,
+    /// `/api/experimental/web_fetch`.
+    WebFetch,
 }
 
 /// Who may ask.
@@ -76,6 +86,8 @@ pub enum BodyKind {
     None,
     /// One JSON object, read strictly before anything is sent on.
     Json(&'static JsonShape),
+    /// A form of parts (`multipart/form-data`), read strictly before anything is sent on.
+    Form,
     /// Bytes that pass through unread.
     Raw,
 }
@@ -205,6 +217,11 @@ pub static ROUTES: &[Route] = &[
     call(RouteId::V1Embeddings, POST, "/v1/embeddings", Scope::Embed, &shape::V1_EMBEDDINGS),
     call(RouteId::V1Responses, POST, "/v1/responses", Scope::Infer, &shape::V1),
     call(RouteId::V1Messages, POST, "/v1/messages", Scope::Infer, &shape::V1),
+    forward(RouteId::V1Transcriptions, POST, "/v1/audio/transcriptions", Scope::Infer, BodyKind::Form),
+    forward(RouteId::Me, POST, "/api/me", Scope::Cloud, BodyKind::None),
+    forward(RouteId::Signout, POST, "/api/signout", Scope::Cloud, BodyKind::None),
+    call(RouteId::WebSearch, POST, "/api/experimental/web_search", Scope::Cloud, &shape::WEB),
+    call(RouteId::WebFetch, POST, "/api/experimental/web_fetch", Scope::Cloud, &shape::WEB),
 ];
 
 const MODEL_PREFIX: &str = "/v1/models/";
@@ -232,7 +249,17 @@ const fn call(
     scope: Scope,
     shape: &'static JsonShape,
 ) -> Route {
-    let (class, body, answer) = (Class::Needs(scope), BodyKind::Json(shape), Answering::Forward);
+    forward(id, method, path, scope, BodyKind::Json(shape))
+}
+
+const fn forward(
+    id: RouteId,
+    method: &'static str,
+    path: &'static str,
+    scope: Scope,
+    body: BodyKind,
+) -> Route {
+    let (class, answer) = (Class::Needs(scope), Answering::Forward);
     Route { id, method, path, dialect: dialect_of(path), class, body, answer, upstream: path }
 }
 

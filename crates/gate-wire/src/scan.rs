@@ -86,6 +86,27 @@ impl<'b> Scanner<'b> {
         }
     }
 
+    /// What stands behind a value in an array: true for a comma, false for the end.
+    pub(crate) fn more_items(&mut self) -> Scan<bool> {
+        self.blanks();
+        if self.take(b',') {
+            Ok(true)
+        } else if self.take(b']') {
+            Ok(false)
+        } else {
+            Err(self.expected("a comma or a closing bracket"))
+        }
+    }
+
+    /// Steps over the bracket or brace that the next byte is, `outer` levels deep already.
+    pub(crate) fn enter(&mut self, outer: u32) -> Scan<()> {
+        if outer >= MAX_DEPTH {
+            return Err(BodyProblem { fault: Fault::TooDeep, at: self.at });
+        }
+        self.at += 1;
+        Ok(())
+    }
+
     /// A string; the next byte is its first quote.
     pub(crate) fn string(&mut self) -> Scan<Quoted> {
         let start = self.at + 1;

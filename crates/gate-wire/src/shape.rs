@@ -15,11 +15,30 @@ pub struct JsonShape {
     pub has_options: bool,
     /// Whether `from` names a second model.
     pub has_from: bool,
+    /// Which fields it reads that a policy may look at.
+    pub also: Also,
+}
+
+/// The fields of a route that ask for something that not every key may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Also {
+    /// None.
+    Nothing,
+    /// `_debug_render_only`, and the types of `tools`.
+    Rendering,
+    /// `verbose`.
+    Verbose,
+    /// `insecure`.
+    Registry,
+    /// `insecure`, `remote_host`, and the maps of files.
+    Making,
 }
 
 /// Which fields name the model of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Naming {
+    /// None: the call is for no model.
+    Nothing,
     /// `model` alone; a `name` beside it is not read.
     Model,
     /// `model`, on Ollama's own routes: `name` is not read, but must not say another model.
@@ -47,19 +66,21 @@ const NATIVE: JsonShape = JsonShape {
     unnamed: Unnamed::NotFound,
     has_options: true,
     has_from: false,
+    also: Also::Nothing,
 };
 
 const ALIASED: JsonShape =
     JsonShape { naming: Naming::ModelOrName, unnamed: Unnamed::Invalid, has_options: false, ..NATIVE };
 
-pub(crate) const GENERATE: JsonShape = JsonShape { stream: Some(true), ..NATIVE };
-pub(crate) const CHAT: JsonShape = JsonShape { stream: Some(true), unnamed: Unnamed::Required, ..NATIVE };
+pub(crate) const GENERATE: JsonShape = JsonShape { stream: Some(true), also: Also::Rendering, ..NATIVE };
+pub(crate) const CHAT: JsonShape = JsonShape { unnamed: Unnamed::Required, ..GENERATE };
 pub(crate) const EMBED: JsonShape = NATIVE;
 pub(crate) const EMBEDDINGS: JsonShape = JsonShape { unnamed: Unnamed::Required, ..NATIVE };
-pub(crate) const SHOW: JsonShape = JsonShape { unnamed: Unnamed::Required, has_options: true, ..ALIASED };
-pub(crate) const PULL: JsonShape = JsonShape { stream: Some(true), ..ALIASED };
+pub(crate) const SHOW: JsonShape =
+    JsonShape { unnamed: Unnamed::Required, has_options: true, also: Also::Verbose, ..ALIASED };
+pub(crate) const PULL: JsonShape = JsonShape { stream: Some(true), also: Also::Registry, ..ALIASED };
 pub(crate) const PUSH: JsonShape = JsonShape { unnamed: Unnamed::Required, ..PULL };
-pub(crate) const CREATE: JsonShape = JsonShape { has_from: true, ..PULL };
+pub(crate) const CREATE: JsonShape = JsonShape { has_from: true, also: Also::Making, ..PULL };
 pub(crate) const COPY: JsonShape = JsonShape { naming: Naming::SourceAndDestination, ..ALIASED };
 pub(crate) const DELETE: JsonShape = ALIASED;
 pub(crate) const V1: JsonShape = JsonShape {
@@ -68,5 +89,8 @@ pub(crate) const V1: JsonShape = JsonShape {
     unnamed: Unnamed::Required,
     has_options: false,
     has_from: false,
+    also: Also::Rendering,
 };
-pub(crate) const V1_EMBEDDINGS: JsonShape = JsonShape { stream: None, ..V1 };
+pub(crate) const V1_EMBEDDINGS: JsonShape = JsonShape { stream: None, also: Also::Nothing, ..V1 };
+/// A search in the cloud or a page from there.
+pub(crate) const WEB: JsonShape = JsonShape { naming: Naming::Nothing, has_options: false, ..NATIVE };

@@ -205,7 +205,9 @@ fn check(route: &Route, body: &[u8]) -> Result<bool, TestCaseError> {
     let Some(seen) = go_reads(body) else {
         return Err(TestCaseError::fail(format!("Go refuses what was taken: {shown}")));
     };
+    let nothing = String::new();
     let theirs = match shape.naming {
+        Naming::Nothing => &nothing,
         Naming::Model | Naming::ModelNative => &seen.model,
         Naming::ModelOrName if seen.model.is_empty() => &seen.name,
         Naming::ModelOrName => &seen.model,

@@ -4,6 +4,7 @@
 use crate::downstream::{BodyError, Downstream};
 use crate::gate::{Flight, Gate, Rules};
 use crate::outcome::Ended;
+use crate::stages::allowed;
 use crate::stages::auth::Caller;
 use crate::stages::call::{self, Call};
 use crate::stages::upload::{self, FromClient};
@@ -128,7 +129,7 @@ async fn exchange<D: Downstream>(
     down.limit_silence(Some(rules.limits.idle));
     match call.open.route.body {
         BodyKind::Raw => upload(gate, rules, id, &ask, down).await,
-        BodyKind::None | BodyKind::Json(_) => race(down, gate.upstream.send(id, &ask)).await,
+        BodyKind::None | BodyKind::Json(_) | BodyKind::Form => race(down, gate.upstream.send(id, &ask)).await,
     }
 }
 
@@ -241,6 +242,6 @@ fn not_found(gate: &Gate, caller: &Caller, call: &Call, missing: Missing) -> Gat
 
 /// The error for a model that no upstream has, with the nearest names that the caller may use.
 pub(crate) fn unknown_model(gate: &Gate, caller: &Caller, model: &ModelName, as_sent: &str) -> GateError {
-    let known = gate.shared.models(|name| caller.may_use(name));
+    let known = gate.shared.models(|name| allowed::may_see(&gate.shared, caller, name));
     GateError::model_not_found(as_sent, &gate_wire::nearest(model, &known))
 }

@@ -4,6 +4,7 @@ use crate::downstream::Downstream;
 use crate::gate::Gate;
 use crate::metrics;
 use crate::outcome::{Done, Ended};
+use crate::stages::allowed;
 use crate::stages::attempt::unknown_model;
 use crate::stages::auth::Caller;
 use crate::stages::call::Call;
@@ -55,7 +56,7 @@ pub(crate) async fn list<D: Downstream>(
 ) -> Result<Done, Ended> {
     let listings = gather(gate, call, down).await?;
     let bodies: Vec<&[u8]> = listings.iter().map(Vec::as_slice).collect();
-    let visible = |name: &ModelName| caller.may_use(name);
+    let visible = |name: &ModelName| allowed::may_see(&gate.shared, caller, name);
     let body = match (call.open.route.id, &call.open.param) {
         (RouteId::V1Model, Some(Param::Model { name, as_sent })) => {
             let found = gate_wire::v1_model(&bodies, name, as_sent);

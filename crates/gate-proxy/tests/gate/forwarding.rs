@@ -37,7 +37,8 @@ fn every_forwarded_route_goes_to_the_path_of_the_table_behind_the_base() {
     run(async {
         let endpoint = Endpoint::new(false, "gpu", 80, "/ollama");
         let house = House::at([endpoint].into_iter(), LIMITS);
-        let key = house.add_key(|key| key.scopes = "infer,embed,read,manage".parse().unwrap());
+        let key = house.add_key(|key| key.scopes = "infer,embed,read,manage,cloud".parse().unwrap());
+        house.change_rules(|rules| rules.manage.push = true);
         let mut client = house.connect();
         let mut upstream = None;
         let forwarded = ROUTES

@@ -4,7 +4,7 @@ use crate::records::{Record, Records};
 use crate::wire::{Client, Upstream};
 use gate_keys::{Key, KeyId, KeyName, KeyRing, Mark, OsEntropy, mint};
 use gate_policy::Observation;
-use gate_proxy::{ClientStream, Gate, Limits, NotYet, Rules, Shared, serve_connection};
+use gate_proxy::{ClientStream, Gate, Limits, Manage, NotYet, Rules, Shared, serve_connection};
 use gate_types::{ModelName, ScopeSet, UpstreamId};
 use gate_upstream::{ClientLimits, Endpoint, Transport};
 use std::cell::{Cell, RefCell};
@@ -30,6 +30,13 @@ pub(crate) const LIMITS: Limits = Limits {
     keep_alive: Duration::from_secs(75),
     idle: Duration::from_secs(600),
 };
+/// The default of `[manage]`.
+pub(crate) fn manage() -> Manage {
+    Manage {
+        push: false,
+        registries: ["registry.ollama.ai", "hf.co", "huggingface.co"].map(str::to_owned).to_vec(),
+    }
+}
 pub(crate) const HINT: &str = "no upstream was given; start one with `ollama serve`";
 
 /// Runs a test with a clock that moves only when everybody waits. A test that hangs ends after a day of that.
@@ -86,7 +93,8 @@ impl House {
         let dialled = Rc::clone(&doors);
         let dial = Rc::new(move |id: UpstreamId| dialled[id.index()].dial());
         let not_yet = if doors.is_empty() { NotYet::NothingFound(HINT.to_owned()) } else { NotYet::Named };
-        let shared = Arc::new(Shared::new(KeyRing::default(), Rules { limits }, names, not_yet));
+        let shared =
+            Arc::new(Shared::new(KeyRing::default(), Rules { limits, manage: manage() }, names, not_yet));
         let client = gate_upstream::Client::over(endpoints, ClientLimits::default(), dial);
         let records = Records::default();
         let gate = Rc::new(Gate::new(Arc::clone(&shared), client, Box::new(records.clone()), 7));
@@ -112,6 +120,13 @@ impl House {
         });
         self.shared.keys.store(Arc::new(KeyRing::new(ring.collect::<Vec<_>>())));
         minted.secret.expose().to_owned()
+    }
+
+    /// From the next request on.
+    pub(crate) fn change_rules(&self, change: impl FnOnce(&mut Rules)) {
+        let mut rules = Rules::clone(&self.shared.rules.load());
+        change(&mut rules);
+        self.shared.rules.store(Arc::new(rules));
     }
 
     /// The upstream answered a probe with these models, those of them loaded.

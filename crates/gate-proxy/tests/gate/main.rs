@@ -20,6 +20,8 @@ mod limits;
 #[cfg(test)]
 mod listings;
 #[cfg(test)]
+mod manage;
+#[cfg(test)]
 mod metrics;
 #[cfg(test)]
 mod records;

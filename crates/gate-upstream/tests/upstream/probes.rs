@@ -47,6 +47,7 @@ async fn both_versions_are_understood() {
             name: "demo:latest".into(),
             size: 967_783,
             digest: "aaae8fdf0d61dfb6237ae33259eb51ef19733f73696339dd534ce5f92249f6d9".into(),
+            is_stub: false,
         }
     );
     assert_eq!(models.len(), 3);
@@ -56,6 +57,15 @@ async fn both_versions_are_understood() {
     let models = probe::models(&answering(&[&tags]), ID).await.unwrap();
     let names: Vec<_> = models.iter().map(|model| model.name.as_str()).collect();
     assert_eq!(names, ["demo:latest", "puppet:latest", "user/demo-fim:latest"]);
+}
+
+#[tokio::test]
+async fn what_stands_for_a_model_elsewhere_is_seen() {
+    let body = json(
+        r#"{"models":[{"name":"a","remote_host":"https://ollama.com:443","remote_model":"a"},{"name":"b","remote_host":""},{"name":"c","remote_model":"x"},{"name":"d","remote_host":null}]}"#,
+    );
+    let models = probe::models(&answering(&[&body]), ID).await.unwrap();
+    assert_eq!(models.iter().map(|model| model.is_stub).collect::<Vec<_>>(), [true, false, true, false]);
 }
 
 #[tokio::test]

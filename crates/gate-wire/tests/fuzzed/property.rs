@@ -30,6 +30,7 @@ fn of_shape(shape: &JsonShape, body: &[u8]) {
         read.ok().flatten().unwrap_or_default()
     };
     let model = match shape.naming {
+        Naming::Nothing => String::new(),
         Naming::Model | Naming::ModelNative => word("model"),
         Naming::ModelOrName => {
             Some(word("model")).filter(|said| !said.is_empty()).unwrap_or_else(|| word("name"))

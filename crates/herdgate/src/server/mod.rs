@@ -12,12 +12,13 @@ mod keys;
 mod local;
 mod prober;
 mod report;
+mod rules;
 mod upstreams;
 
 use anyhow::{Context as _, anyhow};
 use bind::Bound;
 use gate_config::{Config, Listen};
-use gate_proxy::{Limits, Rules, Shared};
+use gate_proxy::Shared;
 use gate_store::{DataDir, SqliteStore};
 use gate_upstream::ClientLimits;
 use std::io::{ErrorKind, Write};
@@ -47,8 +48,7 @@ pub(crate) fn run(config: Config, data: &Path, talk: &mut dyn Write) -> anyhow::
         upstreams.tls.config().context("an upstream is https")?;
     }
     let names = upstreams.endpoints.iter().map(|endpoint| endpoint.label().to_string()).collect();
-    let shared =
-        Arc::new(Shared::new(ring, Rules { limits: limits(&config)? }, names, upstreams.not_yet.clone()));
+    let shared = Arc::new(Shared::new(ring, rules::rules(&config)?, names, upstreams.not_yet.clone()));
     let (stop, stopped) = watch::channel(false);
     let plan = core::Plan {
         shared: Arc::clone(&shared),
@@ -108,19 +108,6 @@ fn unix_now() -> gate_keys::UnixSeconds {
 fn threads(config: &Config) -> usize {
     let cpus = || std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
     config.server.threads.map_or_else(cpus, usize::from)
-}
-
-fn limits(config: &Config) -> anyhow::Result<Limits> {
-    let size =
-        |size: gate_config::ByteSize| usize::try_from(size.0).context("a limit is larger than memory can be");
-    Ok(Limits {
-        framing: gate_h1::Limits { head: size(config.limits.head)?, ..gate_h1::Limits::DEFAULT },
-        body: size(config.limits.body)?,
-        upload: config.limits.upload.0,
-        head_time: config.timeouts.head,
-        keep_alive: config.timeouts.keep_alive,
-        idle: config.timeouts.idle,
-    })
 }
 
 fn bind_all(listeners: &[Listen], threads: usize) -> anyhow::Result<Vec<Bound>> {

@@ -4,7 +4,7 @@ use gate_policy::Observation;
 use gate_proxy::Shared;
 use gate_types::{ModelName, UpstreamId};
 use gate_upstream::Client;
-use gate_upstream::probe::{Probe, probe};
+use gate_upstream::probe::{ModelEntry, Probe, probe};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -34,6 +34,10 @@ pub(crate) async fn run(
     loop {
         doubts.mark_unchanged();
         let found = Arc::new(probe(&client, id).await);
+        // What leaves the machine is known before anybody is sent to it.
+        if let Ok(models) = &found.models {
+            shared.stubs.learn(id, &stubs(models));
+        }
         shared.observe(id, observation(&found));
         let is_up = found.version.is_ok();
         if was_up != Some(is_up) && was_up.is_some() {
@@ -69,6 +73,15 @@ fn observation(found: &Probe) -> Observation {
 fn names<T, E>(listed: &Result<Vec<T>, E>, name: impl Fn(&T) -> &str) -> Option<Vec<ModelName>> {
     let listed = listed.as_ref().ok()?;
     Some(listed.iter().filter_map(|entry| ModelName::parse(name(entry)).ok()).collect())
+}
+
+/// Those that only stand for a model elsewhere.
+fn stubs(models: &[ModelEntry]) -> Vec<ModelName> {
+    models
+        .iter()
+        .filter(|model| model.is_stub)
+        .filter_map(|model| ModelName::parse(&model.name).ok())
+        .collect()
 }
 
 fn tell(name: &str, found: &Probe) {

@@ -1,0 +1,82 @@
+//! The models that only stand for one elsewhere: asked for one, an upstream passes the prompt on to another host, at the
+//! operator's cost. Which they are, upstreams say in their lists; a probe brings it here, requests only look.
+
+use arc_swap::ArcSwap;
+use gate_types::{ModelName, UpstreamId};
+use std::sync::Arc;
+
+/// What all upstreams listed as standing for a model elsewhere.
+#[derive(Debug, Default)]
+pub struct Stubs {
+    known: ArcSwap<Known>,
+}
+
+/// Names without the word that says where to run a model: what an upstream has under one name leaves the machine or not,
+/// whatever the client adds to it.
+#[derive(Debug, Clone, Default)]
+struct Known {
+    /// By upstream.
+    of: Vec<Box<[Box<str>]>>,
+    /// Of all, in order.
+    all: Box<[Box<str>]>,
+}
+
+impl Stubs {
+    /// Upstream `id` lists these, and no others.
+    pub fn learn(&self, id: UpstreamId, names: &[ModelName]) {
+        let mut names: Box<[Box<str>]> = names.iter().map(|name| name.short().into()).collect();
+        names.sort_unstable();
+        let known = self.known.load();
+        if known.of.get(id.index()).map_or(&[][..], |of| of) == &*names {
+            return;
+        }
+        drop(known);
+        self.known.rcu(|known| {
+            let mut known = Known::clone(known);
+            if known.of.len() <= id.index() {
+                known.of.resize(id.index() + 1, Box::default());
+            }
+            known.of[id.index()].clone_from(&names);
+            let mut all: Vec<Box<str>> = known.of.iter().flatten().cloned().collect();
+            all.sort_unstable();
+            all.dedup();
+            known.all = all.into();
+            Arc::new(known)
+        });
+    }
+
+    /// Whether any upstream lists `model` as standing for one elsewhere.
+    #[must_use]
+    pub fn has(&self, model: &ModelName) -> bool {
+        let known = self.known.load();
+        !known.all.is_empty() && known.all.binary_search_by(|name| (**name).cmp(model.short())).is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(texts: &[&str]) -> Vec<ModelName> {
+        texts.iter().map(|text| ModelName::parse(text).unwrap()).collect()
+    }
+
+    #[test]
+    fn what_any_upstream_lists_is_known_until_none_does() {
+        let stubs = Stubs::default();
+        let has = |text: &str| stubs.has(&ModelName::parse(text).unwrap());
+        assert!(!has("mine"));
+        stubs.learn(UpstreamId(3), &names(&["mine", "gpt-oss:120b-cloud"]));
+        stubs.learn(UpstreamId(0), &names(&["mine"]));
+        for spelling in
+            ["mine", "MINE:latest", "mine:local", "gpt-oss:120b-cloud", "gpt-oss:120b-cloud:local"]
+        {
+            assert!(has(spelling), "{spelling}");
+        }
+        assert!(!has("mine:8b"));
+        stubs.learn(UpstreamId(3), &[]);
+        assert!(has("mine") && !has("gpt-oss:120b-cloud"));
+        stubs.learn(UpstreamId(0), &[]);
+        assert!(!has("mine"));
+    }
+}

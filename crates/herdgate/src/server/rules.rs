@@ -1,0 +1,29 @@
+//! Settings as the rules that requests keep to.
+
+use anyhow::Context as _;
+use gate_config::{ByteSize, Config};
+use gate_proxy::{Limits, Manage, Rules};
+
+/// The rules that these settings make.
+///
+/// # Errors
+/// Where a limit is larger than this machine's memory can be.
+pub(super) fn rules(config: &Config) -> anyhow::Result<Rules> {
+    Ok(Rules { limits: limits(config)?, manage: manage(config) })
+}
+
+fn limits(config: &Config) -> anyhow::Result<Limits> {
+    let size = |size: ByteSize| usize::try_from(size.0).context("a limit is larger than memory can be");
+    Ok(Limits {
+        framing: gate_h1::Limits { head: size(config.limits.head)?, ..gate_h1::Limits::DEFAULT },
+        body: size(config.limits.body)?,
+        upload: config.limits.upload.0,
+        head_time: config.timeouts.head,
+        keep_alive: config.timeouts.keep_alive,
+        idle: config.timeouts.idle,
+    })
+}
+
+fn manage(config: &Config) -> Manage {
+    Manage { push: config.manage.push, registries: config.manage.registries.clone() }
+}
