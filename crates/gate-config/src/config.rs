@@ -73,6 +73,8 @@ pub struct Timeouts {
 pub struct Server {
     /// Data-plane threads, 1 to 256; `None`: one for each CPU that the process may use.
     pub threads: Option<u16>,
+    /// For requests that run when the gate is told to end.
+    pub grace: Duration,
 }
 
 /// `[fleet]`
@@ -186,7 +188,7 @@ impl Default for Config {
                 idle: Duration::from_mins(10),
                 keep_alive: Duration::from_secs(75),
             },
-            server: Server { threads: None },
+            server: Server { threads: None, grace: Duration::from_secs(30) },
             fleet: Fleet { probe_interval: Duration::from_secs(5) },
             manage: Manage {
                 push: false,

@@ -184,6 +184,13 @@ pub(crate) static SETTINGS: &[Setting] = &[
         about: "Threads that carry requests; `auto` is one for each CPU that herdgate may use.",
     },
     Setting {
+        key: "server.grace",
+        flag: None,
+        form: Form::Time { slot: |config| &mut config.server.grace, least: Duration::ZERO, most: secs(3600) },
+        about: "How long requests that run may go on after SIGTERM or SIGINT. Nothing new is accepted meanwhile; herdgate \
+                ends as soon as the last of them has. A second signal ends it at once.",
+    },
+    Setting {
         key: "fleet.probe_interval",
         flag: None,
         form: Form::Time { slot: |config| &mut config.fleet.probe_interval, least: secs(1), most: secs(60) },

@@ -1,5 +1,6 @@
 //! What a request finds on its way: the state that all cores share, and what each core has for itself.
 
+use crate::drain::Drain;
 use crate::metrics::{Connection, Counter, Metrics};
 use crate::record::{AccessLog, Record};
 use crate::stubs::Stubs;
@@ -172,6 +173,8 @@ pub struct Gate {
     pub upstream: Client,
     /// This core's time limits.
     pub sweep: Rc<Sweep>,
+    /// Whether this core takes leave of its clients.
+    pub drain: Drain,
     chance: RefCell<Chance>,
     rules: RefCell<OwnRules>,
     /// Where requests that have ended are put down.
@@ -218,14 +221,10 @@ impl Gate {
         let rules = RefCell::new(OwnRules::copied(&shared.rules.load()));
         let counter = shared.metrics.counter();
         let ledger = Rc::new(Ledger { shared: Arc::clone(&shared), log, counter });
-        Self {
-            shared,
-            upstream,
-            sweep: Rc::default(),
-            chance: RefCell::new(Chance::seeded(seed)),
-            rules,
-            ledger,
-        }
+        let sweep = Rc::<Sweep>::default();
+        let drain = Drain::new(Rc::clone(&sweep));
+        let chance = RefCell::new(Chance::seeded(seed));
+        Self { shared, upstream, sweep, drain, chance, rules, ledger }
     }
 
     /// The rules in force now.

@@ -4,6 +4,7 @@
 //! upstream client below it; knows nothing of settings files, databases, probes or the admin side.
 
 mod downstream;
+mod drain;
 mod gate;
 mod metrics;
 mod outcome;
@@ -18,6 +19,7 @@ mod trace;
 
 pub use downstream::ClientStream;
 pub use downstream::h1::serve_connection;
+pub use drain::Drain;
 pub use gate::{Gate, Limits, Manage, NotYet, Rules, Shared};
 pub use metrics::{metrics_reference, serve_metrics};
 pub use record::{AccessLog, Fields, Outcome, Record};

@@ -48,6 +48,15 @@ impl Sweep {
         }
     }
 
+    /// Wakes every wait, so that it looks around: something has changed that concerns all.
+    pub(crate) fn wake_all(&self) {
+        let mut wakers = Vec::new();
+        for watched in self.watched.borrow_mut().iter_mut().flatten() {
+            wakers.extend(watched.waker.take());
+        }
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
     fn wake_late(&self, now: Instant) {
         // Woken outside of the borrow: what a waker does is not known here. No allocation where nobody is late.
         let mut late = Vec::new();

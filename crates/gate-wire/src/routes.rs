@@ -18,6 +18,10 @@ pub enum RouteId {
     Version,
     /// `/metrics`: what the gate counts.
     Metrics,
+    /// `/healthz`: is the process alive.
+    Healthz,
+    /// `/readyz`: can requests be served.
+    Readyz,
     /// `/api/tags`: the models on disk.
     Tags,
     /// `/api/ps`: the models in memory.
@@ -195,6 +199,10 @@ pub static ROUTES: &[Route] = &[
     own(RouteId::Version, GET, "/api/version"),
     metrics(HEAD),
     metrics(GET),
+    own(RouteId::Healthz, HEAD, "/healthz"),
+    own(RouteId::Healthz, GET, "/healthz"),
+    own(RouteId::Readyz, HEAD, "/readyz"),
+    own(RouteId::Readyz, GET, "/readyz"),
     list(RouteId::Tags, HEAD, "/api/tags"),
     list(RouteId::Tags, GET, "/api/tags"),
     list(RouteId::Ps, GET, "/api/ps"),

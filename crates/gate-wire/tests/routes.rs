@@ -34,11 +34,11 @@ fn classes_are_as_promised() {
     let public = ROUTES.iter().filter(|route| route.class == Class::Public);
     assert_eq!(
         public.map(|route| route.path).collect::<Vec<_>>(),
-        ["/", "/", "/api/version", "/api/version"]
+        ["/", "/", "/api/version", "/api/version", "/healthz", "/healthz", "/readyz", "/readyz"]
     );
     for route in ROUTES {
         let expected = match route.id {
-            RouteId::Root | RouteId::Version => continue,
+            RouteId::Root | RouteId::Version | RouteId::Healthz | RouteId::Readyz => continue,
             RouteId::Tags | RouteId::Ps | RouteId::Show | RouteId::V1Models | RouteId::V1Model => Scope::Read,
             RouteId::Embed | RouteId::Embeddings | RouteId::V1Embeddings => Scope::Embed,
             RouteId::Generate

@@ -4,6 +4,7 @@
 //! in here has a limit. Knows nothing of what a request asks for.
 
 use super::{ClientStream, Head};
+use crate::drain::Drain;
 use crate::gate::Limits;
 use crate::scratch;
 use crate::sweep::Watch;
@@ -22,6 +23,9 @@ const LINGER_PAUSE: Duration = Duration::from_secs(2);
 const LINGER_IN_ALL: Duration = Duration::from_secs(10);
 const LINGER_BYTES: usize = 256 << 20;
 
+/// How long a client may still begin a request once the gate is ending: what is on its way is answered.
+const LAST_CALL: Duration = Duration::from_secs(1);
+
 pub(super) struct Conn<IO> {
     pub(super) io: IO,
     pub(super) peer: IpAddr,
@@ -37,6 +41,8 @@ pub(super) struct Conn<IO> {
 pub(super) enum Next {
     Head(Head),
     Closed,
+    /// The gate is ending and the client asks for nothing more.
+    Farewell,
     Refused(H1Error),
 }
 
@@ -52,12 +58,20 @@ impl<IO: ClientStream> Conn<IO> {
     }
 
     /// Waits for the next request head. On a new connection its time runs from the beginning, later from the head's first
-    /// byte, which may take as long as a connection may rest.
-    pub(super) async fn next_head(&mut self, limits: &Limits, is_first: bool) -> Next {
+    /// byte, which may take as long as a connection may rest. Once the gate is ending, [`LAST_CALL`] is all the rest there is.
+    pub(super) async fn next_head(&mut self, limits: &Limits, is_first: bool, drain: &Drain) -> Next {
         self.trim();
         let mut begun = is_first;
+        let mut is_told = false;
         self.watch.set(Some(if is_first { limits.head_time } else { limits.keep_alive }));
         loop {
+            if drain.has_begun() && !is_told {
+                is_told = true;
+                if self.read.is_empty() {
+                    begun = false;
+                    self.watch.set(Some(LAST_CALL));
+                }
+            }
             if !self.read.is_empty() {
                 match Head::take(&mut self.read, &mut self.scan, &limits.framing) {
                     Ok(Some(head)) => return Next::Head(head),
@@ -69,11 +83,23 @@ impl<IO: ClientStream> Conn<IO> {
                     self.watch.set(Some(limits.head_time));
                 }
             }
-            match self.fill().await {
-                Filled::Some => {}
-                Filled::Ended | Filled::Late => return Next::Closed,
+            match self.fill_or_drain(drain, is_told).await {
+                None | Some(Filled::Some) => {}
+                Some(Filled::Late) if is_told && self.read.is_empty() => return Next::Farewell,
+                Some(Filled::Ended | Filled::Late) => return Next::Closed,
             }
         }
+    }
+
+    /// As [`Conn::fill`]; nothing when the gate begins to end, unless that `is_known`.
+    async fn fill_or_drain(&mut self, drain: &Drain, is_known: bool) -> Option<Filled> {
+        poll_fn(|cx| match self.poll_fill(cx) {
+            Poll::Ready(filled) => Poll::Ready(Some(filled)),
+            // The watch is what wakes this wait when the gate begins to end.
+            Poll::Pending if drain.has_begun() && !is_known => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        })
+        .await
     }
 
     /// Gives back the room of a large body: a connection that waits holds no more than what it has not used yet.
@@ -87,12 +113,15 @@ impl<IO: ClientStream> Conn<IO> {
 
     /// Reads once, up to the limit of the watch.
     pub(super) async fn fill(&mut self) -> Filled {
-        poll_fn(|cx| match self.poll_read(cx) {
+        poll_fn(|cx| self.poll_fill(cx)).await
+    }
+
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Filled> {
+        match self.poll_read(cx) {
             Poll::Ready(Ok(0) | Err(_)) => Poll::Ready(Filled::Ended),
             Poll::Ready(Ok(_)) => Poll::Ready(Filled::Some),
             Poll::Pending => self.watch.poll_late(cx).map(|()| Filled::Late),
-        })
-        .await
+        }
     }
 
     /// One read; what came is appended to `self.read`.

@@ -5,6 +5,7 @@
 use super::conn::{Conn, Filled, Next};
 use super::write::{Outgoing, Shape};
 use super::{AnswerHead, BodyError, ClientStream, Downstream, Head};
+use crate::drain::Drain;
 use crate::gate::{Gate, Limits};
 use crate::request_id::RequestId;
 use crate::stages::intake;
@@ -30,14 +31,15 @@ pub async fn serve_connection<IO: ClientStream>(gate: &Gate, io: IO, peer: IpAdd
     let mut conn = Conn::new(io, peer, gate.sweep.watch());
     let mut is_first = true;
     loop {
-        let head = match conn.next_head(&gate.rules().limits, is_first).await {
+        let head = match conn.next_head(&gate.rules().limits, is_first, &gate.drain).await {
             Next::Head(head) => head,
             Next::Closed => return,
+            Next::Farewell => return conn.linger().await,
             Next::Refused(error) => return refuse(conn, gate, error).await,
         };
         is_first = false;
         let rules = gate.rules();
-        let mut request = Request::new(&rules.limits, &mut conn, head);
+        let mut request = Request::new(&rules.limits, &gate.drain, &mut conn, head);
         // Boxed, so that a parked connection does not hold room for a request's whole life.
         Box::pin(path::handle(gate, &rules, &mut request)).await;
         match request.finish() {
@@ -88,6 +90,7 @@ struct Streamed {
 /// One request on a connection.
 struct Request<'c, IO: ClientStream> {
     limits: &'c Limits,
+    drain: &'c Drain,
     conn: &'c mut Conn<IO>,
     head: Rc<Head>,
     out: Outgoing,
@@ -101,10 +104,11 @@ struct Request<'c, IO: ClientStream> {
 }
 
 impl<'c, IO: ClientStream> Request<'c, IO> {
-    fn new(limits: &'c Limits, conn: &'c mut Conn<IO>, head: Head) -> Self {
+    fn new(limits: &'c Limits, drain: &'c Drain, conn: &'c mut Conn<IO>, head: Head) -> Self {
         conn.watch.set(None);
         Self {
             limits,
+            drain,
             conn,
             body_read: head.framing.is_empty(),
             streamed: None,
@@ -357,7 +361,8 @@ impl<IO: ClientStream> Downstream for Request<'_, IO> {
     }
 
     fn begin(&mut self, head: &AnswerHead<'_>) {
-        let keep_alive = self.head.keep_alive && self.skip_body() && !self.conn.ended;
+        let is_kept = self.head.keep_alive && !self.drain.has_begun();
+        let keep_alive = is_kept && self.skip_body() && !self.conn.ended;
         let is_head = self.head.method() == "HEAD";
         self.out.begin(head, Shape { version: self.head.version, is_head, keep_alive });
         self.limit_silence(Some(self.limits.idle));

@@ -20,29 +20,65 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 const TEXT: (&str, &[u8]) = ("Content-Type", b"text/plain; charset=utf-8");
+/// What is true now must not be answered from a cache later.
+const NOT_KEPT: (&str, &[u8]) = ("Cache-Control", b"no-store");
 const JSON: (&str, &[u8]) = ("Content-Type", b"application/json; charset=utf-8");
 /// Bytes of one upstream's listing. Ollama's largest seen is some kilobytes a model.
 const LISTING_BYTES: usize = 8 << 20;
 /// How long a listing waits for its slowest upstream. Those that are late are left out.
 const LISTING_TIME: Duration = Duration::from_secs(5);
 
-/// Answers `/` and `/api/version`: alive, and what clients may count on.
+/// Answers the public routes: alive, what clients may count on, and whether requests can be served.
 pub(crate) async fn greet<D: Downstream>(
     gate: &Gate,
     open: &Open,
     down: &mut D,
     trace: &mut Trace,
 ) -> Result<Done, Ended> {
-    if open.route.id == RouteId::Metrics {
-        let fields = vec![("Content-Type", metrics::CONTENT_TYPE.as_bytes())];
-        answer_whole(down, 200, fields, metrics::scrape(&gate.shared).as_bytes(), trace).await
-    } else if open.route.id == RouteId::Version {
-        let version = gate.shared.with_fleet(|fleet| fleet.lowest_version().map(str::to_owned));
-        let Some(version) = version else { return Err(nobody_up(gate).into()) };
-        let body = serde_json::json!({ "version": version }).to_string();
-        answer_whole(down, 200, vec![JSON], body.as_bytes(), trace).await
+    match open.route.id {
+        RouteId::Version => {
+            let version = gate.shared.with_fleet(|fleet| fleet.lowest_version().map(str::to_owned));
+            let Some(version) = version else { return Err(nobody_up(gate).into()) };
+            let body = serde_json::json!({ "version": version }).to_string();
+            answer_whole(down, 200, vec![JSON], body.as_bytes(), trace).await
+        }
+        RouteId::Healthz => answer_whole(down, 200, vec![TEXT, NOT_KEPT], b"ok", trace).await,
+        RouteId::Readyz => {
+            let (status, word) = match readiness(gate) {
+                Readiness::Ready => (200, "ready"),
+                Readiness::Degraded => (200, "degraded"),
+                Readiness::NotReady => (503, "not ready"),
+            };
+            answer_whole(down, status, vec![TEXT, NOT_KEPT], word.as_bytes(), trace).await
+        }
+        RouteId::Metrics => {
+            let fields = vec![("Content-Type", metrics::CONTENT_TYPE.as_bytes())];
+            answer_whole(down, 200, fields, metrics::scrape(&gate.shared).as_bytes(), trace).await
+        }
+        _ => answer_whole(down, 200, vec![TEXT], b"Ollama is running", trace).await,
+    }
+}
+
+/// Whether requests can be served now. No details: everybody may ask.
+enum Readiness {
+    Ready,
+    /// They can, with less than there should be: an upstream is down, or the store of keys.
+    Degraded,
+    /// No upstream answers, or the gate is ending.
+    NotReady,
+}
+
+fn readiness(gate: &Gate) -> Readiness {
+    let (up, down) = gate.shared.with_fleet(|fleet| {
+        let count = |health| fleet.iter().filter(|(_, upstream)| upstream.health() == health).count();
+        (count(Health::Up), count(Health::Down))
+    });
+    if up == 0 || gate.drain.has_begun() {
+        Readiness::NotReady
+    } else if down > 0 || gate.shared.store_is_degraded() {
+        Readiness::Degraded
     } else {
-        answer_whole(down, 200, vec![TEXT], b"Ollama is running", trace).await
+        Readiness::Ready
     }
 }
 

@@ -173,6 +173,11 @@ impl House {
         Upstream::new(stream.await)
     }
 
+    /// The gate begins to end.
+    pub(crate) fn drain(&self) {
+        self.gate.drain.begin();
+    }
+
     /// From now on, nobody listens there; or somebody does again.
     pub(crate) fn refuse(&self, place: usize, refuses: bool) {
         self.doors[place].refuses.set(refuses);

@@ -1,6 +1,7 @@
 //! The control plane: probes, the supervised local server, keys, signals. One runtime of its own, on the main thread; no
 //! request ever waits for it.
 
+use super::core::Stage;
 use super::prober::{self, Latest};
 use super::upstreams::Upstreams;
 use super::{keys, report};
@@ -16,8 +17,8 @@ use std::io::Write;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Notify, watch};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinSet, LocalSet};
 
 /// How long the start-up report waits for the upstreams' first answers.
@@ -32,13 +33,13 @@ pub(super) struct Duties<'c> {
     pub(super) env_key: Option<EnvKey>,
     pub(super) upstreams: Upstreams,
     pub(super) config: &'c Config,
-    /// Ends the data plane when it turns true.
-    pub(super) stop: watch::Sender<bool>,
-    /// A data-plane thread has ended, for whatever reason.
-    pub(super) core_ended: Arc<Notify>,
+    /// Ends the data plane, step by step.
+    pub(super) stage: watch::Sender<Stage>,
+    /// Tells when a data-plane thread has ended, for whatever reason; closed once all have.
+    pub(super) core_ended: mpsc::Receiver<()>,
 }
 
-/// Runs until SIGINT or SIGTERM, then ends everything it started.
+/// Runs until SIGINT or SIGTERM and until the last request has ended, then ends everything it started.
 pub(super) fn run(duties: Duties<'_>, talk: &mut dyn Write) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (keep, stop) = std::sync::mpsc::sync_channel(0);
@@ -48,7 +49,7 @@ pub(super) fn run(duties: Duties<'_>, talk: &mut dyn Write) -> anyhow::Result<()
         shared: duties.shared,
         upstreams: duties.upstreams,
         config: duties.config,
-        stop: duties.stop,
+        stage: duties.stage,
         core_ended: duties.core_ended,
     };
     let outcome = LocalSet::new().block_on(&runtime, watch_over(watched, talk));
@@ -61,14 +62,13 @@ struct Watched<'c> {
     shared: Arc<Shared>,
     upstreams: Upstreams,
     config: &'c Config,
-    stop: watch::Sender<bool>,
-    core_ended: Arc<Notify>,
+    stage: watch::Sender<Stage>,
+    core_ended: mpsc::Receiver<()>,
 }
 
 async fn watch_over(watched: Watched<'_>, talk: &mut dyn Write) -> anyhow::Result<()> {
-    let Watched { shared, upstreams, config, stop, core_ended } = watched;
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
-    let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
+    let Watched { shared, upstreams, config, stage, mut core_ended } = watched;
+    let mut signals = Signals::listen()?;
     let limits = ClientLimits { connect: config.timeouts.connect, ..ClientLimits::default() };
     let client = Rc::new(Client::new(upstreams.endpoints.clone(), upstreams.tls, limits));
 
@@ -92,29 +92,66 @@ async fn watch_over(watched: Watched<'_>, talk: &mut dyn Write) -> anyhow::Resul
             latest,
         ));
     }
-    let ended = async {
-        tokio::select! {
-            _ = interrupt.recv() => "SIGINT",
-            _ = terminate.recv() => "SIGTERM",
-            () = core_ended.notified() => "a data-plane thread ended",
-        }
-    };
-    tokio::pin!(ended);
     let time = if started.is_empty() { REPORT_TIME } else { REPORT_TIME_LOCAL };
-    let signal = tokio::select! {
-        signal = &mut ended => signal,
-        () = first_looks(&mut found, started.len(), time) => {
-            report::upstreams(talk, &upstreams.endpoints, &found, &started, &upstreams.not_yet);
-            ended.await
-        }
+    let report = async {
+        first_looks(&mut found, started.len(), time).await;
+        report::upstreams(talk, &upstreams.endpoints, &found, &started, &upstreams.not_yet);
+        std::future::pending::<()>().await;
     };
-    tracing::info!("{signal}: ending");
-    // The doors close first: nobody shall be sent to a server that is being ended.
-    stop.send_replace(true);
+    let signal = tokio::select! {
+        signal = signals.any() => Some(signal),
+        _deaf = core_ended.recv() => None,
+        () = report => None,
+    };
+    match signal {
+        Some(signal) => drain(signal, config.server.grace, &stage, &mut core_ended, &mut signals).await,
+        None => tracing::error!("a data-plane thread ended: ending"),
+    }
+    // Where a core has failed, or is still there, it ends now. The doors close first: nobody shall be sent to a server
+    // that is being ended.
+    stage.send_replace(Stage::End);
     probers.abort_all();
     end_local.send_replace(true);
     while local.join_next().await.is_some() {}
     Ok(())
+}
+
+/// Lets every request that runs come to its end, for `grace` at most or until a second signal.
+async fn drain(
+    signal: &str,
+    grace: Duration,
+    stage: &watch::Sender<Stage>,
+    core_ended: &mut mpsc::Receiver<()>,
+    signals: &mut Signals,
+) {
+    tracing::info!("{signal}: listening no more; what runs has {} to end", gate_config::show_duration(grace));
+    stage.send_replace(Stage::Drain);
+    tokio::select! {
+        () = async { while core_ended.recv().await.is_some() {} } => tracing::info!("every request has ended"),
+        () = tokio::time::sleep(grace) => tracing::warn!("the time of grace is over: ending what still runs"),
+        signal = signals.any() => tracing::warn!("a second signal, {signal}: ending at once"),
+    }
+}
+
+/// The signals that end the gate.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn listen() -> anyhow::Result<Self> {
+        let interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
+        let terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
+        Ok(Self { interrupt, terminate })
+    }
+
+    async fn any(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => "SIGTERM",
+        }
+    }
 }
 
 /// Waits until every upstream was looked at; the last `starting` of them are being started, and have time to answer.

@@ -9,6 +9,7 @@ mod descriptors;
 mod first_key;
 mod holder;
 mod keys;
+mod leave;
 mod local;
 mod prober;
 mod report;
@@ -25,9 +26,9 @@ use std::io::{ErrorKind, Write};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 
-/// Serves until SIGINT or SIGTERM.
+/// Serves until SIGINT or SIGTERM, and ends when the last request has.
 ///
 /// # Errors
 /// What keeps the gate from starting: the data directory, the database, a taken port.
@@ -49,15 +50,16 @@ pub(crate) fn run(config: Config, data: &Path, talk: &mut dyn Write) -> anyhow::
     }
     let names = upstreams.endpoints.iter().map(|endpoint| endpoint.label().to_string()).collect();
     let shared = Arc::new(Shared::new(ring, rules::rules(&config)?, names, upstreams.not_yet.clone()));
-    let (stop, stopped) = watch::channel(false);
+    let (stage, staged) = watch::channel(core::Stage::Serve);
+    let (ended, core_ended) = mpsc::channel(1);
     let plan = core::Plan {
         shared: Arc::clone(&shared),
         endpoints: upstreams.endpoints.clone(),
         tls: upstreams.tls.clone(),
         client: ClientLimits { connect: config.timeouts.connect, ..ClientLimits::default() },
         connections: Arc::new(Semaphore::new(descriptors::connections(config.limits.connections))),
-        stop: stopped,
-        ended: Arc::default(),
+        stage: staged,
+        ended,
     };
     let addresses: Vec<_> = bound.iter().map(|bound| bound.address).collect();
     let mut sockets: Vec<Vec<_>> = (0..threads).map(|_| Vec::new()).collect();
@@ -72,17 +74,11 @@ pub(crate) fn run(config: Config, data: &Path, talk: &mut dyn Write) -> anyhow::
         .map(|(index, sockets)| core::start(index, sockets, plan.clone()))
         .collect::<Result<_, _>>()
         .context("cannot start a data-plane thread")?;
+    // The cores alone hold what tells of their end.
+    drop(plan);
     report::listening(talk, &addresses);
     report::first_key(talk, first.as_ref(), &addresses);
-    let duties = control::Duties {
-        shared,
-        store,
-        env_key,
-        upstreams,
-        config: &config,
-        stop,
-        core_ended: Arc::clone(&plan.ended),
-    };
+    let duties = control::Duties { shared, store, env_key, upstreams, config: &config, stage, core_ended };
     let outcome = control::run(duties, talk);
     for core in cores {
         core.join()
