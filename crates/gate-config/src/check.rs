@@ -40,6 +40,7 @@ impl Config {
         }
         if problems.is_empty() {
             problems.extend(own_upstream(&config, &origins));
+            problems.extend(metrics_at_listener(&config, &origins));
             warnings.extend(api_as_base(&config, origins.get("upstreams")));
         }
         problems.sort();
@@ -73,6 +74,20 @@ fn own_upstream(config: &Config, origins: &BTreeMap<&'static str, Place>) -> Opt
     let place = origins.get("upstreams").or_else(|| origins.get("listen.address"))?;
     let problem = Problem::new(place.clone(), format!("the upstream {own} is herdgate's own address"));
     Some(problem.hint("name the Ollama server behind it, on another port or machine: --upstream URL"))
+}
+
+/// Metrics at an address where requests are served: one of the two would not get it.
+fn metrics_at_listener(config: &Config, origins: &BTreeMap<&'static str, Place>) -> Option<Problem> {
+    let (own, place) = (config.metrics.address?, origins.get("metrics.address")?);
+    let clashes = |other: &&Listen| {
+        other.covers(own.address.ip(), own.address.port())
+            || own.covers(other.address.ip(), other.address.port())
+    };
+    let other = config.listen.iter().find(clashes)?;
+    let reason = format!("{own} and the listener {other} are the same port of the same address");
+    Some(
+        Problem::new(place.clone(), reason).hint("choose another port; /metrics is open at the listener too"),
+    )
 }
 
 /// Addresses copied from a client's settings often end in the API's own path.

@@ -27,6 +27,8 @@ pub struct Config {
     pub fleet: Fleet,
     /// What keys that manage models may do.
     pub manage: Manage,
+    /// Telling what is counted.
+    pub metrics: Metrics,
     /// What is logged, and how.
     pub log: Log,
     /// The one key that comes from the environment, where there is one.
@@ -91,6 +93,13 @@ pub struct Manage {
     pub push: bool,
     /// The registries that models may be fetched from and sent to: hosts in lower case, with their ports.
     pub registries: Vec<String>,
+}
+
+/// `[metrics]`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Metrics {
+    /// Where metrics, and nothing else, are told without a key.
+    pub address: Option<Listen>,
 }
 
 /// `[log]`
@@ -194,6 +203,7 @@ impl Default for Config {
                 push: false,
                 registries: ["registry.ollama.ai", "hf.co", "huggingface.co"].map(str::to_owned).to_vec(),
             },
+            metrics: Metrics { address: None },
             log: Log { level: Level::Info, format: LogFormat::Auto },
             auth_token: None,
         }

@@ -31,6 +31,10 @@ pub(crate) fn apply(given: &Given, config: &mut Config) -> Result<(), Vec<Proble
             *slot(config) = measure(item, duration, least, most, show, "10s").map_err(one)?;
         }
         Form::Count { slot, least, most } => *slot(config) = count(item, *least, *most, "").map_err(one)?,
+        Form::Door { slot } => {
+            let none = matches!(&item.raw, Raw::Text(word) | Raw::Word(word) if word == "none");
+            *slot(config) = if none { None } else { Some(address(item).map_err(one)?) };
+        }
         Form::Threads { least, most } => {
             let auto = matches!(&item.raw, Raw::Text(word) | Raw::Word(word) if word == "auto");
             let number = || count(item, *least, *most, " or \"auto\"").map(Some);
@@ -173,15 +177,8 @@ fn upstreams(item: &Item) -> Result<Vec<UpstreamUrl>, Vec<Problem>> {
 fn listeners(item: &Item) -> Result<Vec<Listen>, Vec<Problem>> {
     let items = items(item, "a listener", "[listen] address = \":7860\"", 1..=MOST_LISTENERS)?;
     let listen = read_all(&items, |item| match &item.raw {
-        Raw::Text(text) | Raw::Word(text) => text.parse::<Listen>().map_err(|bad| {
-            // A URL with a password in the wrong place is still a password.
-            let shown =
-                if text.contains('@') { "the address".to_owned() } else { format!("\"{}\"", Plain(text)) };
-            Problem::new(item.place.clone(), format!("{shown} {bad}")).hint(bad.hint())
-        }),
         Raw::List(_) => Err(wants(item, "one address").hint("write [[listen]] once for each address")),
-        Raw::Number(_) => Err(wants(item, "an address").hint("write address = \":7860\"")),
-        Raw::Switch(_) | Raw::Upstream(_) | Raw::Other(_) => Err(wants(item, "an address between quotes")),
+        _ => address(item),
     })?;
     let mut problems = Vec::new();
     for (at, own) in listen.iter().enumerate() {
@@ -195,6 +192,22 @@ fn listeners(item: &Item) -> Result<Vec<Listen>, Vec<Problem>> {
         }
     }
     if problems.is_empty() { Ok(listen) } else { Err(problems) }
+}
+
+/// One address to listen on.
+fn address(item: &Item) -> Result<Listen, Problem> {
+    match &item.raw {
+        Raw::Text(text) | Raw::Word(text) => text.parse::<Listen>().map_err(|bad| {
+            // A URL with a password in the wrong place is still a password.
+            let shown =
+                if text.contains('@') { "the address".to_owned() } else { format!("\"{}\"", Plain(text)) };
+            Problem::new(item.place.clone(), format!("{shown} {bad}")).hint(bad.hint())
+        }),
+        Raw::Number(_) => Err(wants(item, "an address").hint("write address = \":7860\"")),
+        Raw::Switch(_) | Raw::List(_) | Raw::Upstream(_) | Raw::Other(_) => {
+            Err(wants(item, "an address between quotes"))
+        }
+    }
 }
 
 /// Texts that are no addresses, each in its one form.

@@ -1,6 +1,7 @@
 //! The one list of settings: name, form, bounds, meaning. File, environment, `config show` and the reference read it.
 
 use crate::config::{Config, EngineStart, Level, LogFormat};
+use crate::listen::Listen;
 use crate::units::ByteSize;
 use gate_types::ModelName;
 use std::time::Duration;
@@ -37,6 +38,10 @@ pub(crate) enum Form {
         slot: fn(&mut Config) -> &mut usize,
         least: usize,
         most: usize,
+    },
+    /// `"none"`, or one address to listen on.
+    Door {
+        slot: fn(&mut Config) -> &mut Option<Listen>,
     },
     /// `"auto"`, or a number.
     Threads {
@@ -220,6 +225,14 @@ pub(crate) static SETTINGS: &[Setting] = &[
                 network included, so each one named here must be trusted.",
     },
     Setting {
+        key: "metrics.address",
+        flag: None,
+        form: Form::Door { slot: |config| &mut config.metrics.address },
+        about: "A listener of its own for `/metrics`, which answers nothing else and asks for no key: keep it on loopback or \
+                on a network of your own, for example `127.0.0.1:9090`. With `none`, `/metrics` is open at the usual \
+                listeners for keys with `manage`, as it is in any case.",
+    },
+    Setting {
         key: "log.level",
         flag: None,
         form: Form::Word {
@@ -298,7 +311,10 @@ mod tests {
         keys.dedup();
         assert_eq!(keys.len(), SETTINGS.len());
         let sections: Vec<&str> = sections().collect();
-        assert_eq!(sections, ["listen", "local", "limits", "timeouts", "server", "fleet", "manage", "log"]);
+        assert_eq!(
+            sections,
+            ["listen", "local", "limits", "timeouts", "server", "fleet", "manage", "metrics", "log"]
+        );
     }
 
     #[test]

@@ -108,6 +108,9 @@ pub(crate) fn shown(setting: &Setting, config: &Config) -> Shown {
         Form::Size { slot, .. } => Shown::Text(slot(&mut config).to_string()),
         Form::Time { slot, .. } => Shown::Text(show_duration(*slot(&mut config))),
         Form::Count { slot, .. } => Shown::Number(u64::try_from(*slot(&mut config)).unwrap_or(u64::MAX)),
+        Form::Door { slot } => {
+            Shown::Text(slot(&mut config).map_or_else(|| "none".to_owned(), |door| door.to_string()))
+        }
         Form::Threads { .. } => match config.server.threads {
             Some(threads) => Shown::Number(threads.into()),
             None => Shown::Text("auto".to_owned()),

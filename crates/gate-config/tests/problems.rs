@@ -85,6 +85,16 @@ fn every_problem_has_its_place_reason_and_hint() {
             &["herdgate.toml:2:11 wants an address, not a number  hint: write address = \":7860\""],
         ),
         (
+            "[metrics]\naddress = 9090",
+            &["herdgate.toml:2:11 wants an address, not a number  hint: write address = \":7860\""],
+        ),
+        (
+            "[metrics]\naddress = \"127.0.0.1:7860\"",
+            &[
+                "herdgate.toml:2:11 127.0.0.1:7860 and the listener [::]:7860 are the same port of the same address  hint: choose another port; /metrics is open at the listener too",
+            ],
+        ),
+        (
             "[local]\nenabled = \"false\"",
             &["herdgate.toml:2:11 wants true or false, not a text  hint: write it without quotes"],
         ),

@@ -44,6 +44,8 @@ probe_interval = "2s"
 [manage]
 push = true
 registries = ["HF.co", "registry.lan:5000"]
+[metrics]
+address = "127.0.0.1:9090"
 [log]
 level = "debug"
 format = "json"
@@ -68,6 +70,7 @@ fn a_full_file_sets_everything() {
     assert_eq!((config.server.threads, config.fleet.probe_interval), (Some(4), Duration::from_secs(2)));
     assert!(config.manage.push);
     assert_eq!(config.manage.registries, ["hf.co", "registry.lan:5000"]);
+    assert_eq!(config.metrics.address.map(|door| door.to_string()).as_deref(), Some("127.0.0.1:9090"));
     assert_eq!((config.log.level, config.log.format), (Level::Debug, LogFormat::Json));
 }
 

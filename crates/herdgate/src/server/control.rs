@@ -1,10 +1,11 @@
 //! The control plane: probes, the supervised local server, keys, signals. One runtime of its own, on the main thread; no
 //! request ever waits for it.
 
+use super::bind::Bound;
 use super::core::Stage;
 use super::prober::{self, Latest};
 use super::upstreams::Upstreams;
-use super::{keys, report};
+use super::{keys, metrics, report};
 use anyhow::Context as _;
 use gate_config::Config;
 use gate_keys::EnvKey;
@@ -31,6 +32,8 @@ pub(super) struct Duties<'c> {
     pub(super) shared: Arc<Shared>,
     pub(super) store: SqliteStore,
     pub(super) env_key: Option<EnvKey>,
+    /// The listener of the metrics alone.
+    pub(super) metrics: Option<Bound>,
     pub(super) upstreams: Upstreams,
     pub(super) config: &'c Config,
     /// Ends the data plane, step by step.
@@ -47,6 +50,7 @@ pub(super) fn run(duties: Duties<'_>, talk: &mut dyn Write) -> anyhow::Result<()
         .context("cannot start the thread that watches the keys")?;
     let watched = Watched {
         shared: duties.shared,
+        metrics: duties.metrics,
         upstreams: duties.upstreams,
         config: duties.config,
         stage: duties.stage,
@@ -59,6 +63,7 @@ pub(super) fn run(duties: Duties<'_>, talk: &mut dyn Write) -> anyhow::Result<()
 }
 
 struct Watched<'c> {
+    metrics: Option<Bound>,
     shared: Arc<Shared>,
     upstreams: Upstreams,
     config: &'c Config,
@@ -67,7 +72,7 @@ struct Watched<'c> {
 }
 
 async fn watch_over(watched: Watched<'_>, talk: &mut dyn Write) -> anyhow::Result<()> {
-    let Watched { shared, upstreams, config, stage, mut core_ended } = watched;
+    let Watched { shared, metrics, upstreams, config, stage, mut core_ended } = watched;
     let mut signals = Signals::listen()?;
     let limits = ClientLimits { connect: config.timeouts.connect, ..ClientLimits::default() };
     let client = Rc::new(Client::new(upstreams.endpoints.clone(), upstreams.tls, limits));
@@ -77,6 +82,10 @@ async fn watch_over(watched: Watched<'_>, talk: &mut dyn Write) -> anyhow::Resul
     let started: Vec<_> = upstreams.locals.iter().map(|local| local.program().clone()).collect();
     for program in upstreams.locals {
         local.spawn_local(program.run(local_end.clone()));
+    }
+    let mut told = JoinSet::new();
+    if let Some(bound) = metrics {
+        told.spawn_local(metrics::serve(bound, Arc::clone(&shared)));
     }
     let mut probers = JoinSet::new();
     let mut found: Vec<Latest> = Vec::new();
@@ -111,6 +120,7 @@ async fn watch_over(watched: Watched<'_>, talk: &mut dyn Write) -> anyhow::Resul
     // that is being ended.
     stage.send_replace(Stage::End);
     probers.abort_all();
+    told.abort_all();
     end_local.send_replace(true);
     while local.join_next().await.is_some() {}
     Ok(())

@@ -11,6 +11,7 @@ mod holder;
 mod keys;
 mod leave;
 mod local;
+mod metrics;
 mod prober;
 mod report;
 mod rules;
@@ -40,6 +41,7 @@ pub(crate) fn run(config: Config, data: &Path, talk: &mut dyn Write) -> anyhow::
     let mut store = SqliteStore::open(&dir).map_err(with_hint)?;
     let threads = threads(&config);
     let bound = bind_all(&config.listen, threads)?;
+    let metrics = config.metrics.address.map(|door| metrics::bind(&door)).transpose()?;
     let env_key = config.auth_token.as_ref().map(|token| gate_keys::EnvKey::new(&token.token)).transpose()?;
     let first = first_key::make(&mut store, &dir, env_key.is_some(), unix_now())?;
     let ring = keys::ring(&store, env_key.as_ref())?;
@@ -76,9 +78,10 @@ pub(crate) fn run(config: Config, data: &Path, talk: &mut dyn Write) -> anyhow::
         .context("cannot start a data-plane thread")?;
     // The cores alone hold what tells of their end.
     drop(plan);
-    report::listening(talk, &addresses);
+    report::listening(talk, &addresses, metrics.as_ref().map(|door| door.address));
     report::first_key(talk, first.as_ref(), &addresses);
-    let duties = control::Duties { shared, store, env_key, upstreams, config: &config, stage, core_ended };
+    let duties =
+        control::Duties { shared, store, env_key, metrics, upstreams, config: &config, stage, core_ended };
     let outcome = control::run(duties, talk);
     for core in cores {
         core.join()

@@ -16,12 +16,15 @@ use std::net::{IpAddr, SocketAddr};
 const NAMES_SHOWN: usize = 6;
 
 /// Says every address under which the gate can be reached, and where keys would cross a network in clear.
-pub(super) fn listening(talk: &mut dyn Write, bound: &[SocketAddr]) {
+pub(super) fn listening(talk: &mut dyn Write, bound: &[SocketAddr], metrics: Option<SocketAddr>) {
     let mut text = format!("herdgate {}\n", env!("CARGO_PKG_VERSION"));
     let mut in_clear = false;
     for address in bound.iter().flat_map(|address| reachable(*address)) {
         in_clear |= !address.ip().is_loopback();
         line(&mut text, format_args!("  listening on  http://{address}  (plain)"));
+    }
+    if let Some(address) = metrics {
+        line(&mut text, format_args!("  metrics at    http://{address}/metrics  (no key)"));
     }
     if in_clear {
         line(
@@ -176,7 +179,7 @@ mod tests {
     fn a_warning_is_given_where_keys_cross_a_network() {
         let said = |bound: &str| {
             let mut talk = Vec::new();
-            listening(&mut talk, &[bound.parse().unwrap()]);
+            listening(&mut talk, &[bound.parse().unwrap()], None);
             String::from_utf8(talk).unwrap()
         };
         assert!(said("192.0.2.1:7860").contains("in clear"));

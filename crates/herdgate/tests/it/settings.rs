@@ -132,3 +132,22 @@ fn how_often_upstreams_are_looked_at() {
     let looks = || ollama.seen_on("/api/version").len();
     until("four looks", || (looks() >= 4).then_some(()));
 }
+
+#[test]
+fn metrics_have_a_listener_of_their_own() {
+    let ollama = testkit(Setup::default());
+    let home = home().env("HERDGATE_METRICS__ADDRESS", "127.0.0.1:0");
+    let gate = home.serve(&["--upstream", &ollama.url()]);
+    let line = gate.running.says("where metrics are", |line| line.starts_with("  metrics at "));
+    let address = line.split("http://").nth(1).and_then(|rest| rest.split('/').next()?.parse().ok()).unwrap();
+    Ask::get("/api/tags").key(TOKEN).send(gate.address).ok();
+    let counted = "herdgate_requests_total{route=\"/api/tags\",outcome=\"done\",status=\"2xx\"} 1";
+    // A request counts when it has ended, which is just after its answer was seen.
+    until("a count", || Ask::get("/metrics").send(address).ok().text().contains(counted).then_some(()));
+    assert_eq!(Ask::get("/api/tags").key(TOKEN).send(address).status, 404);
+    assert_eq!(
+        Ask::get("/metrics").key(TOKEN).send(gate.address).status,
+        403,
+        "no key from the environment manages"
+    );
+}

@@ -1,0 +1,52 @@
+//! The listener of the metrics alone. It belongs to the control plane: whoever scrapes takes no time from requests.
+
+use super::bind::{self, Bound};
+use super::cannot_listen;
+use gate_config::Listen;
+use gate_proxy::{Shared, serve_metrics};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+/// Scrapes at one time; whoever comes beyond that waits in the kernel's queue.
+const AT_ONCE: usize = 8;
+/// How long to wait after a failed accept, as without descriptors.
+const ACCEPT_REST: Duration = Duration::from_secs(1);
+
+/// Binds the one socket.
+///
+/// # Errors
+/// As for the other listeners.
+pub(super) fn bind(door: &Listen) -> anyhow::Result<Bound> {
+    let bound =
+        if door.is_everywhere() { bind::bind_default(door.address, 1) } else { bind::bind(door.address, 1) };
+    bound.map_err(|error| cannot_listen(door, &error))
+}
+
+/// Answers for ever.
+pub(super) async fn serve(bound: Bound, shared: Arc<Shared>) {
+    let sockets = bound.sockets.into_iter().next().map(TcpListener::from_std);
+    let listener = match sockets {
+        Some(Ok(listener)) => listener,
+        Some(Err(error)) => return tracing::error!("metrics cannot be told at {}: {error}", bound.address),
+        None => return,
+    };
+    let mut scrapes = JoinSet::new();
+    loop {
+        while scrapes.len() >= AT_ONCE {
+            scrapes.join_next().await;
+        }
+        while scrapes.try_join_next().is_some() {}
+        match listener.accept().await {
+            Ok((stream, _peer)) => {
+                let shared = Arc::clone(&shared);
+                scrapes.spawn_local(async move { serve_metrics(&shared, stream).await });
+            }
+            Err(error) => {
+                tracing::debug!("cannot accept a scrape: {error}");
+                tokio::time::sleep(ACCEPT_REST).await;
+            }
+        }
+    }
+}
