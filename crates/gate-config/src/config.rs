@@ -23,8 +23,10 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// The data plane.
     pub server: Server,
-    /// Watching the upstreams.
+    /// The upstreams.
     pub fleet: Fleet,
+    /// Waiting for an upstream.
+    pub queue: Queue,
     /// What keys that manage models may do.
     pub manage: Manage,
     /// Telling what is counted.
@@ -84,6 +86,17 @@ pub struct Server {
 pub struct Fleet {
     /// Between two looks at an upstream: does it answer, which models has it, which are loaded.
     pub probe_interval: Duration,
+    /// Requests that run a model at one upstream at one time.
+    pub slots: usize,
+}
+
+/// `[queue]`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Queue {
+    /// How long a request may wait for a slot.
+    pub max_wait: Duration,
+    /// How many requests may wait at one time.
+    pub depth: usize,
 }
 
 /// `[manage]`
@@ -198,7 +211,8 @@ impl Default for Config {
                 keep_alive: Duration::from_secs(75),
             },
             server: Server { threads: None, grace: Duration::from_secs(30) },
-            fleet: Fleet { probe_interval: Duration::from_secs(5) },
+            fleet: Fleet { probe_interval: Duration::from_secs(5), slots: 64 },
+            queue: Queue { max_wait: Duration::from_secs(30), depth: 256 },
             manage: Manage {
                 push: false,
                 registries: ["registry.ollama.ai", "hf.co", "huggingface.co"].map(str::to_owned).to_vec(),

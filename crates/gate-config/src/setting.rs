@@ -202,6 +202,25 @@ pub(crate) static SETTINGS: &[Setting] = &[
         about: "How often each upstream is asked whether it answers, which models it has and which are loaded.",
     },
     Setting {
+        key: "fleet.slots",
+        flag: None,
+        form: Form::Count { slot: |config| &mut config.fleet.slots, least: 1, most: 65_536 },
+        about: "How many requests that run a model may be with one upstream at one time; further ones wait in the gate's queue. \
+                Listings, `show` and management do not count.",
+    },
+    Setting {
+        key: "queue.max_wait",
+        flag: None,
+        form: Form::Time { slot: |config| &mut config.queue.max_wait, least: secs(1), most: secs(3600) },
+        about: "How long a request may wait for an upstream with a free slot; then it is answered 503.",
+    },
+    Setting {
+        key: "queue.depth",
+        flag: None,
+        form: Form::Count { slot: |config| &mut config.queue.depth, least: 0, most: 100_000 },
+        about: "How many requests may wait at one time; a further one is answered 503 at once. With 0 none waits.",
+    },
+    Setting {
         key: "manage.push",
         flag: None,
         form: Form::Switch { slot: |config| &mut config.manage.push },
@@ -313,7 +332,7 @@ mod tests {
         let sections: Vec<&str> = sections().collect();
         assert_eq!(
             sections,
-            ["listen", "local", "limits", "timeouts", "server", "fleet", "manage", "metrics", "log"]
+            ["listen", "local", "limits", "timeouts", "server", "fleet", "queue", "manage", "metrics", "log"]
         );
     }
 

@@ -9,6 +9,11 @@ use gate_types::{ModelName, UpstreamId};
 pub struct Ask<'a> {
     /// The model that is asked for; `None` where the route or the body names none.
     pub model: Option<&'a ModelName>,
+    /// Whether it runs a model, and so needs a slot.
+    pub runs_model: bool,
+    /// Whether only an upstream will do that is up and known to have the model: where the call was answered already, if
+    /// badly, a guess would make the answer worse.
+    pub for_sure: bool,
 }
 
 /// What to do with a call.
@@ -16,6 +21,8 @@ pub struct Ask<'a> {
 pub enum Decision {
     /// Send it to this upstream.
     Send(UpstreamId),
+    /// Those that suit it best have no slot free.
+    Wait,
     /// Send it nowhere.
     Reject(Why),
 }
@@ -25,7 +32,7 @@ pub enum Decision {
 pub enum Why {
     /// There is no upstream at all.
     NoUpstream,
-    /// Each upstream was tried already.
+    /// Each upstream that comes into question was tried already.
     AllTried,
 }
 
@@ -34,6 +41,11 @@ pub enum Why {
 /// Best first: up and known to have the model, warm before cold, fewest in flight, chance among equals; then one that
 /// has it but is down (its list is what was known last, and nobody else can help); then one that is up and may have
 /// got the model since its last probe; last, any. Without a model only health and load count.
+///
+/// A call that runs a model goes to none whose slots are all taken. A full one still counts as one that has the model: the
+/// call waits for it and for its like, and does not go where the model is only hoped for, or to one that is down. But it
+/// does go to a cold one with a free slot while the warm ones are full: loading takes seconds, and for how long a slot is
+/// taken nobody knows.
 pub fn choose(fleet: &Fleet, ask: &Ask<'_>, tried: &[UpstreamId], chance: &mut Chance) -> Decision {
     if fleet.is_empty() {
         return Decision::Reject(Why::NoUpstream);
@@ -42,6 +54,9 @@ pub fn choose(fleet: &Fleet, ask: &Ask<'_>, tried: &[UpstreamId], chance: &mut C
     let mut equals = 0;
     for (id, upstream) in fleet.iter().filter(|(id, _)| !tried.contains(id)) {
         let merit = Merit::of(upstream, ask);
+        if ask.for_sure && merit.tier != Tier::UpWithModel {
+            continue;
+        }
         let takes = match best {
             Some((top, _)) if merit > top => false,
             // Each of n equals wins with the same chance: the n-th replaces the holder one time in n.
@@ -58,13 +73,18 @@ pub fn choose(fleet: &Fleet, ask: &Ask<'_>, tried: &[UpstreamId], chance: &mut C
             best = Some((merit, id));
         }
     }
-    best.map_or(Decision::Reject(Why::AllTried), |(_, id)| Decision::Send(id))
+    match best {
+        None => Decision::Reject(Why::AllTried),
+        Some((merit, _)) if merit.is_full => Decision::Wait,
+        Some((_, id)) => Decision::Send(id),
+    }
 }
 
 /// How well an upstream suits a call; the least is the best. The order of the fields is the order of the rules.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Merit {
     tier: Tier,
+    is_full: bool,
     is_cold: bool,
     failures: u32,
     in_flight: u32,
@@ -90,6 +110,7 @@ impl Merit {
         };
         Merit {
             tier,
+            is_full: ask.runs_model && !upstream.has_free_slot(),
             is_cold: !ask.model.is_some_and(|model| upstream.is_warm(model)),
             // Among the healthy a single failed probe is no reason; among the others the least broken is the best guess.
             failures: if is_down { upstream.failures() } else { 0 },

@@ -1,7 +1,8 @@
 //! The fleet: what the gate knows of each upstream, and how it learns it.
 //!
 //! Pure state. Probes and finished attempts hand in an [`Observation`]; [`Fleet::apply`] makes the next state. In
-//! flight is counted by [`Fleet::start`] and [`Fleet::finish`]. Nothing here waits, asks a clock or rolls a dice.
+//! flight, and the slots taken, are counted by [`Fleet::start`] and [`Fleet::finish`]. Nothing here waits, asks a clock or
+//! rolls a dice.
 
 use crate::version;
 use gate_types::{ModelName, UpstreamId};
@@ -28,17 +29,22 @@ pub struct Upstream {
     pub(crate) models: Box<[ModelName]>,
     pub(crate) loaded: Box<[ModelName]>,
     pub(crate) in_flight: u32,
+    /// Of those in flight, how many run a model.
+    pub(crate) running: u32,
+    pub(crate) slots: u32,
     pub(crate) failures: u32,
 }
 
 impl Upstream {
-    fn unheard() -> Self {
+    fn unheard(slots: u32) -> Self {
         Upstream {
             health: Health::Unknown,
             version: None,
             models: Box::default(),
             loaded: Box::default(),
             in_flight: 0,
+            running: 0,
+            slots,
             failures: 0,
         }
     }
@@ -71,6 +77,18 @@ impl Upstream {
     #[must_use]
     pub fn in_flight(&self) -> u32 {
         self.in_flight
+    }
+
+    /// Requests of this gate that run a model there, each in one of its slots.
+    #[must_use]
+    pub fn running(&self) -> u32 {
+        self.running
+    }
+
+    /// Whether one more request may run a model there.
+    #[must_use]
+    pub fn has_free_slot(&self) -> bool {
+        self.running < self.slots
     }
 
     /// Failed probes and connects since it answered last.
@@ -125,13 +143,22 @@ pub enum Observation {
 #[derive(Debug, Clone, Default)]
 pub struct Fleet {
     upstreams: Vec<Upstream>,
+    slots: u32,
 }
 
 impl Fleet {
-    /// A fleet of `count` upstreams of which nothing is known; their ids are 0 to `count - 1`.
+    /// A fleet of `count` upstreams of which nothing is known; their ids are 0 to `count - 1`, each has so many slots.
     #[must_use]
-    pub fn new(count: u16) -> Self {
-        Fleet { upstreams: (0..count).map(|_| Upstream::unheard()).collect() }
+    pub fn new(count: u16, slots: u32) -> Self {
+        Fleet { upstreams: (0..count).map(|_| Upstream::unheard(slots)).collect(), slots }
+    }
+
+    /// From now on each upstream has so many slots. Where more are taken, none is given until enough came back.
+    pub fn set_slots(&mut self, slots: u32) {
+        self.slots = slots;
+        for upstream in &mut self.upstreams {
+            upstream.slots = slots;
+        }
     }
 
     /// How many upstreams there are, whatever their health.
@@ -195,17 +222,19 @@ impl Fleet {
         }
     }
 
-    /// One more request is with upstream `id`.
-    pub fn start(&mut self, id: UpstreamId) {
+    /// One more request is with upstream `id`, in one of its slots where it runs a model.
+    pub fn start(&mut self, id: UpstreamId, runs_model: bool) {
         if let Some(upstream) = self.upstreams.get_mut(id.index()) {
             upstream.in_flight = upstream.in_flight.saturating_add(1);
+            upstream.running = upstream.running.saturating_add(u32::from(runs_model));
         }
     }
 
-    /// One request fewer is with upstream `id`. Never below none.
-    pub fn finish(&mut self, id: UpstreamId) {
+    /// One request fewer is with upstream `id`; its slot is free again. Never below none.
+    pub fn finish(&mut self, id: UpstreamId, runs_model: bool) {
         if let Some(upstream) = self.upstreams.get_mut(id.index()) {
             upstream.in_flight = upstream.in_flight.saturating_sub(1);
+            upstream.running = upstream.running.saturating_sub(u32::from(runs_model));
         }
     }
 
@@ -260,7 +289,7 @@ mod tests {
 
     #[test]
     fn one_failed_probe_of_a_server_that_was_up_is_forgiven() {
-        let mut fleet = Fleet::new(1);
+        let mut fleet = Fleet::new(1, 64);
         fleet.apply(ONE, probed("0.32.15", &["demo"], &[]));
         fleet.apply(ONE, Observation::ProbeFailed);
         assert_eq!(fleet.get(ONE).unwrap().health(), Health::Up);
@@ -271,7 +300,7 @@ mod tests {
 
     #[test]
     fn a_first_failed_probe_and_a_failed_connect_count_at_once() {
-        let mut fleet = Fleet::new(2);
+        let mut fleet = Fleet::new(2, 64);
         fleet.apply(ONE, Observation::ProbeFailed);
         assert_eq!(fleet.get(ONE).unwrap().health(), Health::Down);
         fleet.apply(UpstreamId(1), probed("1.0.0", &[], &[]));
@@ -281,7 +310,7 @@ mod tests {
 
     #[test]
     fn what_is_down_keeps_its_models_but_nothing_in_memory_and_comes_back() {
-        let mut fleet = Fleet::new(1);
+        let mut fleet = Fleet::new(1, 64);
         fleet.apply(ONE, probed("0.32.15", &["demo"], &["demo"]));
         fleet.apply(ONE, Observation::ConnectFailed);
         assert!(fleet.get(ONE).unwrap().has(&name("demo")));
@@ -293,7 +322,7 @@ mod tests {
 
     #[test]
     fn a_list_that_could_not_be_had_leaves_what_was_known() {
-        let mut fleet = Fleet::new(1);
+        let mut fleet = Fleet::new(1, 64);
         let part = |models: Option<&str>, loaded: Option<&str>| Observation::Probed {
             version: "0.32.15".into(),
             models: models.map(|text| vec![name(text)]),
@@ -319,7 +348,7 @@ mod tests {
 
     #[test]
     fn a_model_that_was_not_found_is_forgotten_there() {
-        let mut fleet = Fleet::new(1);
+        let mut fleet = Fleet::new(1, 64);
         fleet.apply(ONE, probed("0.32.15", &["b", "a", "a"], &["b"]));
         assert_eq!(fleet.names(), [&name("a"), &name("b")]);
         fleet.apply(ONE, Observation::ModelMissing(name("b")));
@@ -329,7 +358,7 @@ mod tests {
 
     #[test]
     fn the_lowest_version_is_of_those_that_are_up() {
-        let mut fleet = Fleet::new(4);
+        let mut fleet = Fleet::new(4, 64);
         assert_eq!(fleet.lowest_version(), None);
         for (id, version) in [(0, "0.9.1"), (1, "0.32.15"), (2, "0.33.0-rc2"), (3, "dev")] {
             fleet.apply(UpstreamId(id), probed(version, &[], &[]));
@@ -341,9 +370,9 @@ mod tests {
 
     #[test]
     fn an_id_of_other_settings_changes_nothing() {
-        let mut fleet = Fleet::new(1);
-        fleet.start(UpstreamId(7));
-        fleet.finish(UpstreamId(7));
+        let mut fleet = Fleet::new(1, 64);
+        fleet.start(UpstreamId(7), true);
+        fleet.finish(UpstreamId(7), true);
         fleet.apply(UpstreamId(7), Observation::Answered);
         assert_eq!(fleet.len(), 1);
         assert!(fleet.get(UpstreamId(7)).is_none());
@@ -351,21 +380,24 @@ mod tests {
 
     proptest! {
         #[test]
-        fn in_flight_is_what_was_started_and_not_finished(steps in prop::collection::vec((0u16..3, any::<bool>()), 0..200)) {
-            let mut fleet = Fleet::new(3);
-            let mut expected = [0u32; 3];
-            for (id, starts) in steps {
-                let count = &mut expected[usize::from(id)];
+        fn in_flight_is_what_was_started_and_not_finished(
+            steps in prop::collection::vec((0u16..3, any::<bool>(), any::<bool>()), 0..200),
+        ) {
+            let mut fleet = Fleet::new(3, 64);
+            let mut expected = [(0u32, 0u32); 3];
+            for (id, starts, runs) in steps {
+                let (count, running) = &mut expected[usize::from(id)];
                 if starts {
-                    fleet.start(UpstreamId(id));
-                    *count += 1;
+                    fleet.start(UpstreamId(id), runs);
+                    (*count, *running) = (*count + 1, *running + u32::from(runs));
                 } else {
-                    fleet.finish(UpstreamId(id));
+                    fleet.finish(UpstreamId(id), runs);
                     *count = count.saturating_sub(1);
+                    *running = running.saturating_sub(u32::from(runs));
                 }
             }
             for (id, upstream) in fleet.iter() {
-                prop_assert_eq!(upstream.in_flight(), expected[id.index()]);
+                prop_assert_eq!((upstream.in_flight(), upstream.running()), expected[id.index()]);
             }
         }
     }

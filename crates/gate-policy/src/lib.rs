@@ -1,13 +1,17 @@
-//! The mind of herdgate: which upstream serves a call.
+//! The mind of herdgate: which upstream serves a call, and who waits for one.
 //!
 //! Floor 2, pure: no IO, no clock, no randomness of its own; time and chance are arguments, so that any case replays
 //! from a seed. It decides and never acts: the path and the prober do.
 
+mod budget;
 mod chance;
 mod choose;
 mod fleet;
+mod queue;
 mod version;
 
+pub use budget::{FREE_PER_SECOND, MOST_SAVED, REQUESTS_PER_RETRY, RetryBudget};
 pub use chance::Chance;
 pub use choose::{Ask, Decision, Why, choose};
 pub use fleet::{Fleet, Health, Observation, PROBES_UNTIL_DOWN, Upstream};
+pub use queue::{Entered, Queue, QueueLimits, Standing, Ticket};

@@ -6,6 +6,14 @@ use gate_policy::{Ask, Chance, Decision, Fleet, Health, Observation, Why, choose
 use gate_types::{ModelName, UpstreamId};
 use proptest::prelude::*;
 
+/// More than any case takes, but for those about full upstreams.
+const SLOTS: u32 = 100;
+
+/// A call that runs a model.
+fn wants(model: Option<&ModelName>) -> Ask<'_> {
+    Ask { model, runs_model: true, for_sure: false }
+}
+
 fn name(text: &str) -> ModelName {
     ModelName::parse(text).unwrap()
 }
@@ -16,7 +24,7 @@ fn names(list: &str) -> Vec<ModelName> {
 
 /// One upstream from a line `up|down|new; models; loaded; in flight`.
 fn fleet(lines: &[&str]) -> Fleet {
-    let mut fleet = Fleet::new(u16::try_from(lines.len()).unwrap());
+    let mut fleet = Fleet::new(u16::try_from(lines.len()).unwrap(), SLOTS);
     for (id, line) in (0..).map(UpstreamId).zip(lines) {
         let [health, models, loaded, in_flight] = line.split(';').map(str::trim).collect::<Vec<_>>()[..]
         else {
@@ -33,7 +41,7 @@ fn fleet(lines: &[&str]) -> Fleet {
             fleet.apply(id, Observation::ConnectFailed);
         }
         for _ in 0..in_flight.parse::<u32>().unwrap() {
-            fleet.start(id);
+            fleet.start(id, true);
         }
     }
     fleet
@@ -58,13 +66,49 @@ fn the_table() {
         ("a tried one is not tried again", &["up; m; m; 0", "up; m; ; 5"], &[0], send(1)),
         ("all tried", &["up; m; ; 0", "up; m; ; 0"], &[0, 1], Decision::Reject(Why::AllTried)),
         ("none at all", &[], &[], Decision::Reject(Why::NoUpstream)),
+        ("a full one is no candidate", &["up; m; ; 100", "up; m; ; 99"], &[], send(1)),
+        (
+            "a cold one with a free slot before a warm one without",
+            &["up; m; m; 100", "up; m; ; 5"],
+            &[],
+            send(1),
+        ),
+        ("the warm one as long as it has one", &["up; m; m; 99", "up; m; ; 5"], &[], send(0)),
+        ("no guess while those that have it are full", &["up; m; ; 100", "up; x; ; 0"], &[], Decision::Wait),
+        (
+            "nothing that is down while those that are up are full",
+            &["up; m; ; 100", "down; m; ; 0"],
+            &[],
+            Decision::Wait,
+        ),
+        ("those that may have it are full, too", &["up; x; ; 100", "down; x; ; 0"], &[], Decision::Wait),
+        ("the full one was tried", &["up; m; ; 100", "up; m; ; 100", "up; m; ; 3"], &[0], send(2)),
     ];
     for (case, lines, tried, expected) in cases {
         let tried: Vec<_> = tried.iter().copied().map(UpstreamId).collect();
         let model = name("m");
-        let got = choose(&fleet(lines), &Ask { model: Some(&model) }, &tried, &mut Chance::seeded(1));
+        let got = choose(&fleet(lines), &wants(Some(&model)), &tried, &mut Chance::seeded(1));
         assert_eq!(got, *expected, "{case}");
     }
+}
+
+#[test]
+fn what_needs_no_slot_goes_to_a_full_one() {
+    let fleet = fleet(&["up; m; ; 100", "up; x; ; 0"]);
+    let model = name("m");
+    let ask = Ask { runs_model: false, ..wants(Some(&model)) };
+    assert_eq!(choose(&fleet, &ask, &[], &mut Chance::seeded(1)), Decision::Send(UpstreamId(0)));
+}
+
+#[test]
+fn where_it_must_be_sure_nobody_is_guessed_at() {
+    let model = name("m");
+    let ask = Ask { for_sure: true, ..wants(Some(&model)) };
+    let decide = |lines: &[&str]| choose(&fleet(lines), &ask, &[UpstreamId(0)], &mut Chance::seeded(1));
+    let nobody = Decision::Reject(Why::AllTried);
+    assert_eq!(decide(&["up; m; ; 0", "up; x; ; 0", "down; m; ; 0", "new; ; ; 0"]), nobody);
+    assert_eq!(decide(&["up; m; ; 0", "up; m; ; 0"]), Decision::Send(UpstreamId(1)));
+    assert_eq!(decide(&["up; m; ; 0", "up; m; ; 100"]), Decision::Wait);
 }
 
 #[test]
@@ -79,7 +123,7 @@ fn equals_share_evenly() {
     let (model, mut chance) = (name("m"), Chance::seeded(42));
     let mut got = [0; 3];
     for _ in 0..3_000 {
-        let Decision::Send(id) = choose(&fleet, &Ask { model: Some(&model) }, &[], &mut chance) else {
+        let Decision::Send(id) = choose(&fleet, &wants(Some(&model)), &[], &mut chance) else {
             panic!("three are up")
         };
         got[id.index()] += 1;
@@ -122,21 +166,21 @@ proptest! {
         tried in prop::collection::vec(0u16..8, 0..4),
         seed: u64,
     ) {
-        let mut fleet = Fleet::new(u16::try_from(upstreams.len()).unwrap());
+        let mut fleet = Fleet::new(u16::try_from(upstreams.len()).unwrap(), SLOTS);
         for (id, (seen, in_flight)) in (0..).map(UpstreamId).zip(upstreams) {
             for observation in seen {
                 fleet.apply(id, observation);
             }
             for _ in 0..in_flight {
-                fleet.start(id);
+                fleet.start(id, true);
             }
         }
         let tried: Vec<_> = tried.into_iter().map(UpstreamId).collect();
         let model = model.map(name);
-        let decision = choose(&fleet, &Ask { model: model.as_ref() }, &tried, &mut Chance::seeded(seed));
+        let decision = choose(&fleet, &wants(model.as_ref()), &tried, &mut Chance::seeded(seed));
         prop_assert_eq!(
             decision,
-            choose(&fleet, &Ask { model: model.as_ref() }, &tried, &mut Chance::seeded(seed)),
+            choose(&fleet, &wants(model.as_ref()), &tried, &mut Chance::seeded(seed)),
             "the same seed decides the same"
         );
         let open: Vec<_> = fleet.iter().filter(|(id, _)| !tried.contains(id)).collect();

@@ -3,18 +3,19 @@
 use crate::drain::Drain;
 use crate::metrics::{Connection, Counter, Metrics};
 use crate::record::{AccessLog, Record};
+use crate::slots::{Held, Slots};
 use crate::stubs::Stubs;
 use crate::sweep::Sweep;
 use arc_swap::ArcSwap;
 use gate_keys::KeyRing;
-use gate_policy::{Ask, Chance, Decision, Fleet, Health, Observation, choose};
+use gate_policy::{Ask, Chance, Entered, Fleet, Observation, QueueLimits};
 use gate_types::{ModelName, UpstreamId};
 use gate_upstream::Client;
 use gate_wire::{GateError, Reason};
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
 
@@ -42,6 +43,8 @@ pub struct Limits {
 pub struct Rules {
     /// The bounds.
     pub limits: Limits,
+    /// The bounds of running models and of waiting for that.
+    pub queue: QueueLimits,
     /// What keys that manage models may do.
     pub manage: Manage,
 }
@@ -71,14 +74,14 @@ pub enum NotYet {
 pub struct Shared {
     /// The keys as the store last had them.
     pub keys: ArcSwap<KeyRing>,
-    /// The rules in force.
-    pub rules: ArcSwap<Rules>,
     /// The store of keys cannot be trusted at the moment. The keys in memory stay in force; what is not among them may yet
     /// be a key.
     store_is_degraded: AtomicBool,
     /// Models that stand for one elsewhere.
     pub stubs: Stubs,
-    fleet: Mutex<Fleet>,
+    /// The rules in force.
+    rules: ArcSwap<Rules>,
+    pub(crate) slots: Slots,
     names: Vec<String>,
     doubted: watch::Sender<()>,
     not_yet: NotYet,
@@ -92,10 +95,10 @@ impl Shared {
         let count = u16::try_from(upstreams.len()).unwrap_or(u16::MAX);
         Self {
             keys: ArcSwap::from_pointee(keys),
+            slots: Slots::new(count, rules.queue),
             rules: ArcSwap::from_pointee(rules),
             store_is_degraded: AtomicBool::new(false),
             stubs: Stubs::default(),
-            fleet: Mutex::new(Fleet::new(count)),
             names: upstreams,
             doubted: watch::Sender::new(()),
             not_yet,
@@ -114,9 +117,23 @@ impl Shared {
         self.store_is_degraded.store(is_degraded, Ordering::Relaxed);
     }
 
+    /// The rules in force now.
+    #[must_use]
+    pub fn rules(&self) -> Arc<Rules> {
+        self.rules.load_full()
+    }
+
+    /// Other rules are in force from now on. Requests that are under way keep those they began with, but for the number of
+    /// slots, which the upstreams have and not the requests.
+    pub fn set_rules(&self, rules: Rules) {
+        let slots = rules.queue.slots;
+        self.rules.store(Arc::new(rules));
+        self.slots.change(|fleet| fleet.set_slots(slots));
+    }
+
     /// The error for callers while no upstream has ever answered; none where one has, or where there is nothing to explain.
     pub(crate) fn none_yet(&self) -> Option<GateError> {
-        if self.fleet().iter().any(|(_, upstream)| upstream.version().is_some()) {
+        if self.with_fleet(|fleet| fleet.iter().any(|(_, upstream)| upstream.version().is_some())) {
             return None;
         }
         match &self.not_yet {
@@ -143,25 +160,26 @@ impl Shared {
         self.doubted.subscribe()
     }
 
-    /// Takes in what was seen of an upstream.
+    /// Takes in what was seen of an upstream. Requests that waited for that are called.
     pub fn observe(&self, id: UpstreamId, seen: Observation) {
-        self.fleet().apply(id, seen);
+        self.slots.change(|fleet| fleet.apply(id, seen));
     }
 
     /// Reads the fleet. Keep `read` short: requests of all cores wait for it.
     pub fn with_fleet<T>(&self, read: impl FnOnce(&Fleet) -> T) -> T {
-        read(&self.fleet())
+        self.slots.with_fleet(read)
+    }
+
+    /// How many requests wait for a slot.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.slots.waiting()
     }
 
     /// How logs and errors call an upstream: its URL.
     #[must_use]
     pub fn upstream_name(&self, id: UpstreamId) -> &str {
         self.names.get(id.index()).map_or("an upstream of other settings", String::as_str)
-    }
-
-    fn fleet(&self) -> MutexGuard<'_, Fleet> {
-        // Each change of the fleet is whole before the lock is given back, so that a panic elsewhere leaves it sound.
-        self.fleet.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -237,21 +255,14 @@ impl Gate {
         Rc::clone(&own.copy)
     }
 
-    /// Chooses an upstream and takes a place in flight there, as one step.
-    pub(crate) fn take_flight(
-        &self,
-        ask: &Ask<'_>,
-        tried: &[UpstreamId],
-    ) -> Result<Flight, gate_policy::Why> {
-        let mut fleet = self.shared.fleet();
-        match choose(&fleet, ask, tried, &mut self.chance.borrow_mut()) {
-            Decision::Send(id) => {
-                let was_up = fleet.get(id).is_some_and(|upstream| upstream.health() == Health::Up);
-                fleet.start(id);
-                Ok(Flight { shared: Arc::clone(&self.shared), id, was_up })
-            }
-            Decision::Reject(why) => Err(why),
-        }
+    /// A new request comes in.
+    pub(crate) fn enter(&self, ask: &Ask<'_>, depth: usize) -> (Entered, bool) {
+        self.shared.slots.enter(ask, depth, &mut self.chance.borrow_mut())
+    }
+
+    /// A request gives its slot back and asks for one elsewhere.
+    pub(crate) fn move_on(&self, left: Held, ask: &Ask<'_>, tried: &[UpstreamId]) -> (Option<Entered>, bool) {
+        self.shared.slots.move_on(left, ask, tried, &mut self.chance.borrow_mut())
     }
 }
 
@@ -259,29 +270,6 @@ impl Gate {
 pub(crate) fn unix_now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
-}
-
-/// A request's place at an upstream; given back when dropped.
-#[derive(Debug)]
-pub(crate) struct Flight {
-    shared: Arc<Shared>,
-    pub(crate) id: UpstreamId,
-    was_up: bool,
-}
-
-impl Flight {
-    /// The upstream answered: where it was thought to be down, it is not.
-    pub(crate) fn answered(&self) {
-        if !self.was_up {
-            self.shared.observe(self.id, Observation::Answered);
-        }
-    }
-}
-
-impl Drop for Flight {
-    fn drop(&mut self) {
-        self.shared.fleet().finish(self.id);
-    }
 }
 
 #[cfg(test)]
@@ -297,9 +285,10 @@ mod tests {
             keep_alive: Duration::ZERO,
             idle: Duration::ZERO,
         };
+        let queue = QueueLimits { slots: 1, max_wait: Duration::ZERO, depth: 0 };
         let shared = Shared::new(
             KeyRing::default(),
-            Rules { limits, manage: Manage { push: false, registries: Vec::new() } },
+            Rules { limits, queue, manage: Manage { push: false, registries: Vec::new() } },
             vec!["http://up".to_owned()],
             not_yet,
         );

@@ -12,6 +12,7 @@ mod path;
 mod record;
 mod request_id;
 mod scratch;
+mod slots;
 mod stages;
 mod stubs;
 mod sweep;

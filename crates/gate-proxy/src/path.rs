@@ -7,7 +7,7 @@
 use crate::downstream::Downstream;
 use crate::gate::{Gate, Rules};
 use crate::outcome::{Done, Ended};
-use crate::stages::{answer, attempt, auth, call, intake, own, route};
+use crate::stages::{admission, answer, attempt, auth, call, intake, own, route};
 use crate::trace::Trace;
 use gate_wire::Answering;
 
@@ -39,6 +39,7 @@ async fn serve<D: Downstream>(
         Answering::Gate => return own::greet(gate, &call.open, down, trace).await, // `/metrics`
         Answering::Listing => return own::list(gate, &caller, &call, down, trace).await, // merged, filtered
     }
-    let live = attempt::send(gate, rules, &caller, call, down, trace).await?; // fail over               404 502 503
+    let turn = admission::wait_turn(gate, rules, &call, down, trace).await?; // one slot                503
+    let live = attempt::send(gate, rules, &caller, call, turn, down, trace).await?; // fail over         404 502 503
     answer::stream(live, down, trace).await //                                  until the last byte or the hang-up
 }

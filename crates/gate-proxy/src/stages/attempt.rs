@@ -2,14 +2,15 @@
 //! is missing. Ends with the head of an answer; from then on nothing is tried again.
 
 use crate::downstream::{BodyError, Downstream};
-use crate::gate::{Flight, Gate, Rules};
+use crate::gate::{Gate, Rules};
 use crate::outcome::Ended;
+use crate::stages::admission::{self, Again, Turn, nobody};
 use crate::stages::allowed;
 use crate::stages::auth::Caller;
 use crate::stages::call::{self, Call};
 use crate::stages::upload::{self, FromClient};
 use crate::trace::Trace;
-use gate_policy::{Ask, Fleet, Observation, Why};
+use gate_policy::{Observation, Why};
 use gate_types::{ModelName, Scope, UpstreamId};
 use gate_upstream::{Answer, UpstreamError};
 use gate_wire::{BodyKind, Class, GateError, Reason};
@@ -27,7 +28,7 @@ const REFUSAL_TIME: Duration = Duration::from_secs(2);
 pub(crate) struct Live {
     pub(crate) answer: Answer,
     pub(crate) ended: bool,
-    _flight: Flight,
+    _turn: Turn,
 }
 
 /// Sends `call` to the best upstream that takes it. The call, with its body, is over when the answer begins.
@@ -36,29 +37,28 @@ pub(crate) async fn send<D: Downstream>(
     rules: &Rules,
     caller: &Caller,
     call: Call,
+    mut turn: Turn,
     down: &mut D,
     trace: &mut Trace,
 ) -> Result<Live, Ended> {
-    let ask = Ask { model: call.model.as_ref() };
     let mut tried: Vec<UpstreamId> = Vec::new();
-    let mut last = None;
     loop {
-        let flight = match gate.take_flight(&ask, &tried) {
-            Ok(flight) => flight,
-            Err(why) => return Err(nobody(gate, why, last).into()),
-        };
-        trace.upstream = Some(flight.id);
-        let answer = match exchange(gate, rules, flight.id, &call, down, trace).await {
+        trace.upstream = Some(turn.id());
+        let answer = match exchange(gate, rules, turn.id(), &call, down, trace).await {
             Ok(answer) => answer,
             Err(Failed::Gone) => return Err(Ended::Gone),
             Err(Failed::Silent) => return Err(GateError::new(Reason::UpstreamTimeout).into()),
             Err(Failed::Body(error)) => return Err(call::told(error)),
             Err(Failed::Upstream(error)) if error.is_connect() => {
                 if !error.is_shortage() {
-                    gate.shared.observe(flight.id, Observation::ConnectFailed);
+                    gate.shared.observe(turn.id(), Observation::ConnectFailed);
                 }
-                tried.push(flight.id);
-                last = Some(error);
+                tried.push(turn.id());
+                let again = Again { turn, tried: &tried, for_sure: false };
+                turn = match admission::wait_again(gate, rules, &call, again, down, trace).await? {
+                    Some(turn) => turn,
+                    None => return Err(nobody(gate, Why::AllTried).because(error).into()),
+                };
                 continue;
             }
             Err(Failed::Upstream(error)) => {
@@ -66,23 +66,25 @@ pub(crate) async fn send<D: Downstream>(
                 return Err(GateError::new(blamed(&error)).because(error).into());
             }
         };
-        flight.answered();
+        turn.answered();
         if is_not_for_clients(answer.status()) {
-            let said = format!("{} answered {}", gate.shared.upstream_name(flight.id), answer.status());
+            let said = format!("{} answered {}", gate.shared.upstream_name(turn.id()), answer.status());
             return Err(GateError::new(Reason::UpstreamFailed).because(said).into());
         }
         let Some(missing) = missing(&call, &answer) else {
-            return Ok(Live { answer, ended: false, _flight: flight });
+            return Ok(Live { answer, ended: false, _turn: turn });
         };
-        tried.push(flight.id);
+        tried.push(turn.id());
         if let (Missing::Model, Some(model)) = (missing, &call.model) {
-            gate.shared.observe(flight.id, Observation::ModelMissing(model.clone()));
+            gate.shared.observe(turn.id(), Observation::ModelMissing(model.clone()));
             gate.shared.doubt();
         }
         pass_over(answer, down).await?;
-        if !is_elsewhere(gate, &call, &tried) {
-            return Err(not_found(gate, caller, &call, missing).into());
-        }
+        let again = Again { turn, tried: &tried, for_sure: true };
+        turn = match admission::wait_again(gate, rules, &call, again, down, trace).await? {
+            Some(turn) => turn,
+            None => return Err(not_found(gate, caller, &call, missing).into()),
+        };
     }
 }
 
@@ -184,18 +186,6 @@ fn blamed(error: &UpstreamError) -> Reason {
     if is_ours || error.is_source() { Reason::Internal } else { Reason::UpstreamFailed }
 }
 
-/// No upstream is left to try.
-fn nobody(gate: &Gate, why: Why, last: Option<UpstreamError>) -> GateError {
-    let told = gate.shared.none_yet().unwrap_or_else(|| match why {
-        Why::NoUpstream => GateError::new(Reason::NoUpstream),
-        Why::AllTried => GateError::new(Reason::UpstreamUnreachable),
-    });
-    match last {
-        Some(error) => told.because(error),
-        None => told,
-    }
-}
-
 /// What an upstream that answers 404 has not got.
 #[derive(Clone, Copy)]
 enum Missing {
@@ -221,14 +211,6 @@ async fn pass_over<D: Downstream>(answer: Answer, down: &mut D) -> Result<(), En
         Err(Failed::Gone) => Err(Ended::Gone),
         Ok(_) | Err(Failed::Silent | Failed::Body(_) | Failed::Upstream(_)) => Ok(()),
     }
-}
-
-/// Whether an upstream that was not asked yet is known to have the model.
-fn is_elsewhere(gate: &Gate, call: &Call, tried: &[UpstreamId]) -> bool {
-    let Some(model) = &call.model else { return false };
-    let known =
-        |fleet: &Fleet| fleet.iter().any(|(id, upstream)| !tried.contains(&id) && upstream.has(model));
-    gate.shared.with_fleet(known)
 }
 
 /// Nobody has it: the client is told which names are near.

@@ -1,5 +1,6 @@
 //! The stages of a request, one file each, in the order of `path.rs`.
 
+pub(crate) mod admission;
 pub(crate) mod allowed;
 pub(crate) mod answer;
 pub(crate) mod attempt;

@@ -3,7 +3,7 @@
 use crate::records::{Record, Records};
 use crate::wire::{Client, Upstream};
 use gate_keys::{Key, KeyId, KeyName, KeyRing, Mark, OsEntropy, mint};
-use gate_policy::Observation;
+use gate_policy::{Observation, QueueLimits};
 use gate_proxy::{ClientStream, Gate, Limits, Manage, NotYet, Rules, Shared, serve_connection};
 use gate_types::{ModelName, ScopeSet, UpstreamId};
 use gate_upstream::{ClientLimits, Endpoint, Transport};
@@ -37,6 +37,8 @@ pub(crate) fn manage() -> Manage {
         registries: ["registry.ollama.ai", "hf.co", "huggingface.co"].map(str::to_owned).to_vec(),
     }
 }
+pub(crate) const QUEUE: QueueLimits =
+    QueueLimits { slots: 64, max_wait: Duration::from_secs(30), depth: 256 };
 pub(crate) const HINT: &str = "no upstream was given; start one with `ollama serve`";
 
 /// Runs a test with a clock that moves only when everybody waits. A test that hangs ends after a day of that.
@@ -93,8 +95,12 @@ impl House {
         let dialled = Rc::clone(&doors);
         let dial = Rc::new(move |id: UpstreamId| dialled[id.index()].dial());
         let not_yet = if doors.is_empty() { NotYet::NothingFound(HINT.to_owned()) } else { NotYet::Named };
-        let shared =
-            Arc::new(Shared::new(KeyRing::default(), Rules { limits, manage: manage() }, names, not_yet));
+        let shared = Arc::new(Shared::new(
+            KeyRing::default(),
+            Rules { limits, queue: QUEUE, manage: manage() },
+            names,
+            not_yet,
+        ));
         let client = gate_upstream::Client::over(endpoints, ClientLimits::default(), dial);
         let records = Records::default();
         let gate = Rc::new(Gate::new(Arc::clone(&shared), client, Box::new(records.clone()), 7));
@@ -124,9 +130,9 @@ impl House {
 
     /// From the next request on.
     pub(crate) fn change_rules(&self, change: impl FnOnce(&mut Rules)) {
-        let mut rules = Rules::clone(&self.shared.rules.load());
+        let mut rules = Rules::clone(&self.shared.rules());
         change(&mut rules);
-        self.shared.rules.store(Arc::new(rules));
+        self.shared.set_rules(rules);
     }
 
     /// The upstream answered a probe with these models, those of them loaded.

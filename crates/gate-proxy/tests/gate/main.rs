@@ -25,6 +25,7 @@ mod listings;
 mod manage;
 #[cfg(test)]
 mod metrics;
+mod queue;
 #[cfg(test)]
 mod records;
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use anyhow::Context as _;
 use gate_config::{ByteSize, Config};
+use gate_policy::QueueLimits;
 use gate_proxy::{Limits, Manage, Rules};
 
 /// The rules that these settings make.
@@ -9,7 +10,7 @@ use gate_proxy::{Limits, Manage, Rules};
 /// # Errors
 /// Where a limit is larger than this machine's memory can be.
 pub(super) fn rules(config: &Config) -> anyhow::Result<Rules> {
-    Ok(Rules { limits: limits(config)?, manage: manage(config) })
+    Ok(Rules { limits: limits(config)?, queue: queue(config)?, manage: manage(config) })
 }
 
 fn limits(config: &Config) -> anyhow::Result<Limits> {
@@ -26,4 +27,12 @@ fn limits(config: &Config) -> anyhow::Result<Limits> {
 
 fn manage(config: &Config) -> Manage {
     Manage { push: config.manage.push, registries: config.manage.registries.clone() }
+}
+
+fn queue(config: &Config) -> anyhow::Result<QueueLimits> {
+    Ok(QueueLimits {
+        slots: u32::try_from(config.fleet.slots).context("more slots than can be counted")?,
+        max_wait: config.queue.max_wait,
+        depth: config.queue.depth,
+    })
 }
