@@ -17,6 +17,8 @@ pub struct Config {
     pub upstreams_given: bool,
     /// Starting a server of our own.
     pub local: Local,
+    /// Who is let in.
+    pub auth: Auth,
     /// Bounds on what clients send.
     pub limits: Limits,
     /// Bounds on waiting.
@@ -44,6 +46,13 @@ pub struct Local {
     pub enabled: bool,
     /// When to start the engine.
     pub engine: EngineStart,
+}
+
+/// `[auth]`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Auth {
+    /// Wrong credentials a minute from one address that are told that they are wrong.
+    pub failures: usize,
 }
 
 /// `[limits]`
@@ -198,6 +207,7 @@ impl Default for Config {
             upstreams: vec![UpstreamUrl::local_ollama()],
             upstreams_given: false,
             local: Local { enabled: true, engine: EngineStart::Auto },
+            auth: Auth { failures: 30 },
             limits: Limits {
                 head: ByteSize(32 << 10),
                 body: ByteSize(64 << 20),

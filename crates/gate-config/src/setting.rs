@@ -116,6 +116,14 @@ pub(crate) static SETTINGS: &[Setting] = &[
                 `always` beside every other upstream, for a model that answers at once. Not with `local.enabled = false`.",
     },
     Setting {
+        key: "auth.failures",
+        flag: None,
+        form: Form::Count { slot: |config| &mut config.auth.failures, least: 1, most: 1_000_000 },
+        about: "How many wrong credentials a minute from one address (of IPv6, from one /64) are told that they are wrong. \
+                Further ones are answered 429 until the minute is over. A valid key always passes, and a request without \
+                any credential does not count.",
+    },
+    Setting {
         key: "limits.head",
         flag: None,
         form: Form::Size {
@@ -332,7 +340,10 @@ mod tests {
         let sections: Vec<&str> = sections().collect();
         assert_eq!(
             sections,
-            ["listen", "local", "limits", "timeouts", "server", "fleet", "queue", "manage", "metrics", "log"]
+            [
+                "listen", "local", "auth", "limits", "timeouts", "server", "fleet", "queue", "manage",
+                "metrics", "log"
+            ]
         );
     }
 

@@ -70,7 +70,8 @@ impl KeyRing {
     }
 
     /// Judges a digest. A stored key counts before the token of the environment, so that a revoked one stays revoked.
-    fn find(&self, kind: Kind, digest: &KeyDigest, now: UnixSeconds) -> Verdict {
+    #[must_use]
+    pub fn find(&self, kind: Kind, digest: &KeyDigest, now: UnixSeconds) -> Verdict {
         let env = || self.env.as_ref().filter(|env| env.digest == *digest);
         let found = self.stored.get(digest).or_else(env).filter(|key| key.kind == kind);
         let Some(key) = found.cloned() else { return Verdict::Unknown };

@@ -1,12 +1,14 @@
 //! What a request finds on its way: the state that all cores share, and what each core has for itself.
 
 use crate::drain::Drain;
+use crate::failures::Failures;
+use crate::lease::Leases;
 use crate::metrics::{Connection, Counter, Metrics};
 use crate::record::{AccessLog, Record};
 use crate::slots::{Held, Slots};
 use crate::stubs::Stubs;
-use crate::sweep::Sweep;
-use arc_swap::ArcSwap;
+use crate::sweep::{Sweep, TICK};
+use arc_swap::{ArcSwap, Guard};
 use gate_keys::KeyRing;
 use gate_policy::{Ask, Chance, Entered, Fleet, Observation, QueueLimits};
 use gate_types::{ModelName, UpstreamId};
@@ -47,6 +49,8 @@ pub struct Rules {
     pub queue: QueueLimits,
     /// What keys that manage models may do.
     pub manage: Manage,
+    /// Who is let in, and what they are told who are not.
+    pub door: DoorRules,
 }
 
 /// What keys that manage models may do.
@@ -56,6 +60,13 @@ pub struct Manage {
     pub push: bool,
     /// The registries that models may come from and go to: hosts in lower case, with their ports.
     pub registries: Vec<String>,
+}
+
+/// What the door goes by, each a setting.
+#[derive(Debug, Clone)]
+pub struct DoorRules {
+    /// Wrong credentials a minute from one address that are told that they are wrong.
+    pub failures: usize,
 }
 
 /// What callers are told while no upstream has ever answered.
@@ -72,13 +83,14 @@ pub enum NotYet {
 /// What all cores see. No lock in here is held across a wait.
 #[derive(Debug)]
 pub struct Shared {
-    /// The keys as the store last had them.
-    pub keys: ArcSwap<KeyRing>,
+    keys: ArcSwap<KeyRing>,
+    keys_changed: watch::Sender<()>,
     /// The store of keys cannot be trusted at the moment. The keys in memory stay in force; what is not among them may yet
     /// be a key.
     store_is_degraded: AtomicBool,
     /// Models that stand for one elsewhere.
     pub stubs: Stubs,
+    pub(crate) failures: Failures,
     /// The rules in force.
     rules: ArcSwap<Rules>,
     pub(crate) slots: Slots,
@@ -95,10 +107,12 @@ impl Shared {
         let count = u16::try_from(upstreams.len()).unwrap_or(u16::MAX);
         Self {
             keys: ArcSwap::from_pointee(keys),
+            keys_changed: watch::Sender::new(()),
             slots: Slots::new(count, rules.queue),
             rules: ArcSwap::from_pointee(rules),
             store_is_degraded: AtomicBool::new(false),
             stubs: Stubs::default(),
+            failures: Failures::default(),
             names: upstreams,
             doubted: watch::Sender::new(()),
             not_yet,
@@ -129,6 +143,19 @@ impl Shared {
         let slots = rules.queue.slots;
         self.rules.store(Arc::new(rules));
         self.slots.change(|fleet| fleet.set_slots(slots));
+    }
+
+    /// The keys as the store last had them.
+    #[must_use]
+    pub fn keys(&self) -> Guard<Arc<KeyRing>> {
+        self.keys.load()
+    }
+
+    /// Puts other keys in force, for requests that run too: those whose key is no longer valid end. Returns the keys before.
+    pub fn replace_keys(&self, keys: KeyRing) -> Arc<KeyRing> {
+        let before = self.keys.swap(Arc::new(keys));
+        self.keys_changed.send_replace(());
+        before
     }
 
     /// The error for callers while no upstream has ever answered; none where one has, or where there is nothing to explain.
@@ -193,6 +220,8 @@ pub struct Gate {
     pub sweep: Rc<Sweep>,
     /// Whether this core takes leave of its clients.
     pub drain: Drain,
+    /// This core's running requests.
+    pub leases: Leases,
     chance: RefCell<Chance>,
     rules: RefCell<OwnRules>,
     /// Where requests that have ended are put down.
@@ -242,7 +271,24 @@ impl Gate {
         let sweep = Rc::<Sweep>::default();
         let drain = Drain::new(Rc::clone(&sweep));
         let chance = RefCell::new(Chance::seeded(seed));
-        Self { shared, upstream, sweep, drain, chance, rules, ledger }
+        let leases = Leases::default();
+        Self { shared, upstream, sweep, drain, leases, chance, rules, ledger }
+    }
+
+    /// Ends this core's running requests whose keys stop being valid, for ever: at once where the keys changed, within a
+    /// tick where one expired. One such task runs per core.
+    pub async fn tend_leases(&self) {
+        let mut changed = self.shared.keys_changed.subscribe();
+        // What changed before this task began.
+        changed.mark_changed();
+        loop {
+            match tokio::time::timeout(TICK, changed.changed()).await {
+                Ok(Ok(())) => self.leases.review(&self.shared.keys(), unix_now()),
+                // An error means that the sender is gone; it lives as long as `self` does.
+                Ok(Err(_)) => return,
+                Err(_elapsed) => self.leases.expire(unix_now()),
+            }
+        }
     }
 
     /// The rules in force now.
@@ -288,7 +334,12 @@ mod tests {
         let queue = QueueLimits { slots: 1, max_wait: Duration::ZERO, depth: 0 };
         let shared = Shared::new(
             KeyRing::default(),
-            Rules { limits, queue, manage: Manage { push: false, registries: Vec::new() } },
+            Rules {
+                limits,
+                queue,
+                manage: Manage { push: false, registries: Vec::new() },
+                door: DoorRules { failures: 1 },
+            },
             vec!["http://up".to_owned()],
             not_yet,
         );

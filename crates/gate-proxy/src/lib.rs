@@ -5,7 +5,9 @@
 
 mod downstream;
 mod drain;
+mod failures;
 mod gate;
+mod lease;
 mod metrics;
 mod outcome;
 mod path;
@@ -21,7 +23,8 @@ mod trace;
 pub use downstream::ClientStream;
 pub use downstream::h1::serve_connection;
 pub use drain::Drain;
-pub use gate::{Gate, Limits, Manage, NotYet, Rules, Shared};
+pub use gate::{DoorRules, Gate, Limits, Manage, NotYet, Rules, Shared};
+pub use lease::Leases;
 pub use metrics::{metrics_reference, serve_metrics};
 pub use record::{AccessLog, Fields, Outcome, Record};
 pub use stubs::Stubs;

@@ -6,17 +6,27 @@
 
 use crate::downstream::Downstream;
 use crate::gate::{Gate, Rules};
+use crate::lease::Lease;
 use crate::outcome::{Done, Ended};
 use crate::stages::{admission, answer, attempt, auth, call, intake, own, route};
 use crate::trace::Trace;
-use gate_wire::Answering;
+use gate_wire::{Answering, GateError};
+use std::future::poll_fn;
+use std::pin::pin;
 
-/// Serves one request to its end: the last byte of the answer, an error told in the caller's dialect, or the hang-up.
+/// Serves one request to its end: the last byte of the answer, an error told in the caller's dialect, the hang-up, or the
+/// end of its lease.
 pub(crate) async fn handle<D: Downstream>(gate: &Gate, rules: &Rules, down: &mut D) {
     let mut trace = Trace::begin(gate, down);
-    match serve(gate, rules, down, &mut trace).await {
-        Ok(done) => trace.end(done),
-        Err(ended) => trace.fail(down, ended).await,
+    let lease = gate.leases.take();
+    let served = {
+        let mut serve = pin!(serve(gate, rules, down, &mut trace, &lease));
+        poll_fn(|cx| lease.poll(cx, serve.as_mut())).await
+    };
+    match served {
+        Ok(Ok(done)) => trace.end(done),
+        Ok(Err(ended)) => trace.fail(down, ended).await,
+        Err(reason) => trace.interrupt(down, GateError::new(reason)).await,
     }
 }
 
@@ -25,13 +35,14 @@ async fn serve<D: Downstream>(
     rules: &Rules,
     down: &mut D,
     trace: &mut Trace,
+    lease: &Lease<'_>,
 ) -> Result<Done, Ended> {
     let target = intake::check(down.head())?; //                                Host, form of target    400
     let route = route::of(down.head(), target, trace)?; //                      Ollama, OpenAI, …       404 405
     let Some(scope) = route.scope() else {
         return own::greet(gate, &route, down, trace).await; //                  `/` and `/api/version`
     };
-    let caller = auth::identify(gate, down.head(), trace)?; //                  key -> Caller           400 401
+    let caller = auth::identify(gate, rules, down, trace, lease)?; //           key -> Caller           400 401 429 503
     auth::permit(&caller, scope)?; //                                           scope                   403
     let call = call::read(gate, rules, &caller, route, down, trace).await?; //  model, stream           400 403 413
     match call.open.route.answer {

@@ -100,6 +100,13 @@ impl Trace {
         }
     }
 
+    /// The request was ended from outside: told as an error before its answer began, and cut short after that.
+    pub(crate) async fn interrupt<D: Downstream>(&mut self, down: &mut D, error: GateError) {
+        let error = Box::new(error);
+        let ended = if self.status == 0 { Ended::Refused(error) } else { Ended::CutShort(error) };
+        self.fail(down, ended).await;
+    }
+
     async fn tell<D: Downstream>(
         &mut self,
         down: &mut D,

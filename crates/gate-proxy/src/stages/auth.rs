@@ -3,8 +3,9 @@
 //! A credential comes as `Authorization: Bearer`, `Authorization: Basic` (the token as password) or `x-api-key`. Same
 //! answer for unknown, expired and revoked keys: only the log knows which it was.
 
-use crate::downstream::Head;
-use crate::gate::{Gate, unix_now};
+use crate::downstream::{Downstream, Head};
+use crate::gate::{Gate, Rules, unix_now};
+use crate::lease::Lease;
 use crate::trace::Trace;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
@@ -13,6 +14,11 @@ use gate_types::{ModelName, Scope};
 use gate_wire::{GateError, Reason};
 use std::borrow::Cow;
 use std::sync::Arc;
+use tokio::time::Instant;
+
+/// What is told of the words that clients and examples put where a key belongs.
+const PLACEHOLDER: &str = "this is a placeholder, not a key of this gate; put a real one (sk-hg-…) where your client has it, \
+                     for example in OPENAI_API_KEY, ANTHROPIC_AUTH_TOKEN or OLLAMA_API_KEY";
 
 /// Somebody whose key was found valid when the request began.
 #[derive(Debug)]
@@ -33,23 +39,57 @@ impl Caller {
 }
 
 /// Finds the caller's key.
-pub(crate) fn identify(gate: &Gate, head: &Head, trace: &mut Trace) -> Result<Caller, GateError> {
-    let credential = credential(head)?;
+pub(crate) fn identify<D: Downstream>(
+    gate: &Gate,
+    rules: &Rules,
+    down: &D,
+    trace: &mut Trace,
+    lease: &Lease<'_>,
+) -> Result<Caller, GateError> {
     let now = unix_now();
-    let key = match gate.shared.keys.load().check(credential.as_ref(), now) {
+    let credential = match credential(down.head()) {
+        Ok(credential) => credential,
+        Err(error) if error.reason == Reason::BadCredentialsForm => {
+            return Err(failed(gate, rules, down, error));
+        }
+        Err(error) => return Err(error),
+    };
+    let key = match gate.shared.keys().check(credential.as_ref(), now) {
         Verdict::Valid(key) => key,
         Verdict::Expired(key) | Verdict::Revoked(key) => {
             trace.key = Some(key);
-            return Err(GateError::new(Reason::InvalidKey));
+            return Err(failed(gate, rules, down, GateError::new(Reason::InvalidKey)));
         }
+        // It may be in the store that cannot be read: nobody's failure.
         Verdict::Unknown if gate.shared.store_is_degraded() => {
             return Err(GateError::new(Reason::StoreUnavailable));
         }
-        Verdict::Unknown | Verdict::Malformed => return Err(GateError::new(Reason::InvalidKey)),
+        Verdict::Unknown => return Err(failed(gate, rules, down, GateError::new(Reason::InvalidKey))),
+        Verdict::Malformed => {
+            let error = GateError::new(Reason::InvalidKey);
+            let error = if is_placeholder(&credential) { error.saying(PLACEHOLDER) } else { error };
+            return Err(failed(gate, rules, down, error));
+        }
     };
     key.mark_used(now);
+    lease.hold(&key);
     trace.key = Some(Arc::clone(&key));
     Ok(Caller { key })
+}
+
+/// What is told of a wrong credential: that it is wrong, or to wait where its address has sent too many.
+fn failed<D: Downstream>(gate: &Gate, rules: &Rules, down: &D, error: GateError) -> GateError {
+    match gate.shared.failures.count(down.peer(), rules.door.failures, Instant::now().into_std()) {
+        Ok(()) => error,
+        Err(wait) => GateError::new(Reason::TooManyFailures).again_after(wait).because(error),
+    }
+}
+
+/// Whether it is a word out of an example. What has all the length of a key is a key that was mistyped.
+fn is_placeholder(credential: &[u8]) -> bool {
+    let is_meant =
+        credential.starts_with(gate_keys::KEY_PREFIX.as_bytes()) && credential.len() >= gate_keys::KEY_LENGTH;
+    !is_meant && std::str::from_utf8(credential).is_ok_and(gate_keys::is_dummy)
 }
 
 /// Whether the caller's key opens this kind of route.

@@ -4,7 +4,7 @@ use crate::records::{Record, Records};
 use crate::wire::{Client, Upstream};
 use gate_keys::{Key, KeyId, KeyName, KeyRing, Mark, OsEntropy, mint};
 use gate_policy::{Observation, QueueLimits};
-use gate_proxy::{ClientStream, Gate, Limits, Manage, NotYet, Rules, Shared, serve_connection};
+use gate_proxy::{ClientStream, DoorRules, Gate, Limits, Manage, NotYet, Rules, Shared, serve_connection};
 use gate_types::{ModelName, ScopeSet, UpstreamId};
 use gate_upstream::{ClientLimits, Endpoint, Transport};
 use std::cell::{Cell, RefCell};
@@ -72,6 +72,9 @@ struct Door {
     dialled: Cell<usize>,
 }
 
+/// Wrong credentials a minute that are told so.
+pub(crate) const FAILURES: usize = 60;
+
 /// Where the house's clients say that they come from.
 pub(crate) const PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
 
@@ -95,16 +98,15 @@ impl House {
         let dialled = Rc::clone(&doors);
         let dial = Rc::new(move |id: UpstreamId| dialled[id.index()].dial());
         let not_yet = if doors.is_empty() { NotYet::NothingFound(HINT.to_owned()) } else { NotYet::Named };
-        let shared = Arc::new(Shared::new(
-            KeyRing::default(),
-            Rules { limits, queue: QUEUE, manage: manage() },
-            names,
-            not_yet,
-        ));
+        let door = DoorRules { failures: FAILURES };
+        let rules = Rules { limits, queue: QUEUE, manage: manage(), door };
+        let shared = Arc::new(Shared::new(KeyRing::default(), rules, names, not_yet));
         let client = gate_upstream::Client::over(endpoints, ClientLimits::default(), dial);
         let records = Records::default();
         let gate = Rc::new(Gate::new(Arc::clone(&shared), client, Box::new(records.clone()), 7));
         tokio::task::spawn_local(Rc::clone(&gate.sweep).run());
+        let tended = Rc::clone(&gate);
+        tokio::task::spawn_local(async move { tended.tend_leases().await });
         let mut house = House { gate, shared, doors, keys: RefCell::default(), records, key: String::new() };
         house.key = house.add_key(|_| {});
         for place in 0..house.doors.len() {
@@ -124,7 +126,7 @@ impl House {
             shape(&mut key);
             key
         });
-        self.shared.keys.store(Arc::new(KeyRing::new(ring.collect::<Vec<_>>())));
+        self.shared.replace_keys(KeyRing::new(ring.collect::<Vec<_>>()));
         minted.secret.expose().to_owned()
     }
 
@@ -145,6 +147,10 @@ impl House {
 
     pub(crate) fn observe(&self, place: usize, seen: Observation) {
         self.shared.observe(UpstreamId(place as u16), seen);
+    }
+
+    pub(crate) fn gate(&self) -> &Gate {
+        &self.gate
     }
 
     /// A client's new connection.

@@ -13,11 +13,13 @@ mod connection;
 mod drain;
 #[cfg(test)]
 mod failover;
+mod failures;
 #[cfg(test)]
 mod forwarding;
 #[cfg(test)]
 mod house;
 #[cfg(test)]
+mod lease;
 mod limits;
 #[cfg(test)]
 mod listings;

@@ -77,6 +77,8 @@ async fn serve(sockets: Vec<StdListener>, plan: Plan) -> io::Result<()> {
     let mut duties = JoinSet::new();
     duties.spawn_local(Rc::clone(&gate.sweep).run());
     duties.spawn_local(tend_pool(Rc::clone(&gate)));
+    let tended = Rc::clone(&gate);
+    duties.spawn_local(async move { tended.tend_leases().await });
     duties.spawn_local(crate::logging::gather());
     let mut doors = JoinSet::new();
     for socket in sockets {

@@ -58,12 +58,12 @@ fn follow(store: &mut SqliteStore, env_key: Option<&EnvKey>, shared: &Shared) ->
     let ring = ring(store, env_key)?;
     tracing::info!("the keys changed: {} in force", ring.iter().filter(|key| key.revoked.is_none()).count());
     // In force first: a store that cannot take the last uses must not hold back a revocation.
-    let before = shared.keys.swap(Arc::new(ring));
+    let before = shared.replace_keys(ring);
     touch(store, &before)
 }
 
 fn save(store: &mut SqliteStore, shared: &Shared) -> Result<(), StoreError> {
-    touch(store, &shared.keys.load())
+    touch(store, &shared.keys())
 }
 
 fn touch(store: &mut SqliteStore, ring: &KeyRing) -> Result<(), StoreError> {

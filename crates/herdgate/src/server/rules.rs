@@ -3,14 +3,14 @@
 use anyhow::Context as _;
 use gate_config::{ByteSize, Config};
 use gate_policy::QueueLimits;
-use gate_proxy::{Limits, Manage, Rules};
+use gate_proxy::{DoorRules, Limits, Manage, Rules};
 
 /// The rules that these settings make.
 ///
 /// # Errors
 /// Where a limit is larger than this machine's memory can be.
 pub(super) fn rules(config: &Config) -> anyhow::Result<Rules> {
-    Ok(Rules { limits: limits(config)?, queue: queue(config)?, manage: manage(config) })
+    Ok(Rules { limits: limits(config)?, queue: queue(config)?, manage: manage(config), door: door(config) })
 }
 
 fn limits(config: &Config) -> anyhow::Result<Limits> {
@@ -35,4 +35,8 @@ fn queue(config: &Config) -> anyhow::Result<QueueLimits> {
         max_wait: config.queue.max_wait,
         depth: config.queue.depth,
     })
+}
+
+fn door(config: &Config) -> DoorRules {
+    DoorRules { failures: config.auth.failures }
 }
