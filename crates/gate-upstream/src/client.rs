@@ -21,6 +21,7 @@ use crate::error::UpstreamError;
 use crate::exchange;
 use crate::pool::Pool;
 use crate::request::Ask;
+use crate::roster::Roster;
 use crate::socket::{Socket, Transport};
 use crate::tls::Tls;
 use crate::upload::{BodySource, Upload, UploadFraming};
@@ -70,7 +71,7 @@ pub struct Counts {
 /// Opens the byte stream to an upstream instead of TCP and TLS: for gates that run wholly in memory.
 pub type Dial = Rc<dyn Fn(UpstreamId) -> io::Result<Box<dyn Transport>>>;
 
-/// An HTTP/1.1 client for a fixed list of upstreams. Belongs to one thread; clones share everything.
+/// An HTTP/1.1 client for the upstreams of a [`Roster`]. Belongs to one thread; clones share everything.
 #[derive(Clone)]
 pub struct Client {
     shared: Rc<Shared>,
@@ -78,10 +79,14 @@ pub struct Client {
 
 /// What the client and its answers share.
 pub(crate) struct Shared {
-    upstreams: Vec<Upstream>,
+    roster: Arc<Roster>,
+    /// This thread's part of each upstream on the roster, as far as they were used.
+    upstreams: RefCell<Vec<Rc<Upstream>>>,
     tls: Tls,
     dial: Option<Dial>,
-    connect: Duration,
+    connect: Cell<Duration>,
+    idle_per_upstream: usize,
+    idle_for: Duration,
     pub(crate) h1: Limits,
     /// Borrowed within a poll only, never while waiting.
     pub(crate) scratch: RefCell<Box<[u8]>>,
@@ -96,34 +101,35 @@ struct Upstream {
 }
 
 impl Client {
-    /// A client for these upstreams; an [`UpstreamId`] is the place in the list.
+    /// A client for the upstreams of `roster`, those too that it gets later.
     ///
     /// `tls` is looked at only when a connection to an https endpoint is opened.
     #[must_use]
+    pub fn of(roster: Arc<Roster>, tls: Tls, limits: ClientLimits) -> Self {
+        Self::build(roster, tls, limits, None)
+    }
+
+    /// A client for these upstreams; an [`UpstreamId`] is the place in the list.
+    #[must_use]
     pub fn new(endpoints: Vec<Endpoint>, tls: Tls, limits: ClientLimits) -> Self {
-        Self::build(endpoints, tls, limits, None)
+        Self::build(Arc::new(endpoints.into_iter().collect()), tls, limits, None)
     }
 
     /// A client whose byte streams come from `dial`. Everything above them is the same; the endpoints give the `Host`.
     #[must_use]
     pub fn over(endpoints: Vec<Endpoint>, limits: ClientLimits, dial: Dial) -> Self {
-        Self::build(endpoints, Tls::system(), limits, Some(dial))
+        Self::build(Arc::new(endpoints.into_iter().collect()), Tls::system(), limits, Some(dial))
     }
 
-    fn build(endpoints: Vec<Endpoint>, tls: Tls, limits: ClientLimits, dial: Option<Dial>) -> Self {
-        let upstreams = endpoints
-            .into_iter()
-            .map(|endpoint| Upstream {
-                endpoint,
-                pool: RefCell::new(Pool::new(limits.idle_per_upstream, limits.idle_for)),
-                counts: Cell::default(),
-            })
-            .collect();
+    fn build(roster: Arc<Roster>, tls: Tls, limits: ClientLimits, dial: Option<Dial>) -> Self {
         let shared = Shared {
-            upstreams,
+            roster,
+            upstreams: RefCell::default(),
             tls,
             dial,
-            connect: limits.connect,
+            connect: Cell::new(limits.connect),
+            idle_per_upstream: limits.idle_per_upstream,
+            idle_for: limits.idle_for,
             h1: Limits { head: limits.head, ..Limits::DEFAULT },
             scratch: RefCell::new(vec![0; SCRATCH].into_boxed_slice()),
             spare: RefCell::default(),
@@ -145,7 +151,7 @@ impl Client {
             let reused = pooled.is_some();
             let mut socket = match pooled.take() {
                 Some(socket) => socket,
-                None => Box::pin(self.shared.open(id, upstream)).await?,
+                None => Box::pin(self.shared.open(id, &upstream)).await?,
             };
             upstream.count(|counts| if reused { counts.reused += 1 } else { counts.opened += 1 });
             match exchange::begin(&self.shared, &upstream.endpoint, &mut socket, ask).await {
@@ -178,23 +184,34 @@ impl Client {
     ) -> Result<Answer, UpstreamError> {
         let upstream = self.shared.upstream(id)?;
         let mut upload = Upload::new(&upstream.endpoint, ask, framing, source)?;
-        let mut socket = upload.opened(Box::pin(self.shared.open(id, upstream))).await?;
+        let mut socket = upload.opened(Box::pin(self.shared.open(id, &upstream))).await?;
         upstream.count(|counts| counts.opened += 1);
         let begun = upload.begin(&mut socket, &self.shared).await?;
         Ok(Answer::new(Rc::clone(&self.shared), id, socket, begun))
     }
 
+    /// The upstreams that it can ask.
+    #[must_use]
+    pub fn roster(&self) -> &Arc<Roster> {
+        &self.shared.roster
+    }
+
     /// The endpoint of an upstream.
     #[must_use]
     pub fn endpoint(&self, id: UpstreamId) -> Option<&Endpoint> {
-        self.shared.upstreams.get(id.index()).map(|upstream| &upstream.endpoint)
+        self.shared.roster.get(id)
+    }
+
+    /// Bounds connecting by another time from now on.
+    pub fn set_connect(&self, connect: Duration) {
+        self.shared.connect.set(connect);
     }
 
     /// Closes connections that have been idle for too long. Sending looks only at the pool it needs, so the owner of
     /// the runtime calls this every few seconds.
     pub fn sweep(&self) {
         let now = Instant::now();
-        for upstream in &self.shared.upstreams {
+        for upstream in self.shared.upstreams.borrow().iter() {
             upstream.pool.borrow_mut().sweep(now);
         }
     }
@@ -202,24 +219,31 @@ impl Client {
     /// What happened to an upstream's connections; zeros for one that does not exist.
     #[must_use]
     pub fn counts(&self, id: UpstreamId) -> Counts {
-        self.shared.upstreams.get(id.index()).map(|upstream| upstream.counts.get()).unwrap_or_default()
+        self.shared.upstreams.borrow().get(id.index()).map(|upstream| upstream.counts.get()).unwrap_or_default()
     }
 
     /// How many idle connections an upstream has in the pool.
     #[must_use]
     pub fn idle(&self, id: UpstreamId) -> usize {
-        self.shared.upstreams.get(id.index()).map_or(0, |upstream| upstream.pool.borrow().len())
+        self.shared.upstreams.borrow().get(id.index()).map_or(0, |upstream| upstream.pool.borrow().len())
     }
 }
 
 impl Shared {
-    fn upstream(&self, id: UpstreamId) -> Result<&Upstream, UpstreamError> {
-        self.upstreams.get(id.index()).ok_or(UpstreamError::NoSuchUpstream { id })
+    fn upstream(&self, id: UpstreamId) -> Result<Rc<Upstream>, UpstreamError> {
+        let mut upstreams = self.upstreams.borrow_mut();
+        while upstreams.len() <= id.index() {
+            let next = u16::try_from(upstreams.len()).ok().and_then(|next| self.roster.get(UpstreamId(next)));
+            let endpoint = next.ok_or(UpstreamError::NoSuchUpstream { id })?.clone();
+            let pool = RefCell::new(Pool::new(self.idle_per_upstream, self.idle_for));
+            upstreams.push(Rc::new(Upstream { endpoint, pool, counts: Cell::default() }));
+        }
+        Ok(Rc::clone(&upstreams[id.index()]))
     }
 
     async fn open(&self, id: UpstreamId, upstream: &Upstream) -> Result<Socket, UpstreamError> {
         let Some(dial) = &self.dial else {
-            return connect(&upstream.endpoint, &self.tls, self.connect).await;
+            return connect(&upstream.endpoint, &self.tls, self.connect.get()).await;
         };
         dial(id).map(Socket::Given).map_err(|cause| UpstreamError::Connect {
             at: Arc::clone(upstream.endpoint.label()),
@@ -230,16 +254,14 @@ impl Shared {
 
     /// Keeps a connection whose exchange ended cleanly.
     pub(crate) fn put_back(&self, id: UpstreamId, socket: Socket) {
-        if let Some(upstream) = self.upstreams.get(id.index()) {
+        if let Some(upstream) = self.upstreams.borrow().get(id.index()) {
             upstream.pool.borrow_mut().put(socket, Instant::now());
         }
     }
 
     /// The endpoint's label, for errors.
     pub(crate) fn label(&self, id: UpstreamId) -> Arc<str> {
-        self.upstreams
-            .get(id.index())
-            .map_or_else(|| "".into(), |upstream| Arc::clone(upstream.endpoint.label()))
+        self.roster.get(id).map_or_else(|| "".into(), |endpoint| Arc::clone(endpoint.label()))
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use rustls::pki_types::ServerName;
 
 /// The address of one upstream, with the `Host` value and the TLS name that belong to it.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Endpoint {
     tls: Option<ServerName<'static>>,
     host: Box<str>,

@@ -1,0 +1,110 @@
+//! The endpoints of every upstream that there was since the start, by id: a list that only grows, so that an id means the
+//! same for good and a running request keeps its upstream while the settings change.
+//!
+//! Shared by all cores and read without a lock. Which of them are in use is the fleet's to say.
+
+use crate::endpoint::Endpoint;
+use gate_types::UpstreamId;
+use std::fmt;
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+const PAGE: usize = 64;
+const PAGES: usize = 64;
+
+/// Endpoints by id. Holds [`Roster::MOST`] at most, which bounds what reloading for years can gather.
+pub struct Roster {
+    pages: [OnceLock<Box<[OnceLock<Endpoint>; PAGE]>>; PAGES],
+    len: Mutex<usize>,
+}
+
+impl Roster {
+    /// How many it can hold.
+    pub const MOST: usize = PAGE * PAGES;
+
+    /// The endpoint of this id.
+    #[must_use]
+    pub fn get(&self, id: UpstreamId) -> Option<&Endpoint> {
+        self.pages.get(id.index() / PAGE)?.get()?.get(id.index() % PAGE)?.get()
+    }
+
+    /// The id of an endpoint: the one that it has already, or a new one. `None` where the roster is full.
+    pub fn enrol(&self, endpoint: Endpoint) -> Option<UpstreamId> {
+        let mut len = self.len.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = (0..).map(UpstreamId).take(*len).find(|id| self.get(*id) == Some(&endpoint));
+        if known.is_some() {
+            return known;
+        }
+        let page = self.pages.get(*len / PAGE)?;
+        let page = page.get_or_init(|| Box::new([const { OnceLock::new() }; PAGE]));
+        // Under the lock nobody else can have taken the place.
+        page[*len % PAGE].get_or_init(|| endpoint);
+        let id = UpstreamId(u16::try_from(*len).ok()?);
+        *len += 1;
+        Some(id)
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        *self.len.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl Default for Roster {
+    fn default() -> Self {
+        Roster { pages: [const { OnceLock::new() }; PAGES], len: Mutex::new(0) }
+    }
+}
+
+/// The place in the list is the id. Of equal ones each but the first is left out, and what is beyond [`Roster::MOST`] too.
+impl FromIterator<Endpoint> for Roster {
+    fn from_iter<I: IntoIterator<Item = Endpoint>>(endpoints: I) -> Self {
+        let roster = Roster::default();
+        for endpoint in endpoints {
+            roster.enrol(endpoint);
+        }
+        roster
+    }
+}
+
+impl fmt::Debug for Roster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all = (0..).map(UpstreamId).map_while(|id| self.get(id));
+        f.debug_list().entries(all).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(port: u16) -> Endpoint {
+        Endpoint::new(false, "gpu", port, "").unwrap()
+    }
+
+    #[test]
+    fn an_id_stays_whose_it_is() {
+        let roster: Roster = [at(1), at(2)].into_iter().collect();
+        assert_eq!(roster.enrol(at(3)), Some(UpstreamId(2)));
+        assert_eq!(roster.enrol(at(1)), Some(UpstreamId(0)));
+        assert_eq!(roster.len(), 3);
+        assert_eq!(roster.get(UpstreamId(1)), Some(&at(2)));
+        assert_eq!(roster.get(UpstreamId(3)), None);
+        assert_eq!(roster.get(UpstreamId(u16::MAX)), None);
+    }
+
+    #[test]
+    fn it_is_full_at_its_bound() {
+        let roster: Roster = (1..=4096).map(at).collect();
+        assert_eq!(roster.len(), Roster::MOST);
+        assert_eq!(roster.enrol(at(5000)), None);
+        assert_eq!(roster.enrol(at(4096)), Some(UpstreamId(4095)));
+        assert_eq!(roster.get(UpstreamId(4095)), Some(&at(4096)));
+    }
+}
