@@ -33,6 +33,8 @@ pub struct Upstream {
     pub(crate) running: u32,
     pub(crate) slots: u32,
     pub(crate) failures: u32,
+    /// The settings name it no more: what it has under way ends there, nothing new comes.
+    pub(crate) is_retired: bool,
 }
 
 impl Upstream {
@@ -46,6 +48,7 @@ impl Upstream {
             running: 0,
             slots,
             failures: 0,
+            is_retired: false,
         }
     }
 
@@ -139,7 +142,8 @@ pub enum Observation {
     ModelMissing(ModelName),
 }
 
-/// All upstreams of the settings, in their order.
+/// All upstreams of the settings. Those that the settings named once and no more are kept behind their ids, retired: what is
+/// under way there is counted to its end.
 #[derive(Debug, Clone, Default)]
 pub struct Fleet {
     upstreams: Vec<Upstream>,
@@ -161,32 +165,51 @@ impl Fleet {
         }
     }
 
+    /// From now on the settings name these upstreams. Of those that are new, or back, nothing is known; the others go on
+    /// as they were; what is not among them is retired.
+    pub fn follow(&mut self, named: &[UpstreamId]) {
+        let len = named.iter().map(|id| id.index() + 1).max().unwrap_or(0);
+        let slots = self.slots;
+        while self.upstreams.len() < len {
+            self.upstreams.push(Upstream { is_retired: true, ..Upstream::unheard(slots) });
+        }
+        for (id, upstream) in (0..).map(UpstreamId).zip(&mut self.upstreams) {
+            let is_named = named.contains(&id);
+            if upstream.is_retired == is_named {
+                let Upstream { in_flight, running, .. } = *upstream;
+                *upstream =
+                    Upstream { in_flight, running, is_retired: !is_named, ..Upstream::unheard(slots) };
+            }
+        }
+    }
+
     /// How many upstreams there are, whatever their health.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.upstreams.len()
+        self.iter().count()
     }
 
-    /// Whether the settings name no upstream.
+    /// Whether there is no upstream.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.upstreams.is_empty()
+        self.iter().next().is_none()
     }
 
-    /// The upstream of this id; `None` for an id of other settings.
+    /// The upstream of this id, retired or not; `None` for an id that never was.
     #[must_use]
     pub fn get(&self, id: UpstreamId) -> Option<&Upstream> {
         self.upstreams.get(id.index())
     }
 
-    /// All upstreams with their ids, in the order of the settings.
+    /// All upstreams with their ids, in the order in which the settings came to name them.
     pub fn iter(&self) -> impl Iterator<Item = (UpstreamId, &Upstream)> {
-        (0..).map(UpstreamId).zip(&self.upstreams)
+        (0..).map(UpstreamId).zip(&self.upstreams).filter(|(_, upstream)| !upstream.is_retired)
     }
 
-    /// Takes in what was seen of upstream `id`. An id of other settings changes nothing.
+    /// Takes in what was seen of upstream `id`. A retired one's changes nothing, nor does an id that never was.
     pub fn apply(&mut self, id: UpstreamId, seen: Observation) {
-        let Some(upstream) = self.upstreams.get_mut(id.index()) else { return };
+        let known = self.upstreams.get_mut(id.index()).filter(|upstream| !upstream.is_retired);
+        let Some(upstream) = known else { return };
         match seen {
             Observation::Probed { version, models, loaded } => {
                 upstream.version = Some(version);
@@ -243,18 +266,16 @@ impl Fleet {
     /// Versions that are no numbers (`dev`) count only where there is nothing else.
     #[must_use]
     pub fn lowest_version(&self) -> Option<&str> {
-        self.upstreams
-            .iter()
-            .filter(|upstream| upstream.health == Health::Up)
-            .filter_map(Upstream::version)
+        self.iter()
+            .filter(|(_, upstream)| upstream.health == Health::Up)
+            .filter_map(|(_, upstream)| upstream.version())
             .min_by(|a, b| version::compare(a, b))
     }
 
     /// Every model that any upstream is known to have, each once, in order of name.
     #[must_use]
     pub fn names(&self) -> Vec<&ModelName> {
-        let mut names: Vec<&ModelName> =
-            self.upstreams.iter().flat_map(|upstream| &*upstream.models).collect();
+        let mut names: Vec<&ModelName> = self.iter().flat_map(|(_, upstream)| &*upstream.models).collect();
         names.sort_unstable();
         names.dedup();
         names
@@ -376,6 +397,32 @@ mod tests {
         fleet.apply(UpstreamId(7), Observation::Answered);
         assert_eq!(fleet.len(), 1);
         assert!(fleet.get(UpstreamId(7)).is_none());
+    }
+
+    #[test]
+    fn who_is_not_named_any_more_is_retired_and_comes_back_unknown() {
+        let (one, two, three) = (UpstreamId(0), UpstreamId(1), UpstreamId(2));
+        let mut fleet = Fleet::new(2, 64);
+        fleet.apply(one, probed("0.32.15", &["a"], &["a"]));
+        fleet.apply(two, probed("0.9.1", &["b"], &[]));
+        fleet.start(one, true);
+        fleet.follow(&[three, two]);
+        assert_eq!(fleet.iter().map(|(id, _)| id).collect::<Vec<_>>(), [two, three]);
+        assert_eq!(
+            (fleet.len(), fleet.names(), fleet.lowest_version()),
+            (2, vec![&name("b")], Some("0.9.1"))
+        );
+        assert_eq!(fleet.get(three).unwrap().health(), Health::Unknown);
+        fleet.apply(one, Observation::Answered);
+        assert_eq!(fleet.get(one).unwrap().health(), Health::Unknown);
+        assert_eq!(fleet.get(one).unwrap().in_flight(), 1, "what runs there goes on");
+        fleet.follow(&[one]);
+        assert_eq!(fleet.get(one).unwrap().in_flight(), 1);
+        assert!(!fleet.get(one).unwrap().has(&name("a")), "what was known of it is old");
+        fleet.finish(one, true);
+        assert_eq!(fleet.get(one).unwrap().in_flight(), 0);
+        fleet.follow(&[]);
+        assert!(fleet.is_empty());
     }
 
     proptest! {

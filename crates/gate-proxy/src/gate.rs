@@ -12,7 +12,7 @@ use arc_swap::{ArcSwap, Guard};
 use gate_keys::KeyRing;
 use gate_policy::{Ask, Chance, Entered, Fleet, Observation, QueueLimits};
 use gate_types::{ModelName, UpstreamId};
-use gate_upstream::Client;
+use gate_upstream::{Client, Roster};
 use gate_wire::{GateError, Reason};
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -38,6 +38,8 @@ pub struct Limits {
     /// Time between two pieces of an upstream's answer, and before its first; also the time for which a client may take
     /// nothing of an answer that waits for it.
     pub idle: Duration,
+    /// Time for a connection to an upstream to stand, TLS included.
+    pub connect: Duration,
 }
 
 /// What a request must keep to. Replaced whole when the settings are read again: a request keeps the rules that it found.
@@ -94,17 +96,17 @@ pub struct Shared {
     /// The rules in force.
     rules: ArcSwap<Rules>,
     pub(crate) slots: Slots,
-    names: Vec<String>,
+    roster: Arc<Roster>,
     doubted: watch::Sender<()>,
-    not_yet: NotYet,
+    not_yet: ArcSwap<NotYet>,
     pub(crate) metrics: Metrics,
 }
 
 impl Shared {
-    /// State for upstreams of these names, of which nothing is known yet.
+    /// State for these upstreams, of which nothing is known yet.
     #[must_use]
-    pub fn new(keys: KeyRing, rules: Rules, upstreams: Vec<String>, not_yet: NotYet) -> Self {
-        let count = u16::try_from(upstreams.len()).unwrap_or(u16::MAX);
+    pub fn new(keys: KeyRing, rules: Rules, roster: Arc<Roster>, not_yet: NotYet) -> Self {
+        let count = u16::try_from(roster.len()).unwrap_or(u16::MAX);
         Self {
             keys: ArcSwap::from_pointee(keys),
             keys_changed: watch::Sender::new(()),
@@ -113,9 +115,9 @@ impl Shared {
             store_is_degraded: AtomicBool::new(false),
             stubs: Stubs::default(),
             failures: Failures::default(),
-            names: upstreams,
+            roster,
             doubted: watch::Sender::new(()),
-            not_yet,
+            not_yet: ArcSwap::from_pointee(not_yet),
             metrics: Metrics::default(),
         }
     }
@@ -145,6 +147,19 @@ impl Shared {
         self.slots.change(|fleet| fleet.set_slots(slots));
     }
 
+    /// From now on requests go to these upstreams alone; those of them that were not among them before are heard of first
+    /// by a probe or a request. What is under way elsewhere ends there. `not_yet` is what callers are told until one of
+    /// them has answered.
+    pub fn follow(&self, upstreams: &[UpstreamId], not_yet: NotYet) {
+        self.not_yet.store(Arc::new(not_yet));
+        for id in (0..).map(UpstreamId).take(self.roster.len()) {
+            if !upstreams.contains(&id) {
+                self.stubs.learn(id, &[]);
+            }
+        }
+        self.slots.change(|fleet| fleet.follow(upstreams));
+    }
+
     /// The keys as the store last had them.
     #[must_use]
     pub fn keys(&self) -> Guard<Arc<KeyRing>> {
@@ -163,7 +178,7 @@ impl Shared {
         if self.with_fleet(|fleet| fleet.iter().any(|(_, upstream)| upstream.version().is_some())) {
             return None;
         }
-        match &self.not_yet {
+        match &**self.not_yet.load() {
             NotYet::Named => None,
             NotYet::NothingFound(hint) => Some(GateError::new(Reason::NoUpstream).saying(hint.clone())),
             NotYet::Starting => Some(GateError::new(Reason::Loading)),
@@ -206,7 +221,7 @@ impl Shared {
     /// How logs and errors call an upstream: its URL.
     #[must_use]
     pub fn upstream_name(&self, id: UpstreamId) -> &str {
-        self.names.get(id.index()).map_or("an upstream of other settings", String::as_str)
+        self.roster.get(id).map_or("an upstream of other settings", |endpoint| endpoint.label())
     }
 }
 
@@ -266,6 +281,7 @@ impl Gate {
     #[must_use]
     pub fn new(shared: Arc<Shared>, upstream: Client, log: Box<dyn AccessLog>, seed: u64) -> Self {
         let rules = RefCell::new(OwnRules::copied(&shared.rules.load()));
+        upstream.set_connect(shared.rules.load().limits.connect);
         let counter = shared.metrics.counter();
         let ledger = Rc::new(Ledger { shared: Arc::clone(&shared), log, counter });
         let sweep = Rc::<Sweep>::default();
@@ -297,6 +313,7 @@ impl Gate {
         let mut own = self.rules.borrow_mut();
         if !Arc::ptr_eq(&own.of, &now) {
             *own = OwnRules::copied(&now);
+            self.upstream.set_connect(now.limits.connect);
         }
         Rc::clone(&own.copy)
     }
@@ -321,6 +338,7 @@ pub(crate) fn unix_now() -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use gate_upstream::Endpoint;
 
     fn told(not_yet: NotYet) -> (Option<Reason>, Option<Reason>) {
         let limits = Limits {
@@ -330,6 +348,7 @@ mod tests {
             head_time: Duration::ZERO,
             keep_alive: Duration::ZERO,
             idle: Duration::ZERO,
+            connect: Duration::ZERO,
         };
         let queue = QueueLimits { slots: 1, max_wait: Duration::ZERO, depth: 0 };
         let shared = Shared::new(
@@ -340,7 +359,7 @@ mod tests {
                 manage: Manage { push: false, registries: Vec::new() },
                 door: DoorRules { failures: 1 },
             },
-            vec!["http://up".to_owned()],
+            Arc::new(Endpoint::new(false, "up", 11434, "").into_iter().collect()),
             not_yet,
         );
         let before = shared.none_yet().map(|error| error.reason);

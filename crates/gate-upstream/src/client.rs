@@ -219,7 +219,12 @@ impl Client {
     /// What happened to an upstream's connections; zeros for one that does not exist.
     #[must_use]
     pub fn counts(&self, id: UpstreamId) -> Counts {
-        self.shared.upstreams.borrow().get(id.index()).map(|upstream| upstream.counts.get()).unwrap_or_default()
+        self.shared
+            .upstreams
+            .borrow()
+            .get(id.index())
+            .map(|upstream| upstream.counts.get())
+            .unwrap_or_default()
     }
 
     /// How many idle connections an upstream has in the pool.

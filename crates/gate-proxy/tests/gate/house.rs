@@ -29,6 +29,7 @@ pub(crate) const LIMITS: Limits = Limits {
     head_time: Duration::from_secs(10),
     keep_alive: Duration::from_secs(75),
     idle: Duration::from_secs(600),
+    connect: Duration::from_secs(3),
 };
 /// The default of `[manage]`.
 pub(crate) fn manage() -> Manage {
@@ -93,15 +94,14 @@ impl House {
         limits: Limits,
     ) -> Self {
         let endpoints: Vec<Endpoint> = endpoints.map(Result::unwrap).collect();
-        let names = endpoints.iter().map(|endpoint| endpoint.label().to_string()).collect();
         let doors: Rc<Vec<Door>> = Rc::new(endpoints.iter().map(|_| Door::default()).collect());
         let dialled = Rc::clone(&doors);
         let dial = Rc::new(move |id: UpstreamId| dialled[id.index()].dial());
         let not_yet = if doors.is_empty() { NotYet::NothingFound(HINT.to_owned()) } else { NotYet::Named };
         let door = DoorRules { failures: FAILURES };
-        let rules = Rules { limits, queue: QUEUE, manage: manage(), door };
-        let shared = Arc::new(Shared::new(KeyRing::default(), rules, names, not_yet));
         let client = gate_upstream::Client::over(endpoints, ClientLimits::default(), dial);
+        let rules = Rules { limits, queue: QUEUE, manage: manage(), door };
+        let shared = Arc::new(Shared::new(KeyRing::default(), rules, Arc::clone(client.roster()), not_yet));
         let records = Records::default();
         let gate = Rc::new(Gate::new(Arc::clone(&shared), client, Box::new(records.clone()), 7));
         tokio::task::spawn_local(Rc::clone(&gate.sweep).run());

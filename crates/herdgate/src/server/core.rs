@@ -3,7 +3,7 @@
 
 use super::leave;
 use gate_proxy::{Gate, Shared, serve_connection};
-use gate_upstream::{Client, ClientLimits, Endpoint, Tls};
+use gate_upstream::{Client, ClientLimits, Roster, Tls};
 use std::io;
 use std::net::{IpAddr, TcpListener as StdListener};
 use std::rc::Rc;
@@ -23,9 +23,8 @@ const POOL_TURN: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub(crate) struct Plan {
     pub(crate) shared: Arc<Shared>,
-    pub(crate) endpoints: Vec<Endpoint>,
+    pub(crate) roster: Arc<Roster>,
     pub(crate) tls: Tls,
-    pub(crate) client: ClientLimits,
     /// One permit per client connection, over all cores.
     pub(crate) connections: Arc<Semaphore>,
     pub(crate) stage: watch::Receiver<Stage>,
@@ -72,7 +71,7 @@ pub(crate) fn start(
 
 async fn serve(sockets: Vec<StdListener>, plan: Plan) -> io::Result<()> {
     let seed = getrandom::u64().unwrap_or_default();
-    let client = Client::new(plan.endpoints, plan.tls, plan.client);
+    let client = Client::of(plan.roster, plan.tls, ClientLimits::default());
     let gate = Rc::new(Gate::new(plan.shared, client, Box::new(crate::logging::Access), seed));
     let mut duties = JoinSet::new();
     duties.spawn_local(Rc::clone(&gate.sweep).run());

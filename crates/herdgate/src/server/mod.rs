@@ -22,7 +22,7 @@ use bind::Bound;
 use gate_config::{Config, Listen};
 use gate_proxy::Shared;
 use gate_store::{DataDir, SqliteStore};
-use gate_upstream::ClientLimits;
+use gate_upstream::Roster;
 use std::io::{ErrorKind, Write};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -50,15 +50,15 @@ pub(crate) fn run(config: Config, data: &Path, talk: &mut dyn Write) -> anyhow::
     if upstreams.endpoints.iter().any(gate_upstream::Endpoint::is_tls) {
         upstreams.tls.config().context("an upstream is https")?;
     }
-    let names = upstreams.endpoints.iter().map(|endpoint| endpoint.label().to_string()).collect();
-    let shared = Arc::new(Shared::new(ring, rules::rules(&config)?, names, upstreams.not_yet.clone()));
+    let roster: Arc<Roster> = Arc::new(upstreams.endpoints.iter().cloned().collect());
+    let not_yet = upstreams.not_yet.clone();
+    let shared = Arc::new(Shared::new(ring, rules::rules(&config)?, Arc::clone(&roster), not_yet));
     let (stage, staged) = watch::channel(core::Stage::Serve);
     let (ended, core_ended) = mpsc::channel(1);
     let plan = core::Plan {
         shared: Arc::clone(&shared),
-        endpoints: upstreams.endpoints.clone(),
+        roster: Arc::clone(&roster),
         tls: upstreams.tls.clone(),
-        client: ClientLimits { connect: config.timeouts.connect, ..ClientLimits::default() },
         connections: Arc::new(Semaphore::new(descriptors::connections(config.limits.connections))),
         stage: staged,
         ended,

@@ -22,6 +22,7 @@ fn limits(config: &Config) -> anyhow::Result<Limits> {
         head_time: config.timeouts.head,
         keep_alive: config.timeouts.keep_alive,
         idle: config.timeouts.idle,
+        connect: config.timeouts.connect,
     })
 }
 
