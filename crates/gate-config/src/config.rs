@@ -64,8 +64,14 @@ pub struct Limits {
     pub body: ByteSize,
     /// Longest blob that is uploaded.
     pub upload: ByteSize,
+    /// All request bodies together that are in memory at one time.
+    pub held: ByteSize,
+    /// Bytes a second that a request body must bring; 0: any number.
+    pub body_rate: ByteSize,
     /// Client connections at one time, over all listeners.
     pub connections: usize,
+    /// Client connections at one time from one address, or from one /64 of IPv6.
+    pub per_address: usize,
 }
 
 /// `[timeouts]`
@@ -212,7 +218,10 @@ impl Default for Config {
                 head: ByteSize(32 << 10),
                 body: ByteSize(64 << 20),
                 upload: ByteSize(64 << 30),
+                held: ByteSize(512 << 20),
+                body_rate: ByteSize(1 << 10),
                 connections: 20_000,
+                per_address: 1024,
             },
             timeouts: Timeouts {
                 connect: Duration::from_secs(3),

@@ -155,10 +155,40 @@ pub(crate) static SETTINGS: &[Setting] = &[
                 answered 413.",
     },
     Setting {
+        key: "limits.held",
+        flag: None,
+        form: Form::Size {
+            slot: |config| &mut config.limits.held,
+            least: ByteSize(1 << 20),
+            most: ByteSize(1 << 40),
+        },
+        about: "Most memory that all request bodies together may take at one time. Counted as they arrive, not as they are \
+                announced; a request whose body finds no room is answered 503 `bodies_full`.",
+    },
+    Setting {
+        key: "limits.body_rate",
+        flag: None,
+        form: Form::Size {
+            slot: |config| &mut config.limits.body_rate,
+            least: ByteSize(0),
+            most: ByteSize(1 << 20),
+        },
+        about: "Least number of bytes per second in which a request body may arrive, on the average over `timeouts.head`; the \
+                first such stretch is free. A slower one is answered 408. `0B` asks for no rate.",
+    },
+    Setting {
         key: "limits.connections",
         flag: None,
         form: Form::Count { slot: |config| &mut config.limits.connections, least: 1, most: 1_000_000 },
-        about: "Most client connections at one time, over all listeners.",
+        about: "Most client connections at one time, over all listeners. Beyond it, the connection that has waited longest for \
+                a request is closed to make room; where all are busy, the new one is.",
+    },
+    Setting {
+        key: "limits.per_address",
+        flag: None,
+        form: Form::Count { slot: |config| &mut config.limits.per_address, least: 1, most: 1_000_000 },
+        about: "Most client connections at one time from one IPv4 address, or from one IPv6 /64. A further one is closed at \
+                once. Raise it where many clients come from one address, as behind a proxy.",
     },
     Setting {
         key: "timeouts.connect",

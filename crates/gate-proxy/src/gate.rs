@@ -1,7 +1,9 @@
 //! What a request finds on its way: the state that all cores share, and what each core has for itself.
 
+use crate::crowd::Crowd;
 use crate::drain::Drain;
 use crate::failures::Failures;
+use crate::held::{Allowance, Taken};
 use crate::lease::Leases;
 use crate::metrics::{Connection, Counter, Metrics};
 use crate::record::{AccessLog, Record};
@@ -30,6 +32,14 @@ pub struct Limits {
     pub body: usize,
     /// Bytes of an uploaded blob, which passes through and is never held.
     pub upload: u64,
+    /// Bytes of all request bodies together that are in memory at one time.
+    pub held: usize,
+    /// Bytes a second that a request body must bring on the whole, looked at in windows of `head_time`; 0: any number.
+    pub body_rate: u64,
+    /// Client connections at one time, over all cores.
+    pub connections: usize,
+    /// Client connections at one time from one address, or from one /64 of IPv6.
+    pub per_address: usize,
     /// Time for a request head, from its first byte or the connection's beginning, and between two pieces of a request
     /// body.
     pub head_time: Duration,
@@ -95,6 +105,9 @@ pub struct Shared {
     pub(crate) failures: Failures,
     /// The rules in force.
     rules: ArcSwap<Rules>,
+    /// The connections of all clients.
+    pub crowd: Crowd,
+    pub(crate) held: Taken,
     pub(crate) slots: Slots,
     roster: Arc<Roster>,
     doubted: watch::Sender<()>,
@@ -115,6 +128,8 @@ impl Shared {
             store_is_degraded: AtomicBool::new(false),
             stubs: Stubs::default(),
             failures: Failures::default(),
+            crowd: Crowd::default(),
+            held: Taken::default(),
             roster,
             doubted: watch::Sender::new(()),
             not_yet: ArcSwap::from_pointee(not_yet),
@@ -202,6 +217,12 @@ impl Shared {
         self.doubted.subscribe()
     }
 
+    /// Bytes of request bodies that are in memory, up to a few hundred KiB per core too many.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        self.held.bytes()
+    }
+
     /// Takes in what was seen of an upstream. Requests that waited for that are called.
     pub fn observe(&self, id: UpstreamId, seen: Observation) {
         self.slots.change(|fleet| fleet.apply(id, seen));
@@ -237,6 +258,8 @@ pub struct Gate {
     pub drain: Drain,
     /// This core's running requests.
     pub leases: Leases,
+    /// This core's part of the room for request bodies.
+    pub(crate) allowance: Rc<Allowance>,
     chance: RefCell<Chance>,
     rules: RefCell<OwnRules>,
     /// Where requests that have ended are put down.
@@ -286,9 +309,10 @@ impl Gate {
         let ledger = Rc::new(Ledger { shared: Arc::clone(&shared), log, counter });
         let sweep = Rc::<Sweep>::default();
         let drain = Drain::new(Rc::clone(&sweep));
+        let allowance = Rc::new(Allowance::new(Arc::clone(&shared)));
         let chance = RefCell::new(Chance::seeded(seed));
         let leases = Leases::default();
-        Self { shared, upstream, sweep, drain, leases, chance, rules, ledger }
+        Self { shared, upstream, sweep, drain, leases, allowance, chance, rules, ledger }
     }
 
     /// Ends this core's running requests whose keys stop being valid, for ever: at once where the keys changed, within a
@@ -345,6 +369,10 @@ mod tests {
             framing: gate_h1::Limits::DEFAULT,
             body: 1,
             upload: 1,
+            held: 1,
+            body_rate: 0,
+            connections: 1,
+            per_address: 1,
             head_time: Duration::ZERO,
             keep_alive: Duration::ZERO,
             idle: Duration::ZERO,

@@ -3,10 +3,12 @@
 //! Read [`path`](crate) first: `path.rs` is the order of everything. Floor 4: knows the wire, the policy, the keys and the
 //! upstream client below it; knows nothing of settings files, databases, probes or the admin side.
 
+mod crowd;
 mod downstream;
 mod drain;
 mod failures;
 mod gate;
+mod held;
 mod lease;
 mod metrics;
 mod outcome;
@@ -20,6 +22,7 @@ mod stubs;
 mod sweep;
 mod trace;
 
+pub use crowd::{Crowd, Guest, TurnedAway};
 pub use downstream::ClientStream;
 pub use downstream::h1::serve_connection;
 pub use drain::Drain;

@@ -4,6 +4,7 @@
 //! in here has a limit. Knows nothing of what a request asks for.
 
 use super::{ClientStream, Head};
+use crate::crowd::Guest;
 use crate::drain::Drain;
 use crate::gate::Limits;
 use crate::scratch;
@@ -11,11 +12,9 @@ use crate::sweep::Watch;
 use gate_h1::{H1Error, HeadScan};
 use std::future::poll_fn;
 use std::io;
-use std::net::IpAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::time::Instant;
 
 /// How long a client that is answered and sent off may go on sending, so that it sees the answer and not a reset
 /// (RFC 9112, section 9.6): this long between two pieces, this long in all, this much.
@@ -28,7 +27,7 @@ const LAST_CALL: Duration = Duration::from_secs(1);
 
 pub(super) struct Conn<IO> {
     pub(super) io: IO,
-    pub(super) peer: IpAddr,
+    pub(super) guest: Guest,
     /// Read and not yet used.
     pub(super) read: Vec<u8>,
     /// How far `read` was looked through for a head.
@@ -53,8 +52,9 @@ pub(super) enum Filled {
 }
 
 impl<IO: ClientStream> Conn<IO> {
-    pub(super) fn new(io: IO, peer: IpAddr, watch: Watch) -> Self {
-        Self { io, peer, read: Vec::new(), scan: HeadScan::default(), ended: false, watch }
+    pub(super) fn new(io: IO, guest: Guest) -> Self {
+        let watch = guest.gate.sweep.watch();
+        Self { io, guest, read: Vec::new(), scan: HeadScan::default(), ended: false, watch }
     }
 
     /// Waits for the next request head. On a new connection its time runs from the beginning, later from the head's first
@@ -63,13 +63,13 @@ impl<IO: ClientStream> Conn<IO> {
         self.trim();
         let mut begun = is_first;
         let mut is_told = false;
-        self.watch.set(Some(if is_first { limits.head_time } else { limits.keep_alive }));
+        self.watch.rest(if is_first { limits.head_time } else { limits.keep_alive });
         loop {
             if drain.has_begun() && !is_told {
                 is_told = true;
                 if self.read.is_empty() {
                     begun = false;
-                    self.watch.set(Some(LAST_CALL));
+                    self.watch.rest(LAST_CALL);
                 }
             }
             if !self.read.is_empty() {
@@ -80,7 +80,7 @@ impl<IO: ClientStream> Conn<IO> {
                 }
                 if !begun {
                     begun = true;
-                    self.watch.set(Some(limits.head_time));
+                    self.watch.rest_until(self.watch.now().plus(limits.head_time));
                 }
             }
             match self.fill_or_drain(drain, is_told).await {
@@ -91,7 +91,7 @@ impl<IO: ClientStream> Conn<IO> {
         }
     }
 
-    /// As [`Conn::fill`]; nothing when the gate begins to end, unless that `is_known`.
+    /// Reads once, up to the limit of the watch; nothing when the gate begins to end, unless that `is_known`.
     async fn fill_or_drain(&mut self, drain: &Drain, is_known: bool) -> Option<Filled> {
         poll_fn(|cx| match self.poll_fill(cx) {
             Poll::Ready(filled) => Poll::Ready(Some(filled)),
@@ -100,6 +100,15 @@ impl<IO: ClientStream> Conn<IO> {
             Poll::Pending => Poll::Pending,
         })
         .await
+    }
+
+    /// One read, handed to `take` as it is.
+    pub(super) fn poll_read_into(
+        &mut self,
+        cx: &mut Context<'_>,
+        take: impl FnOnce(&[u8]),
+    ) -> Poll<io::Result<usize>> {
+        poll_read(&mut self.io, &mut self.ended, cx, take)
     }
 
     /// Gives back the room of a large body: a connection that waits holds no more than what it has not used yet.
@@ -112,10 +121,6 @@ impl<IO: ClientStream> Conn<IO> {
     }
 
     /// Reads once, up to the limit of the watch.
-    pub(super) async fn fill(&mut self) -> Filled {
-        poll_fn(|cx| self.poll_fill(cx)).await
-    }
-
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Filled> {
         match self.poll_read(cx) {
             Poll::Ready(Ok(0) | Err(_)) => Poll::Ready(Filled::Ended),
@@ -163,14 +168,14 @@ impl<IO: ClientStream> Conn<IO> {
         if !shut.await {
             return;
         }
-        let end = Instant::now() + LINGER_IN_ALL;
+        let end = self.watch.now().plus(LINGER_IN_ALL);
         let mut total = 0;
         while total < LINGER_BYTES {
-            let now = Instant::now();
+            let now = self.watch.now();
             if now >= end {
                 return;
             }
-            self.watch.set_until(Some(end.min(now + LINGER_PAUSE)));
+            self.watch.set_until(end.min(now.plus(LINGER_PAUSE)));
             match self.pass_over().await {
                 0 => return,
                 came => total += came,

@@ -2,16 +2,20 @@
 //!
 //! This file must never decide anything about a request but its framing, and what becomes of the connection.
 
-use super::conn::{Conn, Filled, Next};
+use super::conn::{Conn, Next};
+use super::pace::Pace;
 use super::write::{Outgoing, Shape};
 use super::{AnswerHead, BodyError, ClientStream, Downstream, Head};
-use crate::drain::Drain;
+use crate::crowd::Guest;
 use crate::gate::{Gate, Limits};
+use crate::held::HeldBody;
 use crate::request_id::RequestId;
 use crate::stages::intake;
+use crate::sweep::Tick;
 use crate::{path, trace};
 use gate_h1::{Body, Framing, H1Error, Version, encode};
 use gate_types::Dialect;
+use std::future::poll_fn;
 use std::io;
 use std::net::IpAddr;
 use std::ops::Range;
@@ -19,16 +23,16 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::time::Instant;
 
 /// How many bytes of a next request are kept while one is answered. A client that sends more before it has its answer is
 /// cut off: it could not be watched any more, and its leaving would not stop the model.
 const AHEAD_BYTES: usize = 64 * 1024;
 
-/// Serves the connection of a client at `peer` until either side ends it.
-pub async fn serve_connection<IO: ClientStream>(gate: &Gate, io: IO, peer: IpAddr) {
+/// Serves the connection of a client until either side ends it.
+pub async fn serve_connection<IO: ClientStream>(guest: Guest, io: IO) {
+    let gate = &*Rc::clone(&guest.gate);
     let _counted = gate.ledger.connection();
-    let mut conn = Conn::new(io, peer, gate.sweep.watch());
+    let mut conn = Conn::new(io, guest);
     let mut is_first = true;
     loop {
         let head = match conn.next_head(&gate.rules().limits, is_first, &gate.drain).await {
@@ -39,7 +43,7 @@ pub async fn serve_connection<IO: ClientStream>(gate: &Gate, io: IO, peer: IpAdd
         };
         is_first = false;
         let rules = gate.rules();
-        let mut request = Request::new(&rules.limits, &gate.drain, &mut conn, head);
+        let mut request = Request::new(gate, &rules.limits, &mut conn, head);
         // Boxed, so that a parked connection does not hold room for a request's whole life.
         Box::pin(path::handle(gate, &rules, &mut request)).await;
         match request.finish() {
@@ -66,7 +70,7 @@ async fn refuse<IO: ClientStream>(mut conn: Conn<IO>, gate: &Gate, error: H1Erro
     );
     let mut answer = out.into_bytes();
     answer.extend_from_slice(rendered.body.as_bytes());
-    trace::unreadable(gate, &id, conn.peer, &told);
+    trace::unreadable(gate, &id, conn.guest.peer, &told);
     if conn.say(&answer, gate.rules().limits.head_time).await {
         conn.linger().await;
     }
@@ -85,12 +89,13 @@ struct Streamed {
     /// What is left to say of `100 Continue`; none once it has left.
     asking: Option<&'static [u8]>,
     given: u64,
+    pace: Pace,
 }
 
 /// One request on a connection.
 struct Request<'c, IO: ClientStream> {
+    gate: &'c Gate,
     limits: &'c Limits,
-    drain: &'c Drain,
     conn: &'c mut Conn<IO>,
     head: Rc<Head>,
     out: Outgoing,
@@ -100,15 +105,15 @@ struct Request<'c, IO: ClientStream> {
     streamed: Option<Box<Streamed>>,
     aborted: bool,
     silence: Option<Duration>,
-    moved: Instant,
+    moved: Tick,
 }
 
 impl<'c, IO: ClientStream> Request<'c, IO> {
-    fn new(limits: &'c Limits, drain: &'c Drain, conn: &'c mut Conn<IO>, head: Head) -> Self {
+    fn new(gate: &'c Gate, limits: &'c Limits, conn: &'c mut Conn<IO>, head: Head) -> Self {
         conn.watch.set(None);
         Self {
+            gate,
             limits,
-            drain,
             conn,
             body_read: head.framing.is_empty(),
             streamed: None,
@@ -116,7 +121,7 @@ impl<'c, IO: ClientStream> Request<'c, IO> {
             out: Outgoing::new(),
             aborted: false,
             silence: None,
-            moved: Instant::now(),
+            moved: gate.sweep.now(),
         }
     }
 
@@ -145,20 +150,35 @@ impl<'c, IO: ClientStream> Request<'c, IO> {
         self.body_read
     }
 
-    async fn read_length(&mut self, length: usize) -> Result<Vec<u8>, BodyError> {
-        while self.conn.read.len() < length {
-            self.fill_body().await?;
+    async fn read_length(&mut self, length: usize) -> Result<HeldBody, BodyError> {
+        let (allowance, bound) = (&self.gate.allowance, self.limits.held);
+        let came = &mut self.conn.read;
+        if came.len() > length {
+            let next = came.split_off(length);
+            return Ok(HeldBody::of(std::mem::replace(came, next), allowance, bound)?);
         }
-        if self.conn.read.len() == length {
-            return Ok(std::mem::take(&mut self.conn.read));
+        let mut body = HeldBody::of(std::mem::take(came), allowance, bound)?;
+        let mut pace = self.pace();
+        while body.len() < length {
+            let mut pushed = Ok(());
+            let next = &mut Vec::new();
+            self.fill_body(&mut pace, |came| {
+                let (ours, behind) = came.split_at(came.len().min(length - body.len()));
+                pushed = body.push(ours, length, bound);
+                next.extend_from_slice(behind);
+            })
+            .await?;
+            pushed?;
+            self.conn.read.append(next);
         }
-        let rest = self.conn.read.split_off(length);
-        Ok(std::mem::replace(&mut self.conn.read, rest))
+        Ok(body)
     }
 
-    async fn read_chunked(&mut self, limit: usize) -> Result<Vec<u8>, BodyError> {
+    async fn read_chunked(&mut self, limit: usize) -> Result<HeldBody, BodyError> {
         let mut framing = Body::with_limits(Framing::Chunked, &self.limits.framing);
-        let mut body = Vec::new();
+        let bound = self.limits.held;
+        let mut body = HeldBody::of(Vec::new(), &self.gate.allowance, bound)?;
+        let mut pace = self.pace();
         loop {
             let mut used = 0;
             while used < self.conn.read.len() && !framing.is_done() {
@@ -167,15 +187,21 @@ impl<'c, IO: ClientStream> Request<'c, IO> {
                 if step.data.len() > limit - body.len() {
                     return Err(BodyError::TooLarge(limit as u64));
                 }
-                body.extend_from_slice(&input[step.data]);
+                body.push(&input[step.data], limit, bound)?;
                 used += step.used;
             }
             self.conn.read.drain(..used);
             if framing.is_done() {
                 return Ok(body);
             }
-            self.fill_body().await?;
+            let mut came = std::mem::take(&mut self.conn.read);
+            self.fill_body(&mut pace, |more| came.extend_from_slice(more)).await?;
+            self.conn.read = came;
         }
+    }
+
+    fn pace(&self) -> Pace {
+        Pace::new(self.limits.body_rate, self.limits.head_time, self.gate.sweep.now())
     }
 
     /// Asks a client that waits to be asked for its body. Ready with false when it left.
@@ -224,24 +250,25 @@ impl<'c, IO: ClientStream> Request<'c, IO> {
 
     /// Whether the client is late with the next piece of a streamed body.
     fn poll_body_late<T>(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, BodyError>> {
-        self.limit_wait(self.limits.head_time);
-        self.poll_silent(cx).map(|()| Err(BodyError::TooSlow))
+        if let Some(streamed) = &mut self.streamed {
+            streamed.pace.resume(self.gate.sweep.now());
+            self.conn.watch.set_until(streamed.pace.deadline());
+        }
+        self.conn.watch.poll_late(cx).map(|()| Err(BodyError::TooSlow))
     }
 
-    /// Counts silence anew where another limit than before is in force.
-    fn limit_wait(&mut self, limit: Duration) {
-        if self.silence != Some(limit) {
-            self.limit_silence(Some(limit));
-        }
-    }
-
-    async fn fill_body(&mut self) -> Result<(), BodyError> {
-        self.conn.watch.set(Some(self.limits.head_time));
-        match self.conn.fill().await {
-            Filled::Some => Ok(()),
-            Filled::Ended => Err(BodyError::Gone),
-            Filled::Late => Err(BodyError::TooSlow),
-        }
+    /// Reads once, for as long as the body's pace allows.
+    async fn fill_body(&mut self, pace: &mut Pace, mut take: impl FnMut(&[u8])) -> Result<(), BodyError> {
+        let conn = &mut *self.conn;
+        conn.watch.set_until(pace.deadline());
+        let filled = poll_fn(|cx| match conn.poll_read_into(cx, &mut take) {
+            Poll::Ready(Ok(0) | Err(_)) => Poll::Ready(Err(BodyError::Gone)),
+            Poll::Ready(Ok(came)) => Poll::Ready(Ok(came)),
+            Poll::Pending => conn.watch.poll_late(cx).map(|()| Err(BodyError::TooSlow)),
+        });
+        let came = filled.await?;
+        pace.came(came, self.gate.sweep.now());
+        Ok(())
     }
 }
 
@@ -260,7 +287,7 @@ impl<IO: ClientStream> Downstream for Request<'_, IO> {
     }
 
     fn peer(&self) -> IpAddr {
-        self.conn.peer
+        self.conn.guest.peer
     }
 
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -281,8 +308,8 @@ impl<IO: ClientStream> Downstream for Request<'_, IO> {
         match self.conn.watch.poll_late(cx) {
             // The watch is set once per limit, not once per chunk: a limit that passed starts anew while things move.
             Poll::Ready(()) => match self.silence {
-                Some(limit) if self.moved.elapsed() < limit => {
-                    self.conn.watch.set_until(Some(self.moved + limit));
+                Some(limit) if self.moved.plus(limit) > self.gate.sweep.now() => {
+                    self.conn.watch.set_until(self.moved.plus(limit));
                     self.conn.watch.poll_late(cx)
                 }
                 _ => Poll::Ready(()),
@@ -293,13 +320,13 @@ impl<IO: ClientStream> Downstream for Request<'_, IO> {
 
     fn limit_silence(&mut self, limit: Option<Duration>) {
         self.silence = limit;
-        self.moved = Instant::now();
+        self.moved = self.gate.sweep.now();
         self.conn.watch.set(limit);
     }
 
-    async fn read_body(&mut self, limit: usize) -> Result<Vec<u8>, BodyError> {
+    async fn read_body(&mut self, limit: usize) -> Result<HeldBody, BodyError> {
         if self.body_read {
-            return Ok(Vec::new());
+            return Ok(HeldBody::default());
         }
         if let Framing::Length(length) = self.head.framing
             && length > limit as u64
@@ -313,7 +340,7 @@ impl<IO: ClientStream> Downstream for Request<'_, IO> {
             }
         }
         let body = match self.head.framing {
-            Framing::None | Framing::UntilClose => Vec::new(),
+            Framing::None | Framing::UntilClose => HeldBody::default(),
             // Compared with the limit above, which is a usize.
             Framing::Length(length) => self.read_length(usize::try_from(length).unwrap_or(limit)).await?,
             Framing::Chunked => self.read_chunked(limit).await?,
@@ -335,6 +362,7 @@ impl<IO: ClientStream> Downstream for Request<'_, IO> {
                 framing: Body::with_limits(self.head.framing, &self.limits.framing),
                 asking: waits.then_some(encode::CONTINUE),
                 given: 0,
+                pace: self.pace(),
             }));
         }
         loop {
@@ -342,7 +370,10 @@ impl<IO: ClientStream> Downstream for Request<'_, IO> {
                 Ok(None) => {}
                 Ok(Some(piece)) => {
                     // From here on the upstream is waited for, not the client.
-                    self.limit_wait(self.limits.idle);
+                    if let Some(streamed) = &mut self.streamed {
+                        streamed.pace.pause(self.gate.sweep.now());
+                    }
+                    self.limit_silence(Some(self.limits.idle));
                     return Poll::Ready(Ok(piece));
                 }
                 Err(error) => return Poll::Ready(Err(error)),
@@ -354,14 +385,18 @@ impl<IO: ClientStream> Downstream for Request<'_, IO> {
             }
             match self.conn.poll_read(cx) {
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(BodyError::Gone)),
-                Poll::Ready(Ok(_)) => self.moved = Instant::now(),
+                Poll::Ready(Ok(came)) => {
+                    if let Some(streamed) = &mut self.streamed {
+                        streamed.pace.came(came, self.gate.sweep.now());
+                    }
+                }
                 Poll::Pending => return self.poll_body_late(cx),
             }
         }
     }
 
     fn begin(&mut self, head: &AnswerHead<'_>) {
-        let is_kept = self.head.keep_alive && !self.drain.has_begun();
+        let is_kept = self.head.keep_alive && !self.gate.drain.has_begun();
         let keep_alive = is_kept && self.skip_body() && !self.conn.ended;
         let is_head = self.head.method() == "HEAD";
         self.out.begin(head, Shape { version: self.head.version, is_head, keep_alive });
@@ -375,7 +410,7 @@ impl<IO: ClientStream> Downstream for Request<'_, IO> {
         pieces: &[Range<usize>],
         end: bool,
     ) -> io::Result<()> {
-        self.moved = Instant::now();
+        self.moved = self.gate.sweep.now();
         self.out.offer(&mut self.conn.io, cx, wire, pieces, end)
     }
 
@@ -383,7 +418,7 @@ impl<IO: ClientStream> Downstream for Request<'_, IO> {
         let left = self.out.left();
         let polled = self.out.poll_flush(&mut self.conn.io, cx);
         if self.out.left() < left {
-            self.moved = Instant::now();
+            self.moved = self.gate.sweep.now();
         }
         if polled.is_ready() {
             return polled;

@@ -6,12 +6,14 @@ mod conn;
 mod date;
 pub(crate) mod h1;
 mod head;
+mod pace;
 mod stream;
 mod write;
 
 pub(crate) use head::Head;
 pub use stream::ClientStream;
 
+use crate::held::{HeldBody, NoRoom};
 use gate_h1::Framing;
 use std::io;
 use std::net::IpAddr;
@@ -37,10 +39,18 @@ pub(crate) enum BodyError {
     Gone,
     /// Longer than the limit, in bytes.
     TooLarge(u64),
-    /// The client sent nothing for the time limit.
+    /// The client sent nothing for the time limit, or too little.
     TooSlow,
+    /// All bodies in memory together have reached their bound.
+    NoRoom,
     /// The framing has no or two readings.
     Malformed(gate_h1::H1Error),
+}
+
+impl From<NoRoom> for BodyError {
+    fn from(_no_room: NoRoom) -> Self {
+        BodyError::NoRoom
+    }
 }
 
 /// One request and the way back to who sent it.
@@ -61,7 +71,7 @@ pub(crate) trait Downstream {
     fn limit_silence(&mut self, limit: Option<std::time::Duration>);
 
     /// Reads the whole body, `limit` bytes at most. Asks for it first where the client waits to be asked.
-    fn read_body(&mut self, limit: usize) -> impl Future<Output = Result<Vec<u8>, BodyError>>;
+    fn read_body(&mut self, limit: usize) -> impl Future<Output = Result<HeldBody, BodyError>>;
 
     /// The next data of a body that is not read whole: `(n, end)` says that `scratch[..n]` is data and whether the body ends
     /// with it. `limit` bytes at most in all. While it waits it notices by itself that the client left or stands still.

@@ -2,6 +2,7 @@
 
 use crate::downstream::{BodyError, Downstream, Head};
 use crate::gate::{Gate, Manage, Rules, Shared};
+use crate::held::HeldBody;
 use crate::outcome::Ended;
 use crate::stages::allowed::{self, Named};
 use crate::stages::auth::Caller;
@@ -15,7 +16,7 @@ use std::borrow::Cow;
 pub(crate) struct Call {
     pub(crate) open: Open,
     pub(crate) model: Option<ModelName>,
-    pub(crate) body: Vec<u8>,
+    pub(crate) body: HeldBody,
     /// The model as the client spelled it, where it is not worth reading a second time.
     said: Option<Box<str>>,
 }
@@ -51,7 +52,7 @@ pub(crate) async fn read<D: Downstream>(
     allowed::route(&rules.manage, open.route.id)?;
     let body = match open.route.body {
         // An upload passes through when it is sent on; a body that the route does not know goes nowhere.
-        BodyKind::Raw | BodyKind::None => Vec::new(),
+        BodyKind::Raw | BodyKind::None => HeldBody::default(),
         BodyKind::Json(_) | BodyKind::Form => down.read_body(rules.limits.body).await.map_err(told)?,
     };
     let door = Door { shared: &gate.shared, manage: &rules.manage, caller, open: &open };
@@ -146,6 +147,7 @@ pub(crate) fn told(error: BodyError) -> Ended {
             let text = format!("the request body is longer than {limit} bytes, the limit of this gate");
             GateError::new(Reason::BodyTooLarge).saying(text).into()
         }
+        BodyError::NoRoom => GateError::new(Reason::BodiesFull).into(),
         BodyError::TooSlow => GateError::new(Reason::RequestTimeout).into(),
         BodyError::Malformed(error) => GateError::new(Reason::BadRequest).saying(error.to_string()).into(),
     }

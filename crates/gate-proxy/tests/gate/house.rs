@@ -26,6 +26,10 @@ pub(crate) const LIMITS: Limits = Limits {
     framing: gate_h1::Limits::DEFAULT,
     body: 1 << 20,
     upload: 8 << 20,
+    held: 16 << 20,
+    body_rate: 0,
+    connections: 1000,
+    per_address: 1000,
     head_time: Duration::from_secs(10),
     keep_alive: Duration::from_secs(75),
     idle: Duration::from_secs(600),
@@ -168,8 +172,13 @@ impl House {
 
     /// Serves a client over any stream.
     pub(crate) fn serve(&self, io: impl ClientStream + 'static) -> JoinHandle<()> {
-        let gate = Rc::clone(&self.gate);
-        tokio::task::spawn_local(async move { serve_connection(&gate, io, PEER).await })
+        self.serve_from(PEER, io).expect("the gate has room")
+    }
+
+    /// The same for a client from elsewhere; none where the gate does not let it in.
+    pub(crate) fn serve_from(&self, peer: IpAddr, io: impl ClientStream + 'static) -> Option<JoinHandle<()>> {
+        let guest = self.gate.admit(peer).ok()?;
+        Some(tokio::task::spawn_local(serve_connection(guest, io)))
     }
 
     /// The next connection that the gate opens to an upstream.
@@ -234,6 +243,11 @@ impl Door {
         }
         Ok(Box::new(near))
     }
+}
+
+/// The gate's end of a client's connection whose end is of no interest.
+pub(crate) fn plain(io: DuplexStream) -> impl ClientStream {
+    GateSide { io, reset: Rc::default() }
 }
 
 /// The gate's end of a client's connection; remembers whether its close would be a reset.

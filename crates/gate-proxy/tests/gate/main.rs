@@ -10,6 +10,8 @@ mod choice;
 #[cfg(test)]
 mod connection;
 #[cfg(test)]
+mod crowd;
+#[cfg(test)]
 mod drain;
 #[cfg(test)]
 mod failover;

@@ -238,6 +238,13 @@ impl Upstream {
         Asked { head, body: self.came.drain(..length).collect() }
     }
 
+    /// Some of the next request; the rest is not looked at.
+    pub(crate) async fn asked_somehow(&mut self) {
+        assert!(self.fill().await, "the gate closed");
+        while tokio::time::timeout(Duration::from_secs(1), self.fill()).await == Ok(true) {}
+        self.came.clear();
+    }
+
     pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.io.write_all(bytes.as_ref()).await.unwrap();
     }

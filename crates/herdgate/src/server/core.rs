@@ -4,6 +4,7 @@
 use super::leave;
 use gate_proxy::{Gate, Shared, serve_connection};
 use gate_upstream::{Client, ClientLimits, Roster, Tls};
+use socket2::{SockRef, TcpKeepalive};
 use std::io;
 use std::net::{IpAddr, TcpListener as StdListener};
 use std::rc::Rc;
@@ -11,11 +12,16 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinSet, LocalSet};
 
 /// How long accepting rests after the system refused a connection for want of descriptors or memory.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
+/// How a client whose machine vanished is found: after so much silence it is asked, so often, so many times.
+const KEEP_ALIVE: TcpKeepalive = TcpKeepalive::new()
+    .with_time(Duration::from_secs(60))
+    .with_interval(Duration::from_secs(10))
+    .with_retries(3);
 /// How often idle upstream connections are looked through.
 const POOL_TURN: Duration = Duration::from_secs(10);
 
@@ -25,8 +31,6 @@ pub(crate) struct Plan {
     pub(crate) shared: Arc<Shared>,
     pub(crate) roster: Arc<Roster>,
     pub(crate) tls: Tls,
-    /// One permit per client connection, over all cores.
-    pub(crate) connections: Arc<Semaphore>,
     pub(crate) stage: watch::Receiver<Stage>,
     /// Told when a core has ended, for whatever reason: a gate with a deaf core must not look alive. Closed once all have.
     pub(crate) ended: mpsc::Sender<()>,
@@ -81,8 +85,11 @@ async fn serve(sockets: Vec<StdListener>, plan: Plan) -> io::Result<()> {
     duties.spawn_local(crate::logging::gather());
     let mut doors = JoinSet::new();
     for socket in sockets {
+        // Tokens are small writes that must not wait for an acknowledgement. What is accepted inherits it.
+        SockRef::from(&socket).set_tcp_nodelay(true)?;
+        SockRef::from(&socket).set_tcp_keepalive(&KEEP_ALIVE)?;
         let listener = TcpListener::from_std(socket)?;
-        doors.spawn_local(accept(listener, Rc::clone(&gate), Arc::clone(&plan.connections)));
+        doors.spawn_local(accept(listener, Rc::clone(&gate)));
     }
     let mut stage = plan.stage;
     let ended = |what: &str, how| Err(io::Error::other(format!("{what} ended: {how:?}")));
@@ -108,8 +115,8 @@ async fn tend_pool(gate: Rc<Gate>) {
 }
 
 /// Accepts until the core drains, then what the kernel had accepted by then; ends with the last client's connection.
-async fn accept(listener: TcpListener, gate: Rc<Gate>, connections: Arc<Semaphore>) {
-    let mut clients = Clients { gate, connections, served: JoinSet::new() };
+async fn accept(listener: TcpListener, gate: Rc<Gate>) {
+    let mut clients = Clients { gate, served: JoinSet::new() };
     let mut complained = false;
     loop {
         let accepted = tokio::select! {
@@ -122,10 +129,15 @@ async fn accept(listener: TcpListener, gate: Rc<Gate>, connections: Arc<Semaphor
                 clients.serve(stream, peer.ip()).await;
             }
             Err(error) => {
-                if !complained && !is_clients_doing(&error) {
+                if is_clients_doing(&error) {
+                    continue;
+                }
+                if !complained {
                     complained = true;
                     tracing::warn!("cannot accept connections: {error}; waiting");
                 }
+                // Where descriptors are short, a connection that rests has one.
+                clients.gate.make_room();
                 tokio::time::sleep(ACCEPT_REST).await;
             }
         }
@@ -137,24 +149,17 @@ async fn accept(listener: TcpListener, gate: Rc<Gate>, connections: Arc<Semaphor
 /// The connections that came in by one listener.
 struct Clients {
     gate: Rc<Gate>,
-    connections: Arc<Semaphore>,
     served: JoinSet<()>,
 }
 
 impl Clients {
-    /// Serves a connection as soon as there is a permit for it. One waits per listener; the rest wait in the kernel's queue.
+    /// Serves a connection, if the gate lets it in.
     async fn serve(&mut self, stream: TcpStream, peer: IpAddr) {
         while self.served.try_join_next().is_some() {}
-        // Tokens are small writes that must not wait for an acknowledgement.
-        if stream.set_nodelay(true).is_err() {
-            return;
-        }
-        let Ok(permit) = Arc::clone(&self.connections).acquire_owned().await else { return };
-        let gate = Rc::clone(&self.gate);
-        self.served.spawn_local(async move {
-            serve_connection(&gate, stream, peer).await;
-            drop(permit);
-        });
+        let Ok(guest) = self.gate.admit(peer) else { return };
+        self.served.spawn_local(serve_connection(guest, stream));
+        // One that was made to go shall be gone before the next is let in.
+        tokio::task::yield_now().await;
     }
 }
 

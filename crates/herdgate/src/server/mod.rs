@@ -27,7 +27,7 @@ use std::io::{ErrorKind, Write};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 
 /// Serves until SIGINT or SIGTERM, and ends when the last request has.
 ///
@@ -59,7 +59,6 @@ pub(crate) fn run(config: Config, data: &Path, talk: &mut dyn Write) -> anyhow::
         shared: Arc::clone(&shared),
         roster: Arc::clone(&roster),
         tls: upstreams.tls.clone(),
-        connections: Arc::new(Semaphore::new(descriptors::connections(config.limits.connections))),
         stage: staged,
         ended,
     };

@@ -1,5 +1,6 @@
 //! Settings as the rules that requests keep to.
 
+use super::descriptors;
 use anyhow::Context as _;
 use gate_config::{ByteSize, Config};
 use gate_policy::QueueLimits;
@@ -19,6 +20,10 @@ fn limits(config: &Config) -> anyhow::Result<Limits> {
         framing: gate_h1::Limits { head: size(config.limits.head)?, ..gate_h1::Limits::DEFAULT },
         body: size(config.limits.body)?,
         upload: config.limits.upload.0,
+        held: size(config.limits.held)?,
+        body_rate: config.limits.body_rate.0,
+        connections: descriptors::connections(config.limits.connections),
+        per_address: config.limits.per_address,
         head_time: config.timeouts.head,
         keep_alive: config.timeouts.keep_alive,
         idle: config.timeouts.idle,

@@ -4,7 +4,7 @@
 use crate::harness::{Ask, Home, testkit, until};
 use gate_testkit::{Fault, Order, Setup};
 use serde_json::json;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
@@ -51,21 +51,96 @@ fn limits_of_size() {
     }
 }
 
+/// Opens a connection, sends `bytes` and says whether the gate keeps it open for a while.
+fn is_kept(to: SocketAddr, bytes: &[u8]) -> Option<TcpStream> {
+    let mut stream = TcpStream::connect(to).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+    // A connection that is closed at once may break while this is sent.
+    let sent = stream.write_all(bytes);
+    let read = stream.read(&mut [0; 4096]);
+    let is_open = match read {
+        Ok(read) => read > 0,
+        Err(error) => matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
+    };
+    (sent.is_ok() && is_open).then_some(stream)
+}
+
 #[test]
 fn the_number_of_connections() {
     let ollama = testkit(Setup::default());
-    let home = home().env("HERDGATE_LIMITS__CONNECTIONS", "1").env("HERDGATE_SERVER__THREADS", "1");
+    ollama.order(Order::always(Fault::StallAfter { bytes: 0, pause: None }).on("/api/generate"));
+    let home = home().env("HERDGATE_LIMITS__CONNECTIONS", "2").env("HERDGATE_SERVER__THREADS", "1");
     let gate = home.serve(&["--upstream", &ollama.url()]);
-    let first = TcpStream::connect(gate.address).unwrap();
-    let mut second = TcpStream::connect(gate.address).unwrap();
-    second.write_all(b"GET / HTTP/1.1\r\nHost: gate\r\nConnection: close\r\n\r\n").unwrap();
-    second.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
-    assert!(second.read(&mut [0; 1]).is_err(), "the second was served beside the first");
-    drop(first);
-    second.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    let mut answer = String::new();
-    second.read_to_string(&mut answer).unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let get = b"GET / HTTP/1.1\r\nHost: gate\r\n\r\n";
+    // Two that rest; a third takes the place of the first.
+    let mut first = is_kept(gate.address, get).unwrap();
+    std::thread::sleep(Duration::from_millis(1100));
+    let _second = is_kept(gate.address, get).unwrap();
+    let third = is_kept(gate.address, get).unwrap();
+    first.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    assert_eq!(first.read(&mut [0; 1]).unwrap(), 0, "the one that rested longest made room");
+    drop(third);
+    // Two that are busy; a third is closed.
+    let body = json!({"model": "demo", "prompt": "x"}).to_string();
+    let busy = format!(
+        "POST /api/generate HTTP/1.1\r\nHost: g\r\nAuthorization: Bearer {TOKEN}\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let busy: Vec<_> = (0..2).map(|_| is_kept(gate.address, busy.as_bytes()).unwrap()).collect();
+    until("both to be busy", || (ollama.seen_on("/api/generate").len() == 2).then_some(()));
+    assert!(is_kept(gate.address, get).is_none());
+    drop(busy);
+    until("a place", || is_kept(gate.address, get));
+    gate.running.says("why it closes connections", |line| line.contains("limits.connections is reached"));
+}
+
+#[test]
+fn the_number_of_connections_of_one_address() {
+    let ollama = testkit(Setup::default());
+    let home = home().settings("[limits]\nper_address = 2\n");
+    let gate = home.serve(&["--upstream", &ollama.url()]);
+    let get = b"GET / HTTP/1.1\r\nHost: gate\r\n\r\n";
+    let held: Vec<_> = (0..2).map(|_| is_kept(gate.address, get).unwrap()).collect();
+    assert!(is_kept(gate.address, get).is_none());
+    drop(held);
+    until("a place", || is_kept(gate.address, get));
+    gate.running.says("why it closes connections", |line| line.contains("limits.per_address"));
+}
+
+#[test]
+fn how_much_is_held_and_how_slowly_it_may_come() {
+    let ollama = testkit(Setup::default());
+    for (settings, is_tight) in [
+        ("[timeouts]\nhead = \"1s\"\n[limits]\nbody_rate = \"0B\"\n", false),
+        ("[timeouts]\nhead = \"1s\"\n[limits]\nheld = \"1MiB\"\nbody_rate = \"1KiB\"\n", true),
+    ] {
+        let home = home().settings(settings);
+        let gate = home.serve(&["--upstream", &ollama.url()]);
+        let held = chat(&"x".repeat(2 << 20)).send(gate.address);
+        assert_eq!(held.status, if is_tight { 503 } else { 200 }, "{held}");
+
+        let mut slow = TcpStream::connect(gate.address).unwrap();
+        slow.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+        let body = json!({"model": "demo", "messages": [{"role": "user", "content": "x"}], "stream": false})
+            .to_string();
+        let body = body.replace('x', &"x".repeat(30 - body.len() % 30));
+        let head = format!(
+            "POST /api/chat HTTP/1.1\r\nHost: g\r\nAuthorization: Bearer {TOKEN}\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        slow.write_all(head.as_bytes()).unwrap();
+        let mut answer = vec![0; 12];
+        let mut status = 0;
+        // A few bytes each 0.3 s: longer in all than two stretches of a second.
+        for piece in body.as_bytes().chunks(body.len() / 15) {
+            slow.write_all(piece).unwrap();
+            if slow.read_exact(&mut answer).is_ok() {
+                status = String::from_utf8_lossy(&answer[9..]).parse().unwrap();
+                break;
+            }
+        }
+        assert_eq!(status, if is_tight { 408 } else { 200 });
+    }
 }
 
 #[test]

@@ -1,0 +1,180 @@
+//! How many connections clients have open, in all and from each address, and who is turned away.
+//!
+//! Counted once per connection, under one short lock of all cores; no request comes here. Beyond the bound of one address
+//! a connection is closed at once. Beyond the bound of all, the connection that has waited longest for a request makes
+//! room; where all are busy the new one is closed: strangers who hold connections and ask nothing lock nobody out.
+
+use crate::gate::{Gate, unix_now};
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+/// Who counts as one: an IPv4 address, or the /64 that an IPv6 host usually has to itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Net {
+    V4(u32),
+    V6(u64),
+}
+
+impl Net {
+    fn of(peer: IpAddr) -> Self {
+        match peer.to_canonical() {
+            IpAddr::V4(ip) => Net::V4(ip.to_bits()),
+            IpAddr::V6(ip) => Net::V6((ip.to_bits() >> 64) as u64),
+        }
+    }
+}
+
+/// The connections of all cores.
+#[derive(Debug, Default)]
+pub struct Crowd {
+    open: AtomicUsize,
+    by_net: Mutex<HashMap<Net, u32>>,
+    turned_away: [AtomicU64; 2],
+    made_room: AtomicU64,
+    /// The minute since 1970 in which this was last told of.
+    told: AtomicI64,
+}
+
+/// Why a connection is closed instead of served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TurnedAway {
+    /// Its address has as many as one address may have.
+    ByAddress,
+    /// There are as many as there may be, and all of them are busy.
+    ByAll,
+}
+
+impl Crowd {
+    /// Connections that are open.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// Connections that were closed as they came, for this reason, since the beginning.
+    #[must_use]
+    pub fn turned_away(&self, why: TurnedAway) -> u64 {
+        self.turned_away[why as usize].load(Ordering::Relaxed)
+    }
+
+    /// Connections that were closed while they waited for a request, to make room for others.
+    #[must_use]
+    pub fn made_room(&self) -> u64 {
+        self.made_room.load(Ordering::Relaxed)
+    }
+
+    /// Counted always, told once a minute.
+    fn turn_away(&self, why: TurnedAway, peer: IpAddr) -> TurnedAway {
+        self.turned_away[why as usize].fetch_add(1, Ordering::Relaxed);
+        let minute = unix_now() / 60;
+        if self.told.swap(minute, Ordering::Relaxed) != minute {
+            match why {
+                TurnedAway::ByAddress => {
+                    tracing::warn!(
+                        "{peer} has as many connections as limits.per_address allows: closing others"
+                    );
+                }
+                TurnedAway::ByAll => tracing::warn!(
+                    "limits.connections is reached and every connection is busy: closing new ones"
+                ),
+            }
+        }
+        why
+    }
+
+    fn enter(&self, net: Net, most: usize) -> bool {
+        let mut by_net = self.by_net.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = by_net.entry(net).or_default();
+        if *count as usize >= most {
+            return false;
+        }
+        *count += 1;
+        true
+    }
+
+    fn leave(&self, net: Net) {
+        let mut by_net = self.by_net.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = by_net.get_mut(&net) {
+            *count -= 1;
+            if *count == 0 {
+                by_net.remove(&net);
+                if by_net.capacity() > 4 * by_net.len().max(64) {
+                    by_net.shrink_to_fit();
+                }
+            }
+        }
+    }
+}
+
+/// A client whose connection is let in: what serving it takes. Counted until it is dropped.
+pub struct Guest {
+    pub(crate) gate: Rc<Gate>,
+    pub(crate) peer: IpAddr,
+}
+
+impl Gate {
+    /// Lets in a new connection from `peer`, or says why it must be closed.
+    ///
+    /// # Errors
+    /// Where one of the bounds is reached.
+    pub fn admit(self: &Rc<Self>, peer: IpAddr) -> Result<Guest, TurnedAway> {
+        let rules = self.rules();
+        let crowd = &self.shared.crowd;
+        let peer = peer.to_canonical();
+        if !crowd.enter(Net::of(peer), rules.limits.per_address) {
+            return Err(crowd.turn_away(TurnedAway::ByAddress, peer));
+        }
+        // From here on dropping the guest takes back both counts.
+        let guest = Guest { gate: Rc::clone(self), peer };
+        if crowd.open.fetch_add(1, Ordering::Relaxed) >= rules.limits.connections && !self.make_room() {
+            return Err(crowd.turn_away(TurnedAway::ByAll, peer));
+        }
+        Ok(guest)
+    }
+
+    /// Has the connection of this core that waited longest for a request end soon; false where none waits.
+    pub fn make_room(&self) -> bool {
+        let made = self.sweep.end_longest_rest();
+        self.shared.crowd.made_room.fetch_add(u64::from(made), Ordering::Relaxed);
+        made
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        let crowd = &self.gate.shared.crowd;
+        crowd.open.fetch_sub(1, Ordering::Relaxed);
+        crowd.leave(Net::of(self.peer));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_is_an_ipv4_address_or_an_ipv6_network() {
+        let same = |a: &str, b: &str| Net::of(a.parse().unwrap()) == Net::of(b.parse().unwrap());
+        assert!(same("192.0.2.1", "::ffff:192.0.2.1"), "as a dual-stack socket shows it");
+        assert!(!same("192.0.2.1", "192.0.2.2") && !same("::ffff:192.0.2.1", "::ffff:192.0.2.2"));
+        assert!(same("2001:db8::1", "2001:db8::ffff:ffff:ffff:ffff"));
+        assert!(!same("2001:db8::1", "2001:db8:0:1::1"));
+    }
+
+    #[test]
+    fn counts_come_back_and_leave_nothing() {
+        let crowd = Crowd::default();
+        let nets: Vec<Net> = (0..1000).map(Net::V4).collect();
+        for net in &nets {
+            assert!(crowd.enter(*net, 2) && crowd.enter(*net, 2) && !crowd.enter(*net, 2));
+        }
+        for net in nets.iter().chain(&nets) {
+            crowd.leave(*net);
+        }
+        let by_net = crowd.by_net.lock().unwrap();
+        assert!(by_net.is_empty() && by_net.capacity() < 300, "{}", by_net.capacity());
+    }
+}
