@@ -1,5 +1,7 @@
 //! What the fuzz targets check: the properties that the tests of each crate check too, from the same file.
 
+#[path = "../../crates/gate-wire/tests/forms/property.rs"]
+mod forms;
 #[path = "../../crates/gate-h1/tests/wire/property.rs"]
 mod property;
 #[path = "../../crates/gate-wire/tests/fuzzed/tee.rs"]
@@ -30,4 +32,9 @@ pub fn wire_request(bytes: &[u8]) {
 /// Any bytes as the data of an answer, cut in several ways.
 pub fn wire_tee(bytes: &[u8]) {
     tee::tee(bytes);
+}
+
+/// Any bytes as a form: its Content-Type in the first line, its body behind that.
+pub fn wire_multipart(bytes: &[u8]) {
+    forms::form(bytes);
 }

@@ -2,6 +2,7 @@
 //!
 //! A pattern is written like a name and read like one: case does not matter, the default host and namespace may be left
 //! away, no tag means `:latest` unless the pattern ends in `*`. `*` stands for any run of characters, `/` and `:` too.
+//! So `qwen3*` means `qwen3.example.com/x/y` as well, a model of another registry: `qwen3:*` is what people want to say.
 //! Reading a pattern must never widen it: `library/*` stays within Ollama's own library, although the names in it are
 //! shown without that word.
 
@@ -70,10 +71,10 @@ impl BadGlob {
         match self {
             BadGlob::Empty => "leave the models out to allow every model",
             BadGlob::TooLong(_) | BadGlob::NotAName(_) => {
-                "write it like a model name: qwen3:8b, qwen3*, hf.co/acme/*"
+                "write it like a model name: qwen3:8b, qwen3:*, hf.co/acme/*"
             }
             BadGlob::Character { .. } => {
-                "the only wildcard is *, which stands for any run of characters: qwen3*"
+                "the only wildcard is *, which stands for any run of characters: qwen3:*"
             }
         }
     }
@@ -238,7 +239,8 @@ mod tests {
             ("Library/Llama3", &["llama3"], &["acme/llama3"]),
             ("registry.ollama.ai/library/llama3:8B", &["llama3:8b"], &["llama3"]),
             ("llama3*", &["llama3", "llama3:8b", "llama3.1:70b"], &["codellama3", "acme/llama3"]),
-            ("llama3:*", &["llama3", "llama3:8b"], &["llama3.1:8b"]),
+            ("llama3:*", &["llama3", "llama3:8b"], &["llama3.1:8b", "llama3.example.com/x/y"]),
+            ("llama3*", &["llama3.example.com/x/y", "llama3/x"], &[]),
             ("*", &["llama3", "acme/x:1", "hf.co/acme/x:q4"], &[]),
             ("*:8b", &["llama3:8b", "hf.co/acme/x:8b"], &["llama3", "llama3:18b-q4"]),
             ("*llama3", &["codellama3", "acme/llama3", "llama3"], &["llama3:8b"]),

@@ -8,7 +8,7 @@ use crate::downstream::Downstream;
 use crate::gate::{Gate, Rules};
 use crate::lease::Lease;
 use crate::outcome::{Done, Ended};
-use crate::stages::{admission, answer, attempt, auth, call, intake, own, route};
+use crate::stages::{admission, answer, attempt, auth, call, intake, own, route, show};
 use crate::trace::Trace;
 use gate_wire::{Answering, GateError};
 use std::future::poll_fn;
@@ -50,7 +50,11 @@ async fn serve<D: Downstream>(
         Answering::Gate => return own::greet(gate, &call.open, down, trace).await, // `/metrics`
         Answering::Listing => return own::list(gate, &caller, &call, down, trace).await, // merged, filtered
     }
+    let tells_less = show::tells_less(&call, &caller);
     let turn = admission::wait_turn(gate, rules, &call, down, trace).await?; // one slot                503
     let live = attempt::send(gate, rules, &caller, call, turn, down, trace).await?; // fail over         404 502 503
+    if tells_less && live.answer.status() == 200 {
+        return show::tell(live, &caller, down, trace).await; //                 `/api/show` without its secrets
+    }
     answer::stream(live, down, trace).await //                                  until the last byte or the hang-up
 }

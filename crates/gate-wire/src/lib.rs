@@ -17,13 +17,14 @@ pub mod request;
 pub mod routes;
 mod scan;
 pub mod shape;
+pub mod show;
 mod tee;
 mod tee_facts;
 
 pub use ending::ending;
 pub use fields::{MAX_FIELDS, MAX_NAME};
 pub use gate_error::GateError;
-pub use listing::{Merged, merge_models, merge_v1_models, v1_model};
+pub use listing::{MaySee, Merged, merge_models, merge_v1_models, v1_model};
 pub use nearest::{nearest, not_found_text};
 pub use problem::{BodyProblem, Fault};
 pub use reason::{Reason, Side};

@@ -22,15 +22,18 @@ pub struct Merged {
     pub unreadable: Vec<usize>,
 }
 
+/// Whether a model may be seen, by its name and whether its entry says that it only stands for one elsewhere.
+pub type MaySee<'f> = dyn Fn(&ModelName, bool) -> bool + 'f;
+
 /// Merges bodies of `/api/tags`, or of `/api/ps`, in the order of the upstreams. Never `null`: no models are `[]`.
 #[must_use]
-pub fn merge_models(bodies: &[&[u8]], may_see: &dyn Fn(&ModelName) -> bool) -> Merged {
+pub fn merge_models(bodies: &[&[u8]], may_see: &MaySee<'_>) -> Merged {
     merge(bodies, may_see, "{\"models\":[", "]}")
 }
 
 /// Merges bodies of `/v1/models` in the order of the upstreams. Never `null`: no models are `[]`.
 #[must_use]
-pub fn merge_v1_models(bodies: &[&[u8]], may_see: &dyn Fn(&ModelName) -> bool) -> Merged {
+pub fn merge_v1_models(bodies: &[&[u8]], may_see: &MaySee<'_>) -> Merged {
     merge(bodies, may_see, "{\"object\":\"list\",\"data\":[", "]}\n")
 }
 
@@ -38,7 +41,7 @@ pub fn merge_v1_models(bodies: &[&[u8]], may_see: &dyn Fn(&ModelName) -> bool) -
 /// lists it, under the name that was asked for, as Ollama does it. `None`: no upstream lists it.
 #[must_use]
 pub fn v1_model(bodies: &[&[u8]], wanted: &ModelName, as_sent: &str) -> Option<String> {
-    let (entries, _) = gather(bodies, &|name| name == wanted);
+    let (entries, _) = gather(bodies, &|name, _is_stub| name == wanted);
     let entry = entries.into_values().next()?;
     let id = entry.parsed.id.map(|id| range_in(entry.raw, id))?;
     let mut body = String::with_capacity(entry.raw.get().len() + as_sent.len());
@@ -63,6 +66,10 @@ struct Parsed<'b> {
     name: Option<&'b RawValue>,
     #[serde(borrow)]
     details: Option<Details<'b>>,
+    #[serde(borrow)]
+    remote_host: Option<&'b RawValue>,
+    #[serde(borrow)]
+    remote_model: Option<&'b RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -81,7 +88,7 @@ impl Entry<'_> {
     fn write(&self, out: &mut String) {
         let whole = self.raw.get();
         let parent = self.parsed.details.as_ref().and_then(|details| details.parent_model);
-        if let Some(parent) = parent.filter(|parent| is_path(parent)) {
+        if let Some(parent) = parent.filter(|parent| is_path(parent.get())) {
             let hidden = range_in(self.raw, parent);
             if let (Some(before), Some(after)) = (whole.get(..hidden.start), whole.get(hidden.end..)) {
                 out.push_str(before);
@@ -94,7 +101,7 @@ impl Entry<'_> {
     }
 }
 
-fn merge(bodies: &[&[u8]], may_see: &dyn Fn(&ModelName) -> bool, before: &str, after: &str) -> Merged {
+fn merge(bodies: &[&[u8]], may_see: &MaySee<'_>, before: &str, after: &str) -> Merged {
     let (entries, unreadable) = gather(bodies, may_see);
     let size: usize = entries.values().map(|entry| entry.raw.get().len() + 1).sum();
     let mut body = String::with_capacity(before.len() + size + after.len());
@@ -111,7 +118,7 @@ fn merge(bodies: &[&[u8]], may_see: &dyn Fn(&ModelName) -> bool, before: &str, a
 
 type Gathered<'b> = (BTreeMap<ModelName, Entry<'b>>, Vec<usize>);
 
-fn gather<'b>(bodies: &[&'b [u8]], may_see: &dyn Fn(&ModelName) -> bool) -> Gathered<'b> {
+fn gather<'b>(bodies: &[&'b [u8]], may_see: &MaySee<'_>) -> Gathered<'b> {
     let mut entries = BTreeMap::new();
     let mut unreadable = Vec::new();
     for (place, body) in bodies.iter().enumerate() {
@@ -123,7 +130,11 @@ fn gather<'b>(bodies: &[&'b [u8]], may_see: &dyn Fn(&ModelName) -> bool) -> Gath
             // An entry without a name that a client could ask for is of no use to any.
             let Ok(parsed) = serde_json::from_str::<Parsed<'b>>(raw.get()) else { continue };
             let Some(name) = parsed.name.or(parsed.id).and_then(name_in) else { continue };
-            if !may_see(&name) {
+            let is_stub = [parsed.remote_host, parsed.remote_model]
+                .into_iter()
+                .flatten()
+                .any(|raw| raw.get() != "\"\"");
+            if !may_see(&name, is_stub) {
                 continue;
             }
             if let Place::Vacant(free) = entries.entry(name) {
@@ -139,8 +150,8 @@ fn name_in(raw: &RawValue) -> Option<ModelName> {
 }
 
 /// Whether a string is a path rather than a model's name, on any system; what is no string is hidden as well.
-fn is_path(raw: &RawValue) -> bool {
-    match serde_json::from_str::<Option<String>>(raw.get()) {
+pub(crate) fn is_path(json: &str) -> bool {
+    match serde_json::from_str::<Option<String>>(json) {
         // A drive's letter would pass for a registry's host.
         Ok(Some(text)) => !text.is_empty() && (text.contains(":/") || ModelName::parse(&text).is_err()),
         Ok(None) => false,
@@ -162,7 +173,7 @@ mod tests {
     const B: &[u8] =
         br#"{"models":[{"name":"c:1b","details":{"parent_model":"user/base"}},{"name":"A","size":9}]}"#;
 
-    fn all(_: &ModelName) -> bool {
+    fn all(_: &ModelName, _: bool) -> bool {
         true
     }
 
@@ -180,9 +191,19 @@ mod tests {
 
     #[test]
     fn a_key_sees_only_what_it_may() {
-        let merged = merge_models(&[A, B], &|name| name.short() != "a:latest");
+        let merged = merge_models(&[A, B], &|name, _| name.short() != "a:latest");
         assert_eq!(merged.count, 2);
         assert!(!merged.body.contains("a:latest") && !merged.body.contains("\"A\""));
+    }
+
+    #[test]
+    fn what_stands_for_a_model_elsewhere_is_told_apart() {
+        let body: &[u8] = br#"{"models":[{"name":"a","remote_host":"https://x"},{"name":"b","remote_model":"b"},{"name":"c","remote_host":"","remote_model":null}]}"#;
+        assert_eq!(
+            merge_models(&[body], &|_, is_stub| !is_stub).body,
+            r#"{"models":[{"name":"c","remote_host":"","remote_model":null}]}"#
+        );
+        assert_eq!(merge_models(&[body], &all).count, 3);
     }
 
     #[test]

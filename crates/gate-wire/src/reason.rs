@@ -401,8 +401,9 @@ impl Reason {
                 415,
                 "unsupported_encoding",
                 Downstream,
-                "the body has a Content-Encoding that this gate does not read",
-                "Send the body uncompressed.",
+                "the body has a Content-Encoding that this gate does not read; send it uncompressed",
+                "Send the body uncompressed. Not even zstd is read, which Ollama takes on five of its /v1 routes: what is \
+                 checked and what is sent on must be the same bytes.",
             ),
             Reason::ExpectationFailed => Facts::new(
                 417,

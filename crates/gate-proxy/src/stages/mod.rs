@@ -9,4 +9,5 @@ pub(crate) mod call;
 pub(crate) mod intake;
 pub(crate) mod own;
 pub(crate) mod route;
+pub(crate) mod show;
 pub(crate) mod upload;

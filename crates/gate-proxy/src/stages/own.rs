@@ -11,7 +11,7 @@ use crate::stages::call::Call;
 use crate::stages::route::Open;
 use crate::trace::{Trace, answer_whole};
 use gate_policy::{Health, Observation, Upstream};
-use gate_types::{ModelName, UpstreamId};
+use gate_types::{ModelName, Scope, UpstreamId};
 use gate_upstream::{Ask, UpstreamError};
 use gate_wire::{GateError, Merged, Param, Reason, RouteId};
 use std::future::poll_fn;
@@ -92,7 +92,9 @@ pub(crate) async fn list<D: Downstream>(
 ) -> Result<Done, Ended> {
     let listings = gather(gate, call, down).await?;
     let bodies: Vec<&[u8]> = listings.iter().map(Vec::as_slice).collect();
-    let visible = |name: &ModelName| allowed::may_see(&gate.shared, caller, name);
+    let visible = |name: &ModelName, is_stub: bool| {
+        (!is_stub || caller.holds(Scope::Cloud)) && allowed::may_see(&gate.shared, caller, name)
+    };
     let body = match (call.open.route.id, &call.open.param) {
         (RouteId::V1Model, Some(Param::Model { name, as_sent })) => {
             let found = gate_wire::v1_model(&bodies, name, as_sent);

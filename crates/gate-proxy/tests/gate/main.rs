@@ -33,6 +33,8 @@ mod queue;
 #[cfg(test)]
 mod records;
 #[cfg(test)]
+mod shown;
+#[cfg(test)]
 mod sockets;
 #[cfg(test)]
 mod streaming;

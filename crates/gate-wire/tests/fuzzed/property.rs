@@ -1,9 +1,13 @@
 //! What must hold for any bytes as the body of a JSON call: the property that corpus replay and fuzz target share.
 //!
-//! The other side is serde_json. It takes more than the gate does, so only what the gate takes is compared.
+//! The other sides are serde_json and a reader like Go's. Both take more than the gate does, so only what the gate takes is
+//! compared.
+
+#[path = "go.rs"]
+mod go;
 
 use gate_types::ModelName;
-use gate_wire::{BodyKind, JsonShape, Naming, ROUTES, request};
+use gate_wire::{Also, Asks, BodyKind, CallFacts, JsonShape, Naming, ROUTES, request};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 
@@ -17,8 +21,75 @@ pub(crate) fn request(body: &[u8]) {
     }
 }
 
-fn of_shape(shape: &JsonShape, body: &[u8]) {
-    let Ok(facts) = request::read(shape, body) else { return };
+/// The same for one shape; whether it is taken.
+pub(crate) fn of_shape(shape: &JsonShape, body: &[u8]) -> bool {
+    let Ok(facts) = request::read(shape, body) else { return false };
+    as_go_reads(shape, &facts, body);
+    as_serde_reads(shape, &facts, body);
+    true
+}
+
+/// The rule: what is taken is seen alike.
+fn as_go_reads(shape: &JsonShape, facts: &CallFacts<'_>, body: &[u8]) {
+    let shown = String::from_utf8_lossy(body);
+    let seen = go::reads(body);
+    assert!(seen.is_some(), "Go refuses what was taken: {shown}");
+    let seen = seen.unwrap_or_default();
+    let nothing = String::new();
+    let theirs = match shape.naming {
+        Naming::Nothing => &nothing,
+        Naming::Model | Naming::ModelNative => &seen.model,
+        Naming::ModelOrName if seen.model.is_empty() => &seen.name,
+        Naming::ModelOrName => &seen.model,
+        Naming::SourceAndDestination => &seen.source,
+    };
+    assert_eq!(&facts.model_as_sent, theirs, "{}", shown);
+    assert_eq!(&facts.model, &ModelName::parse(theirs).ok(), "{}", shown);
+    if shape.naming == Naming::SourceAndDestination {
+        assert_eq!(&facts.destination, &ModelName::parse(&seen.destination).ok(), "{}", shown);
+    }
+    if shape.has_from {
+        assert_eq!(facts.from.as_deref().unwrap_or(""), seen.from, "{}", shown);
+    }
+    let asks = facts.asks;
+    match shape.also {
+        Also::Nothing => assert_eq!(asks, Asks { odd_scheme: asks.odd_scheme, ..Asks::default() }),
+        Also::Rendering => {
+            assert_eq!(asks.rendering, seen.rendering, "{}", shown);
+            assert!(asks.server_tool || !seen.server_tool, "{}", shown);
+        }
+        Also::Verbose => assert_eq!(asks.verbose, seen.verbose, "{}", shown),
+        Also::Registry => assert_eq!(asks.insecure, seen.insecure, "{}", shown),
+        Also::Making => {
+            assert_eq!(asks.insecure, seen.insecure, "{}", shown);
+            assert_eq!(asks.remote_host, !seen.remote_host.is_empty(), "{}", shown);
+        }
+    }
+    if let Some(unsaid) = shape.stream {
+        assert_eq!(facts.stream, seen.stream.unwrap_or(unsaid), "{}", shown);
+    }
+    if shape.has_options {
+        let there = match &facts.spans.options {
+            Some(span) => match (go::Go { bytes: &body[span.clone()], at: 0 }).value() {
+                Some(go::Json::Object(options)) => {
+                    let count = options.len();
+                    let map: BTreeMap<_, _> =
+                        options.into_iter().map(|(name, v)| (name, format!("{v:?}"))).collect();
+                    assert_eq!(map.len(), count, "an option twice: {}", shown);
+                    map
+                }
+                other => {
+                    assert_eq!(other, Some(go::Json::Null));
+                    BTreeMap::new()
+                }
+            },
+            None => BTreeMap::new(),
+        };
+        assert_eq!(there, seen.options, "{}", shown);
+    }
+}
+
+fn as_serde_reads(shape: &JsonShape, facts: &CallFacts<'_>, body: &[u8]) {
     // Like Go's decoder the gate lets broken UTF-8 stand in strings that it does not read.
     let text = String::from_utf8_lossy(body);
     let fields = serde_json::from_str::<BTreeMap<String, &RawValue>>(&text);

@@ -50,7 +50,10 @@ struct CreateArgs {
     /// What it may do: infer, embed, read, manage, cloud [default: infer,embed,read]
     #[arg(long, value_name = "SCOPE,...", value_delimiter = ',')]
     scope: Option<Vec<String>>,
-    /// Which models it may use, as patterns like qwen3* [default: every model]
+    /// Which models it may use, as patterns: qwen3:8b, qwen3:*, hf.co/acme/* [default: every model]
+    ///
+    /// Without a tag a pattern means `:latest`, unless it ends in `*`. `*` stands for any run of characters, `/` and
+    /// `:` too: `qwen3:*` is every tag of qwen3, while `qwen3*` is also qwen3-coder and qwen3.example.com/x/y.
     #[arg(long, value_name = "GLOB,...", value_delimiter = ',')]
     models: Option<Vec<String>>,
     /// How long it is valid, as 90s, 30m, 24h or 30d [default: for ever]

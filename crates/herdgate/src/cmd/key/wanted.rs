@@ -43,7 +43,7 @@ fn read_scopes(words: Option<&[String]>) -> Result<ScopeSet, Trouble> {
 fn read_models(words: &[String]) -> Result<Vec<ModelGlob>, Trouble> {
     if words.len() > MOST_MODELS {
         let reason = format!("--models: {} patterns, {MOST_MODELS} are allowed", words.len());
-        return Err(usage(reason, "one pattern may stand for many models: qwen3*"));
+        return Err(usage(reason, "one pattern may stand for many models: qwen3:*"));
     }
     let mut models: Vec<ModelGlob> = Vec::with_capacity(words.len());
     for word in words {
