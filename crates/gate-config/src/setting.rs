@@ -301,7 +301,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
                 }
             },
         },
-        about: "The least important records that are still logged.",
+        about: "The least important records that are still logged. `HERDGATE_LOG` is short for its variable.",
     },
     Setting {
         key: "log.format",

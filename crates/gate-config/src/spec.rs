@@ -144,8 +144,10 @@ impl Spec {
 
     /// Empty variables count as not given: container files pass variables on that nobody set.
     fn gather_env(&mut self, env: &BTreeMap<String, String>) {
-        let known: BTreeMap<String, &'static Setting> =
+        let mut known: BTreeMap<String, &'static Setting> =
             SETTINGS.iter().map(|setting| (setting.variable(), setting)).collect();
+        // Stands before its long form in the order of names: the long form is heard where both are given.
+        known.extend(Setting::find(Some("log"), "level").map(|level| (LOG_VARIABLE.to_owned(), level)));
         for (name, value) in env.iter().filter(|(name, _)| name.starts_with("HERDGATE_")) {
             let Some(setting) = known.get(name) else {
                 if !is_no_setting(name) {
@@ -190,6 +192,9 @@ impl Spec {
 }
 
 const OLLAMA_VARIABLES: [&str; 3] = ["OLLAMA_URL", "OLLAMA_BASE_URL", "OLLAMA_HOST"];
+
+/// What one types to see more: short for the variable of `log.level`.
+const LOG_VARIABLE: &str = "HERDGATE_LOG";
 
 /// Variables of herdgate that are no settings: where things are, a client's key.
 const NO_SETTINGS: [&str; 3] = ["HERDGATE_CONFIG", "HERDGATE_DATA", "HERDGATE_KEY"];

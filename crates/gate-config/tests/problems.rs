@@ -264,7 +264,7 @@ fn an_unknown_variable_is_a_warning_with_a_hint() {
             ("HERDGATE_KEY", "x"),
             ("HERDGATE_LIMITS_HEAD", "x"),
             ("HERDGATE_LISTEN", "x"),
-            ("HERDGATE_LOG", "x"),
+            ("HERDGATE_LOGS", "x"),
             ("HERDGATE_TEST_OLLAMA", "x"),
             ("HERDGATE_ZZZ", "x"),
         ],
@@ -278,7 +278,7 @@ fn an_unknown_variable_is_a_warning_with_a_hint() {
             "HERDGATE_AUTH_TOKEN unknown variable, ignored  hint: did you mean AUTH_TOKEN?",
             "HERDGATE_LIMITS_HEAD unknown variable, ignored  hint: did you mean HERDGATE_LIMITS__HEAD?",
             "HERDGATE_LISTEN unknown variable, ignored  hint: did you mean HERDGATE_LISTEN__ADDRESS?",
-            "HERDGATE_LOG unknown variable, ignored  hint: did you mean HERDGATE_LOG__LEVEL?",
+            "HERDGATE_LOGS unknown variable, ignored  hint: did you mean HERDGATE_LOG?",
             "HERDGATE_ZZZ unknown variable, ignored",
         ]
     );

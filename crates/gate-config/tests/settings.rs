@@ -74,6 +74,15 @@ fn a_full_file_sets_everything() {
     assert_eq!((config.log.level, config.log.format), (Level::Debug, LogFormat::Json));
 }
 
+#[test]
+fn the_short_variable_of_the_log_gives_way_to_the_long_one() {
+    let level = |env: &[(&'static str, &'static str)]| {
+        load(Said { env, ..Said::default() }).unwrap().config.log.level
+    };
+    assert_eq!(level(&[("HERDGATE_LOG", "trace")]), Level::Trace);
+    assert_eq!(level(&[("HERDGATE_LOG", "trace"), ("HERDGATE_LOG__LEVEL", "warn")]), Level::Warn);
+}
+
 /// Every subset of the sources of the upstream: the highest that speaks is heard, and `config show` says so.
 #[test]
 fn precedence_of_the_upstream() {

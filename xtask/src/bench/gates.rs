@@ -172,7 +172,7 @@ fn configure(place: &Place, name: &str, folder: &Path, address: SocketAddr) -> R
 }
 
 /// A port that was free a moment ago.
-fn free_port() -> Result<SocketAddr> {
+pub(crate) fn free_port() -> Result<SocketAddr> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port")?;
     Ok(listener.local_addr()?)
 }

@@ -76,6 +76,25 @@ impl Clients {
         Ok(())
     }
 
+    /// All ask at once, each so many times.
+    pub(crate) async fn times(&mut self, request: &Rc<Vec<u8>>, times: u64) -> Result<()> {
+        let mut asking = JoinSet::new();
+        for mut connection in self.connections.drain(..) {
+            let request = Rc::clone(request);
+            asking.spawn_local(async move {
+                let mut scratch = Vec::with_capacity(4096);
+                for _ in 0..times {
+                    ask(&mut connection, &request, &mut scratch).await?;
+                }
+                anyhow::Ok(connection)
+            });
+        }
+        while let Some(ended) = asking.join_next().await {
+            self.connections.push(ended??);
+        }
+        Ok(())
+    }
+
     /// All ask until the time is over; what was asked by then is still answered and counted.
     pub(crate) async fn run(&mut self, request: &Rc<Vec<u8>>, time: Duration) -> Result<Seen> {
         let begin = Instant::now();

@@ -2,12 +2,12 @@
 //! generator and stub upstream on another. Bounded in time; ends only what it has started.
 
 mod answer;
-mod gates;
-mod load;
+pub(crate) mod gates;
+pub(crate) mod load;
 mod measure;
-mod process;
+pub(crate) mod process;
 mod report;
-mod stub;
+pub(crate) mod stub;
 
 use std::io::Write as _;
 use std::path::PathBuf;

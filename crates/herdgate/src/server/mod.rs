@@ -5,6 +5,7 @@
 mod bind;
 mod control;
 mod core;
+mod core_dumps;
 mod descriptors;
 mod first_key;
 mod holder;
@@ -34,6 +35,7 @@ use tokio::sync::{mpsc, watch};
 /// # Errors
 /// What keeps the gate from starting: the data directory, the database, a taken port.
 pub(crate) fn run(config: Config, data: &Path, talk: &mut dyn Write) -> anyhow::Result<()> {
+    core_dumps::turn_off();
     let dir = DataDir::open(data).map_err(with_hint)?;
     for note in dir.notes() {
         tracing::warn!("{note}");
