@@ -4,6 +4,8 @@
 //! writing it anew; where its data lies is told beside. Holds no read buffer: each read goes into the caller's scratch.
 //! A connection goes back to the pool only after a clean end with nothing behind it; in doubt it is closed.
 
+mod ahead;
+
 use std::future::poll_fn;
 use std::ops::Range;
 use std::rc::Rc;

@@ -1,5 +1,9 @@
-//! The tries at upstreams: choose one, take a place there, send, and move on to the next where nobody listens or the model
-//! is missing. Ends with the head of an answer; from then on nothing is tried again.
+//! The tries at upstreams: send, and move on to another one where this one cannot be reached, breaks off before a byte, is
+//! too busy, has not got the model or cannot load it. Ends with the head of an answer; from then on nothing is tried again.
+//!
+//! Two upstreams at most have a request, within the budget of `gate-policy` for requests sent twice; each try has a slot of its
+//! own, and the first one's is given back before the second one's is taken. Management and uploads move on only where nothing of
+//! them was sent.
 
 use crate::downstream::{BodyError, Downstream};
 use crate::gate::{Gate, Rules};
@@ -10,7 +14,7 @@ use crate::stages::auth::Caller;
 use crate::stages::call::{self, Call};
 use crate::stages::upload::{self, FromClient};
 use crate::trace::Trace;
-use gate_policy::{Observation, Why};
+use gate_policy::{Health, Observation, Why};
 use gate_types::{ModelName, Scope, UpstreamId};
 use gate_upstream::{Answer, UpstreamError};
 use gate_wire::{BodyKind, Class, GateError, Reason};
@@ -20,15 +24,24 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-/// Bytes of an upstream's refusal that are read so that its connection can be used again, and how long that may take.
+/// So many upstreams have one request, one after the other. What two cannot do a third hardly can, and a request that kills
+/// its runner shall not kill them all.
+const MOST_UPSTREAMS: usize = 2;
+/// Bytes of an upstream's refusal that are read before anybody else is asked, and how long that may take.
 const REFUSAL_BYTES: usize = 64 * 1024;
 const REFUSAL_TIME: Duration = Duration::from_secs(2);
+/// When a client shall come back that was told 503 by an Ollama, which never says when.
+const AGAIN_AFTER: Duration = Duration::from_secs(5);
+const AGAIN_AFTER_FIELD: (&str, &[u8]) = ("Retry-After", b"5");
 
 /// An upstream's answer under way. Dropping it closes the upstream's connection, which stops the model.
 pub(crate) struct Live {
     pub(crate) answer: Answer,
     pub(crate) ended: bool,
-    _turn: Turn,
+    /// A field that the answer should have and has not.
+    pub(crate) added: Option<(&'static str, &'static [u8])>,
+    /// None where the answer was read to its end already.
+    _turn: Option<Turn>,
 }
 
 /// Sends `call` to the best upstream that takes it. The call, with its body, is over when the answer begins.
@@ -42,49 +55,193 @@ pub(crate) async fn send<D: Downstream>(
     trace: &mut Trace,
 ) -> Result<Live, Ended> {
     let mut tried: Vec<UpstreamId> = Vec::new();
+    let mut before = None;
     loop {
         trace.upstream = Some(turn.id());
-        let answer = match exchange(gate, rules, turn.id(), &call, down, trace).await {
-            Ok(answer) => answer,
-            Err(Failed::Gone) => return Err(Ended::Gone),
-            Err(Failed::Silent) => return Err(GateError::new(Reason::UpstreamTimeout).into()),
-            Err(Failed::Body(error)) => return Err(call::told(error)),
-            Err(Failed::Upstream(error)) if error.is_connect() => {
-                if !error.is_shortage() {
-                    gate.shared.observe(turn.id(), Observation::ConnectFailed);
-                }
-                tried.push(turn.id());
-                let again = Again { turn, tried: &tried, for_sure: false };
-                turn = match admission::wait_again(gate, rules, &call, again, down, trace).await? {
-                    Some(turn) => turn,
-                    None => return Err(nobody(gate, Why::AllTried).because(error).into()),
-                };
-                continue;
+        let setback = match attempt(gate, rules, &turn, &call, down, trace).await? {
+            Tried::Answered(answer) => {
+                return Ok(Live { answer, ended: false, added: None, _turn: Some(turn) });
             }
-            Err(Failed::Upstream(error)) => {
-                gate.shared.doubt();
-                return Err(GateError::new(blamed(&error)).because(error).into());
-            }
-        };
-        turn.answered();
-        if is_not_for_clients(answer.status()) {
-            let said = format!("{} answered {}", gate.shared.upstream_name(turn.id()), answer.status());
-            return Err(GateError::new(Reason::UpstreamFailed).because(said).into());
-        }
-        let Some(missing) = missing(&call, &answer) else {
-            return Ok(Live { answer, ended: false, _turn: turn });
+            Tried::Failed(setback) => setback,
         };
         tried.push(turn.id());
-        if let (Missing::Model, Some(model)) = (missing, &call.model) {
-            gate.shared.observe(turn.id(), Observation::ModelMissing(model.clone()));
-            gate.shared.doubt();
+        if tried.len() < MOST_UPSTREAMS {
+            let again = Again { turn, tried: &tried, for_sure: setback.is_answer() };
+            if let Some(next) = admission::wait_again(gate, rules, &call, again, down, trace).await? {
+                turn = next;
+                before = Some(setback);
+                continue;
+            }
         }
-        pass_over(answer, down).await?;
-        let again = Again { turn, tried: &tried, for_sure: true };
-        turn = match admission::wait_again(gate, rules, &call, again, down, trace).await? {
-            Some(turn) => turn,
-            None => return Err(not_found(gate, caller, &call, missing).into()),
-        };
+        return told(gate, caller, &call, Setback::to_tell(before, setback), &tried, trace);
+    }
+}
+
+/// Why another upstream shall be asked.
+enum Setback {
+    /// No connection came about.
+    Unreached(UpstreamError),
+    /// The connection ended before any byte of an answer.
+    BrokeOff(UpstreamError),
+    /// It has not got what was asked for.
+    Missing(Missing),
+    /// It is too busy, or out of order, or could not load the model, and says so itself.
+    Said(Answer),
+    /// The same, in no words that a client could read.
+    Muttered(UpstreamId, u16),
+}
+
+/// What an upstream that answers 404 has not got.
+#[derive(Clone, Copy)]
+enum Missing {
+    Model,
+    Route,
+}
+
+impl Setback {
+    /// Whether the upstream answered, so that a wild guess at another one could only make the answer worse.
+    fn is_answer(&self) -> bool {
+        match self {
+            Setback::Unreached(_) | Setback::BrokeOff(_) => false,
+            Setback::Missing(_) | Setback::Said(_) | Setback::Muttered(..) => true,
+        }
+    }
+
+    /// Which of two the client is told: the last, but an upstream's own words before silence, and that one which has the model
+    /// fails before that another one has not got it.
+    fn to_tell(before: Option<Self>, last: Self) -> Self {
+        match (before, last) {
+            (
+                Some(said @ Setback::Said(_)),
+                Setback::Unreached(_) | Setback::BrokeOff(_) | Setback::Muttered(..),
+            ) => said,
+            (Some(Setback::Missing(_)) | None, last) => last,
+            (Some(before), Setback::Missing(_)) => before,
+            (Some(_), last) => last,
+        }
+    }
+}
+
+/// The outcome of one try.
+enum Tried {
+    /// Whatever it says is for the client.
+    Answered(Answer),
+    Failed(Setback),
+}
+
+/// One try at the upstream whose turn it is.
+async fn attempt<D: Downstream>(
+    gate: &Gate,
+    rules: &Rules,
+    turn: &Turn,
+    call: &Call,
+    down: &mut D,
+    trace: &Trace,
+) -> Result<Tried, Ended> {
+    match exchange(gate, rules, turn.id(), call, down, trace).await {
+        Ok(answer) => judge(gate, turn, call, answer, down).await,
+        Err(Failed::Gone) => Err(Ended::Gone),
+        Err(Failed::Silent) => Err(GateError::new(Reason::UpstreamTimeout).into()),
+        Err(Failed::Body(error)) => Err(call::told(error)),
+        Err(Failed::Upstream(error)) if error.is_connect() => {
+            if !error.is_shortage() {
+                gate.shared.observe(turn.id(), Observation::ConnectFailed);
+            }
+            Ok(Tried::Failed(Setback::Unreached(error)))
+        }
+        Err(Failed::Upstream(error)) => {
+            gate.shared.doubt();
+            if error.before_first_byte() && is_repeatable(call) {
+                return Ok(Tried::Failed(Setback::BrokeOff(error)));
+            }
+            Err(GateError::new(blamed(&error)).because(error).into())
+        }
+    }
+}
+
+/// Whether it may be sent again though an upstream may have worked on it: what only asks may, what changes something may not.
+fn is_repeatable(call: &Call) -> bool {
+    matches!(call.open.route.class, Class::Needs(Scope::Infer | Scope::Embed | Scope::Read))
+}
+
+/// Whether an answer is for the client, or another upstream is to be asked. What has to be read for that stays in the answer.
+async fn judge<D: Downstream>(
+    gate: &Gate,
+    turn: &Turn,
+    call: &Call,
+    mut answer: Answer,
+    down: &mut D,
+) -> Result<Tried, Ended> {
+    // Ollama's own errors are JSON, but for the 404 of a route that it has not got; others are of something before it.
+    let is_json = answer.field("content-type").is_some_and(|kind| kind.starts_with(b"application/json"));
+    let status = answer.status();
+    if is_json || !matches!(status, 502 | 503) {
+        turn.answered();
+    }
+    match status {
+        // Between the gate and its upstream: a client would take it for its own, and Ollama's 401 shows the operator's key.
+        300..=399 | 401 | 407 => {
+            let said = format!("{} answered {status}", gate.shared.upstream_name(turn.id()));
+            Err(GateError::new(Reason::UpstreamFailed).because(said).into())
+        }
+        404 if is_repeatable(call) && call.model.is_some() => {
+            let missing = if is_json { Missing::Model } else { Missing::Route };
+            if let (Missing::Model, Some(model)) = (missing, &call.model) {
+                gate.shared.observe(turn.id(), Observation::ModelMissing(model.clone()));
+                gate.shared.doubt();
+            }
+            look_ahead(&mut answer, down).await?;
+            Ok(Tried::Failed(Setback::Missing(missing)))
+        }
+        502 | 503 if is_repeatable(call) => {
+            gate.shared.doubt();
+            let whole = look_ahead(&mut answer, down).await?;
+            Ok(Tried::Failed(match whole {
+                Some(_) if is_json => Setback::Said(answer),
+                _ => Setback::Muttered(turn.id(), status),
+            }))
+        }
+        500 if is_repeatable(call) && is_json => Ok(match look_ahead(&mut answer, down).await? {
+            Some(said) if gate_wire::is_load_failure(&said) => Tried::Failed(Setback::Said(answer)),
+            _ => Tried::Answered(answer),
+        }),
+        _ => Ok(Tried::Answered(answer)),
+    }
+}
+
+/// What a refusal says; none where its end does not come. Its connection can be used again.
+async fn look_ahead<D: Downstream>(answer: &mut Answer, down: &mut D) -> Result<Option<Vec<u8>>, Ended> {
+    down.limit_silence(Some(REFUSAL_TIME));
+    match race(down, async { Ok(answer.read_ahead(REFUSAL_BYTES).await) }).await {
+        Ok(said) => Ok(Some(said)),
+        Err(Failed::Gone) => Err(Ended::Gone),
+        Err(Failed::Silent | Failed::Body(_) | Failed::Upstream(_)) => Ok(None),
+    }
+}
+
+/// What the client gets where nobody could serve it.
+fn told(
+    gate: &Gate,
+    caller: &Caller,
+    call: &Call,
+    setback: Setback,
+    tried: &[UpstreamId],
+    trace: &mut Trace,
+) -> Result<Live, Ended> {
+    match setback {
+        Setback::Said(answer) => {
+            trace.upstream = Some(answer.upstream());
+            let says_when = answer.field("retry-after").is_some();
+            let added = (answer.status() == 503 && !says_when).then_some(AGAIN_AFTER_FIELD);
+            Ok(Live { answer, ended: false, added, _turn: None })
+        }
+        Setback::Muttered(id, status) => {
+            let said = format!("{} answered {status}", gate.shared.upstream_name(id));
+            Err(GateError::new(Reason::UpstreamFailed).again_after(AGAIN_AFTER).because(said).into())
+        }
+        Setback::Unreached(error) => Err(nobody(gate, Why::AllTried).because(error).into()),
+        Setback::BrokeOff(error) => Err(GateError::new(Reason::UpstreamFailed).because(error).into()),
+        Setback::Missing(missing) => Err(not_found(gate, caller, call, missing, tried).into()),
     }
 }
 
@@ -174,51 +331,28 @@ async fn race<D: Downstream, T>(
     .await
 }
 
-/// A redirection or a demand for credentials is between the gate and its upstream: a client would take it for its own, and
-/// Ollama's 401 shows the operator's public key.
-fn is_not_for_clients(status: u16) -> bool {
-    matches!(status, 300..=399 | 401 | 407)
-}
-
 /// Whose doing an error other than a failed connect is.
 fn blamed(error: &UpstreamError) -> Reason {
     let is_ours = matches!(error, UpstreamError::Unsendable { .. } | UpstreamError::NoSuchUpstream { .. });
     if is_ours || error.is_source() { Reason::Internal } else { Reason::UpstreamFailed }
 }
 
-/// What an upstream that answers 404 has not got.
-#[derive(Clone, Copy)]
-enum Missing {
-    Model,
-    Route,
-}
-
-/// What is missing there, where another upstream may have it. Answers to management routes pass as they are.
-fn missing(call: &Call, answer: &Answer) -> Option<Missing> {
-    let manages = matches!(call.open.route.class, Class::Needs(Scope::Manage));
-    if answer.status() != 404 || call.model.is_none() || manages {
-        return None;
-    }
-    // An Ollama without the route says so in plain text.
-    let is_json = answer.field("content-type").is_some_and(|kind| kind.starts_with(b"application/json"));
-    Some(if is_json { Missing::Model } else { Missing::Route })
-}
-
-/// Reads a refusal to its end, so that its connection goes back to the pool. Its text is of no use.
-async fn pass_over<D: Downstream>(answer: Answer, down: &mut D) -> Result<(), Ended> {
-    down.limit_silence(Some(REFUSAL_TIME));
-    match race(down, answer.read_all(REFUSAL_BYTES)).await {
-        Err(Failed::Gone) => Err(Ended::Gone),
-        Ok(_) | Err(Failed::Silent | Failed::Body(_) | Failed::Upstream(_)) => Ok(()),
-    }
-}
-
-/// Nobody has it: the client is told which names are near.
-fn not_found(gate: &Gate, caller: &Caller, call: &Call, missing: Missing) -> GateError {
+/// Nobody has it: the client is told which names are near. Where one has it who was not asked, the next try will find it.
+fn not_found(gate: &Gate, caller: &Caller, call: &Call, missing: Missing, tried: &[UpstreamId]) -> GateError {
     let (Missing::Model, Some(model)) = (missing, &call.model) else {
         return GateError::new(Reason::UnknownRoute)
             .saying("the model server behind this gate does not have this route");
     };
+    let has_another = gate.shared.with_fleet(|fleet| {
+        fleet.iter().any(|(id, upstream)| {
+            !tried.contains(&id) && upstream.health() == Health::Up && upstream.has(model)
+        })
+    });
+    if has_another {
+        return GateError::new(Reason::UpstreamFailed)
+            .saying("the model servers that were asked have lost the model; try again")
+            .again_after(Duration::from_secs(1));
+    }
     unknown_model(gate, caller, model, &call.model_as_sent())
 }
 

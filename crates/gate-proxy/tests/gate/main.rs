@@ -15,6 +15,7 @@ mod crowd;
 mod drain;
 #[cfg(test)]
 mod failover;
+#[cfg(test)]
 mod failures;
 #[cfg(test)]
 mod forwarding;
@@ -22,6 +23,7 @@ mod forwarding;
 mod house;
 #[cfg(test)]
 mod lease;
+#[cfg(test)]
 mod limits;
 #[cfg(test)]
 mod listings;
@@ -29,9 +31,12 @@ mod listings;
 mod manage;
 #[cfg(test)]
 mod metrics;
+#[cfg(test)]
 mod queue;
 #[cfg(test)]
 mod records;
+#[cfg(test)]
+mod retries;
 #[cfg(test)]
 mod shown;
 #[cfg(test)]

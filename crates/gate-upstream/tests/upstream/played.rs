@@ -17,7 +17,7 @@ pub(crate) const GET: Ask<'_> = Ask { method: "GET", path: "/api/tags", fields: 
 pub(crate) const HEAD: Ask<'_> = Ask { method: "HEAD", path: "/", fields: &[], body: b"" };
 
 /// What comes after the last piece.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Then {
     Silence,
     End,
