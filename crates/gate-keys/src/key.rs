@@ -11,6 +11,19 @@ pub struct KeyId(pub i64);
 impl KeyId {
     /// The key that `AUTH_TOKEN` gives. It is in no store; stored keys count from 1.
     pub const ENV: KeyId = KeyId(0);
+
+    /// The number of a key of the settings: below zero, and the same for as long as its digest is.
+    #[must_use]
+    pub fn of_settings(digest: &KeyDigest) -> Self {
+        let [a, b, c, d, e, f, g, h, ..] = *digest.as_bytes();
+        KeyId(-1 - (i64::from_be_bytes([a, b, c, d, e, f, g, h]) & i64::MAX >> 1))
+    }
+
+    /// Whether a store has it.
+    #[must_use]
+    pub const fn is_stored(self) -> bool {
+        self.0 > 0
+    }
 }
 
 /// One secret and what it may do.

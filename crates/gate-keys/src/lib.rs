@@ -4,6 +4,7 @@
 //! path asks [`KeyRing::check`] or [`KeyRing::check_signature`]; everything that changes keys goes through a [`KeyStore`]. A secret leaves this crate once,
 //! in the [`Minted`] it was made in; what is kept and compared is its SHA-256 digest.
 
+mod audit;
 mod digest;
 mod env;
 mod form;
@@ -11,11 +12,13 @@ mod glob;
 mod key;
 mod name;
 mod ring;
+mod settings_key;
 mod signed;
 mod span;
 mod ssh;
 mod store;
 
+pub use audit::{Act, AuditLine};
 pub use digest::KeyDigest;
 pub use env::{BadToken, EnvKey, is_dummy};
 pub use form::{
@@ -25,10 +28,11 @@ pub use glob::{BadGlob, ModelGlob};
 pub use key::{Key, KeyId, State};
 pub use name::{BadKeyName, KeyName};
 pub use ring::{KeyRing, Verdict};
+pub use settings_key::{BadDigest, SettingsKey, digest_text};
 pub use signed::{SIGNATURE_SPAN, SignedRequest};
 pub use span::{BadSpan, Span};
 pub use ssh::{BadSshKey, SshKey};
-pub use store::{KeyStore, NewKey, Rotated, StoreError};
+pub use store::{Change, KeyStore, NewKey, Rotated, StoreError};
 
 /// A moment: seconds since 1970-01-01 UTC.
 pub type UnixSeconds = i64;

@@ -2,7 +2,9 @@
 //!
 //! A change in the store makes a new ring; requests under way keep the one that they began with.
 
-use crate::{EnvKey, Key, KeyDigest, KeyId, Kind, SignedRequest, State, UnixSeconds, is_well_formed};
+use crate::{
+    EnvKey, Key, KeyDigest, KeyId, Kind, SettingsKey, SignedRequest, State, UnixSeconds, is_well_formed,
+};
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -11,6 +13,7 @@ use std::sync::Arc;
 /// A snapshot of all keys, revoked and expired ones included.
 #[derive(Default)]
 pub struct KeyRing {
+    /// Those of the store and of the settings.
     stored: HashMap<KeyDigest, Arc<Key>, BuildHasherDefault<FirstBytes>>,
     env: Option<Arc<Key>>,
 }
@@ -42,6 +45,30 @@ impl KeyRing {
     #[must_use]
     pub fn with_env(mut self, env: &EnvKey) -> Self {
         self.env = Some(env.key());
+        self
+    }
+
+    /// The same ring and the keys that stand in the settings. A stored key counts before one of the settings with the same
+    /// digest, so that a revoked one stays revoked.
+    #[must_use]
+    pub fn with_settings(mut self, keys: &[SettingsKey]) -> Self {
+        for key in keys {
+            let key = key.key();
+            self.stored.entry(key.digest).or_insert(key);
+        }
+        self
+    }
+
+    /// The same ring, in which every key that `earlier` knows as revoked is revoked. No command takes a revocation back, so
+    /// a store that does is an old copy of itself.
+    #[must_use]
+    pub fn with_revoked_of(mut self, earlier: &KeyRing) -> Self {
+        for (digest, key) in earlier.stored.iter().filter(|(_, key)| key.revoked.is_some()) {
+            let place = self.stored.entry(*digest).or_insert_with(|| Arc::clone(key));
+            if place.revoked.is_none() {
+                *place = Arc::clone(key);
+            }
+        }
         self
     }
 
@@ -91,7 +118,8 @@ impl KeyRing {
     /// one, call this once more on the old one.
     #[must_use]
     pub fn take_uses(&self) -> Vec<(KeyId, UnixSeconds)> {
-        self.stored.values().filter_map(|key| Some((key.id, key.take_unsaved_use()?))).collect()
+        let stored = self.stored.values().filter(|key| key.id.is_stored());
+        stored.filter_map(|key| Some((key.id, key.take_unsaved_use()?))).collect()
     }
 }
 
@@ -162,6 +190,41 @@ mod tests {
         revoked.revoked = Some(3);
         let ring = KeyRing::new([revoked]).with_env(&env(minted.secret.expose()));
         assert!(matches!(ring.check(minted.secret.expose(), 5), Verdict::Revoked(_)));
+    }
+
+    fn in_settings(minted: &Minted, name: &str) -> SettingsKey {
+        let text = crate::digest_text(&minted.mark);
+        SettingsKey::new(KeyName::parse(name).unwrap(), &text, ScopeSet::DEFAULT, Vec::new()).unwrap()
+    }
+
+    #[test]
+    fn a_key_of_the_settings_opens_the_gate_unless_the_store_revoked_it() {
+        let (minted, other) = (mint(&mut OsEntropy).unwrap(), mint(&mut OsEntropy).unwrap());
+        let keys = [in_settings(&minted, "ci"), in_settings(&other, "bot")];
+        let ring = KeyRing::default().with_settings(&keys);
+        let Verdict::Valid(key) = ring.check(minted.secret.expose(), 5) else { panic!("refused") };
+        assert_eq!(key.name.as_str(), "ci");
+        key.mark_used(9);
+        assert_eq!(ring.take_uses(), [], "a store has no such key");
+        let mut revoked = stored(&minted, 1);
+        revoked.revoked = Some(3);
+        let ring = KeyRing::new([revoked]).with_settings(&keys);
+        assert!(matches!(ring.check(minted.secret.expose(), 5), Verdict::Revoked(_)));
+        assert!(matches!(ring.check(other.secret.expose(), 5), Verdict::Valid(_)));
+    }
+
+    #[test]
+    fn an_older_copy_of_a_store_takes_no_revocation_back() {
+        let (one, two) = (mint(&mut OsEntropy).unwrap(), mint(&mut OsEntropy).unwrap());
+        let revoked = |minted, id| {
+            let mut key = stored(minted, id);
+            key.revoked = Some(3);
+            key
+        };
+        let before = KeyRing::new([revoked(&one, 1), revoked(&two, 2)]);
+        let after = KeyRing::new([stored(&one, 1)]).with_revoked_of(&before);
+        assert!(matches!(after.check(one.secret.expose(), 5), Verdict::Revoked(_)));
+        assert!(matches!(after.check(two.secret.expose(), 5), Verdict::Revoked(_)));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What a store of keys must do, whatever it keeps them in. Adapters live a floor above and share one suite of tests.
 
-use crate::{Key, KeyId, KeyName, KeyRing, Mark, ModelGlob, Span, UnixSeconds};
+use crate::{AuditLine, Key, KeyId, KeyName, KeyRing, Kind, Mark, ModelGlob, Span, UnixSeconds};
 use gate_types::ScopeSet;
 use std::error::Error;
 use std::path::PathBuf;
@@ -20,6 +20,17 @@ pub struct NewKey {
     pub expires: Option<UnixSeconds>,
 }
 
+/// What is to become different about a key; what is `None` stays as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Change {
+    /// What it may do.
+    pub scopes: Option<ScopeSet>,
+    /// Which models it may use; an empty list means every model.
+    pub models: Option<Vec<ModelGlob>>,
+    /// From when on it is refused; `Some(None)` is never.
+    pub expires: Option<Option<UnixSeconds>>,
+}
+
 /// What a rotation leaves behind.
 #[derive(Debug)]
 pub struct Rotated {
@@ -29,7 +40,8 @@ pub struct Rotated {
     pub earlier: Key,
 }
 
-/// Keeps keys. Every change is whole or not at all, and is on disk when the call returns.
+/// Keeps keys. Every change is whole or not at all, leaves its line in the audit log with it, and is on disk when the call
+/// returns.
 pub trait KeyStore {
     /// Everything, for the request path.
     ///
@@ -54,7 +66,8 @@ pub trait KeyStore {
     /// Stores a new key.
     ///
     /// # Errors
-    /// [`StoreError::NameTaken`] if a key that is not revoked has the name, expired or not; [`StoreError::Storage`].
+    /// [`StoreError::NameTaken`] if a key that is not revoked has the name, expired or not; [`StoreError::Enrolled`] for a
+    /// public key that is or was stored; [`StoreError::Storage`].
     fn create(&mut self, new: &NewKey, now: UnixSeconds) -> Result<Key, StoreError>;
 
     /// Revokes the key called `name`, with every earlier secret of it. Its name is free afterwards. Gives back what no
@@ -64,10 +77,19 @@ pub trait KeyStore {
     /// [`StoreError::UnknownName`], [`StoreError::AlreadyRevoked`] or [`StoreError::Storage`].
     fn revoke(&mut self, name: &KeyName, now: UnixSeconds) -> Result<Vec<Key>, StoreError>;
 
-    /// Puts a new secret under `name`. Every earlier one ends after `overlap`, or sooner if it would have.
+    /// Changes what the key called `name` may do and until when. Secrets that a rotation replaced and that still work get
+    /// the same scopes and models, and end no later. An expired key that is given a later end works again.
     ///
     /// # Errors
-    /// [`StoreError::UnknownName`], [`StoreError::AlreadyRevoked`], [`StoreError::Expired`] or [`StoreError::Storage`].
+    /// [`StoreError::UnknownName`], [`StoreError::AlreadyRevoked`] or [`StoreError::Storage`].
+    fn set(&mut self, name: &KeyName, change: &Change, now: UnixSeconds) -> Result<Key, StoreError>;
+
+    /// Puts a new secret under `name`, or a new public key where it had one. Every earlier one ends after `overlap`, or
+    /// sooner if it would have.
+    ///
+    /// # Errors
+    /// [`StoreError::UnknownName`], [`StoreError::AlreadyRevoked`], [`StoreError::Expired`], [`StoreError::OtherKind`],
+    /// [`StoreError::Enrolled`] or [`StoreError::Storage`].
     fn rotate(
         &mut self,
         name: &KeyName,
@@ -81,6 +103,12 @@ pub trait KeyStore {
     /// # Errors
     /// [`StoreError::Storage`].
     fn touch(&mut self, uses: &[(KeyId, UnixSeconds)]) -> Result<(), StoreError>;
+
+    /// The audit log after line `after`, the oldest first; 0 is before the first.
+    ///
+    /// # Errors
+    /// [`StoreError::Storage`].
+    fn log(&self, after: i64) -> Result<Vec<AuditLine>, StoreError>;
 }
 
 /// Why a store did not do what it was asked.
@@ -98,6 +126,25 @@ pub enum StoreError {
     /// Its time is over, so a new secret would be dead at birth.
     #[error("the key \"{0}\" has expired")]
     Expired(KeyName),
+    /// A public key is stored already, or was revoked, and a revoked one does not come back.
+    #[error("this public key is known already, as the key \"{name}\"{}", if *is_revoked { ", which was revoked" } else { "" })]
+    Enrolled {
+        /// What it is called.
+        name: KeyName,
+        /// Whether it was revoked.
+        is_revoked: bool,
+    },
+    /// A secret cannot take the place of a public key, nor a public key that of a secret.
+    #[error("the key \"{name}\" {}", match kind {
+        Kind::Secret => "is a secret and not an ssh key",
+        Kind::Ssh => "is an ssh key and has no secret",
+    })]
+    OtherKind {
+        /// Its name.
+        name: KeyName,
+        /// What it is.
+        kind: Kind,
+    },
     /// Where keys are kept cannot be used as it is. What is there was left untouched.
     #[error("{path}: {reason}", path = path.display())]
     Storage {
@@ -125,6 +172,16 @@ impl StoreError {
             StoreError::Expired(name) => {
                 Some(format!("make a new one: herdgate key revoke {name}, then herdgate key create {name}"))
             }
+            StoreError::Enrolled { is_revoked: false, name } => {
+                Some(format!("change what it may do: herdgate key set {name} --scope …"))
+            }
+            StoreError::Enrolled { is_revoked: true, .. } => {
+                Some("make another one: ssh-keygen -t ed25519 -f ~/.ollama/id_ed25519".to_owned())
+            }
+            StoreError::OtherKind { kind: Kind::Ssh, name } => {
+                Some(format!("give the new public key: herdgate key rotate {name} --ssh-key FILE"))
+            }
+            StoreError::OtherKind { kind: Kind::Secret, .. } => Some("leave --ssh-key out".to_owned()),
             StoreError::Storage { hint, .. } => hint.clone(),
         }
     }

@@ -5,9 +5,12 @@
 
 mod data_dir;
 mod fault;
+mod image;
+mod look;
+mod rows;
 mod schema;
 mod sqlite;
 
 pub use data_dir::{DataDir, FIRST_KEY_FILE};
-pub use schema::DATABASE_FILE;
+pub use schema::{DATABASE_FILE, StoreId};
 pub use sqlite::SqliteStore;

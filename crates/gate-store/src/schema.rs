@@ -7,6 +7,7 @@ use crate::fault::{failed, refused, wrong};
 use gate_keys::StoreError;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -18,7 +19,7 @@ pub const DATABASE_FILE: &str = "herdgate.db";
 const APPLICATION_ID: i32 = 0x6864_6774;
 
 /// How long to wait for another process that is writing. Writes here take milliseconds.
-const BUSY: Duration = Duration::from_secs(5);
+pub(crate) const BUSY: Duration = Duration::from_secs(5);
 
 /// Step n brings a database from version n to n + 1. Only ever add to it.
 const MIGRATIONS: &[&str] = &[
@@ -63,20 +64,37 @@ const MIGRATIONS: &[&str] = &[
 ",
 ];
 
+/// Which database it is: random, made with it, the same in every copy.
+pub type StoreId = [u8; 16];
+
+/// A database that was opened, and the file under it.
+pub(crate) struct Opened {
+    pub(crate) conn: Connection,
+    pub(crate) file: File,
+    pub(crate) path: PathBuf,
+    pub(crate) id: StoreId,
+}
+
 /// Opens the database of `dir`, and makes it if there is none.
-pub(crate) fn open(dir: &DataDir) -> Result<(Connection, PathBuf), StoreError> {
+pub(crate) fn open(dir: &DataDir) -> Result<Opened, StoreError> {
     let path = dir.path().join(DATABASE_FILE);
-    if !check_header(dir, &path)? {
-        create(dir)?;
-        // Made just now, here or by another process: looked at like any other.
-        check_header(dir, &path)?;
-    }
+    let file = match check_header(dir, &path)? {
+        Some(file) => file,
+        None => {
+            create(dir)?;
+            // Made just now, here or by another process: looked at like any other.
+            let made = check_header(dir, &path)?;
+            made.ok_or_else(|| wrong(&path, "is gone", "another program removed it: try again"))?
+        }
+    };
     let mut conn = connect(&path)?;
     check_content(&conn, &path)?;
     migrate(&mut conn, MIGRATIONS)
         .map_err(|cause| unusable(&path, "bring the database up to date", cause))?;
     set_up(&conn).map_err(|cause| unusable(&path, "open the database", cause))?;
-    Ok((conn, path))
+    let id = conn.query_row("SELECT id FROM store", [], |row| row.get(0));
+    let id = id.map_err(|cause| unusable(&path, "read the database", cause))?;
+    Ok(Opened { conn, file, path, id })
 }
 
 /// An error of SQLite in words that say which file, and what to do where that is known.
@@ -96,13 +114,20 @@ pub(crate) fn unusable(path: &Path, what: &str, cause: rusqlite::Error) -> Store
     failed(path, what, Some(hint), cause)
 }
 
-const DAMAGED: &str = "it was left as it is: restore it from a copy, or move it away to start with no keys";
+pub(crate) const DAMAGED: &str =
+    "it was left as it is: restore it from a copy, or move it away to start with no keys";
 
-/// Whether there is a database; looks at its first hundred bytes without SQLite, which might write (file format 1.3).
-fn check_header(dir: &DataDir, path: &Path) -> Result<bool, StoreError> {
-    let Some((file, _)) = dir.open_regular(DATABASE_FILE)? else { return Ok(false) };
+/// The file of the database, if there is one; looks at its first hundred bytes without SQLite, which might write.
+fn check_header(dir: &DataDir, path: &Path) -> Result<Option<File>, StoreError> {
+    let Some((file, _)) = dir.open_regular(DATABASE_FILE)? else { return Ok(None) };
     let mut head = Vec::with_capacity(100);
-    file.take(100).read_to_end(&mut head).map_err(|cause| refused(path, "read the database", cause))?;
+    (&file).take(100).read_to_end(&mut head).map_err(|cause| refused(path, "read the database", cause))?;
+    check_head(path, &head)?;
+    Ok(Some(file))
+}
+
+/// Whether these first bytes are those of a database that this herdgate can use (SQLite file format 1.3).
+pub(crate) fn check_head(path: &Path, head: &[u8]) -> Result<(), StoreError> {
     let number = |place: usize| match head.get(place..place + 4) {
         Some(&[a, b, c, d]) => i32::from_be_bytes([a, b, c, d]),
         _ => 0,
@@ -118,8 +143,7 @@ fn check_header(dir: &DataDir, path: &Path) -> Result<bool, StoreError> {
         let hint = "move it away, or name another directory with --data";
         return Err(wrong(path, "is the database of another program", hint));
     }
-    check_version(path, i64::from(number(60)))?;
-    Ok(true)
+    check_version(path, i64::from(number(60)))
 }
 
 fn check_version(path: &Path, version: i64) -> Result<(), StoreError> {

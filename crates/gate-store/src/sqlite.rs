@@ -1,41 +1,58 @@
-//! Keys in SQLite. One row per secret; a rotation adds one, a revocation only marks one, so history stays.
+//! Keys in SQLite. One row per secret; a rotation adds one, a revocation only marks one, so history stays. Each change
+//! writes its line of the audit log in the same transaction.
 //!
-//! Nothing that a client sent ever gets here: the request path asks a ring in memory. Every value is bound, none is written
-//! into a statement.
+//! Nothing that a client sent ever gets here: the request path asks a ring in memory. How a running gate knows that the
+//! file is still the one that it opened is in `look.rs`.
 
 use crate::data_dir::DataDir;
-use crate::fault::{refused, wrong};
-use crate::schema::{self, unusable};
+use crate::image;
+use crate::look::{FileId, Seen, file_id, log_ids};
+use crate::rows::{COLUMNS, Entry, READ, WRITE, insert, lines, models, named, note, select};
+use crate::schema::{self, BUSY, StoreId, unusable};
 use gate_keys::{
-    Key, KeyDigest, KeyId, KeyName, KeyRing, KeyStore, Kind, Mark, ModelGlob, NewKey, Rotated, Span, State,
-    StoreError, UnixSeconds,
+    Act, AuditLine, Change, Key, KeyId, KeyName, KeyRing, KeyStore, Mark, NewKey, Rotated, SettingsKey, Span,
+    State, StoreError, UnixSeconds,
 };
 use gate_types::ScopeSet;
-use rusqlite::{Connection, Row, Transaction, TransactionBehavior, params};
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 use std::cell::Cell;
-use std::error::Error;
-use std::fs;
-use std::os::unix::fs::MetadataExt as _;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-
-const COLUMNS: &str =
-    "id, name, digest, prefix, scopes, models, created, expires, revoked, replaced, last_used, kind";
-const WRITE: &str = "write to the database";
-const READ: &str = "read the database";
+use std::time::Duration;
 
 /// The database of keys in a data directory. Blocking; for one thread at a time.
 #[derive(Debug)]
 pub struct SqliteStore {
-    conn: Connection,
-    path: PathBuf,
-    dir: PathBuf,
-    file: FileId,
+    /// None between the end of a connection that cannot be trusted any more and the beginning of the next.
+    pub(crate) conn: Option<Connection>,
+    /// The file under the connection. Opened before it and closed after it: a file that is closed takes with it all locks
+    /// that this process holds on it, SQLite's too (fcntl(2)).
+    pub(crate) file: File,
+    pub(crate) path: PathBuf,
+    pub(crate) dir: PathBuf,
+    /// Which database this is, wherever it lies.
+    pub(crate) id: StoreId,
+    /// Which files they are, of the database and of its log.
+    pub(crate) file_id: FileId,
+    pub(crate) log_ids: [Option<FileId>; 2],
+    /// The file as it was when it was last found sound.
+    pub(crate) seen: Seen,
+    /// What was found cannot be trusted before everything was opened and checked again.
+    pub(crate) is_doubtful: bool,
+    pub(crate) looks: u32,
+    pub(crate) pulses: u32,
     /// SQLite's count of other connections' commits as it was before the last complete load.
-    loaded: Cell<Option<i64>>,
+    pub(crate) loaded: Cell<Option<i64>>,
+    /// How long to wait for another process that writes.
+    pub(crate) patience: Duration,
+    /// In whose name changes are made.
+    pub(crate) who: String,
 }
 
-/// Device and inode: tells the open database from another that was put in its place.
-type FileId = (u64, u64);
+/// Longest name of whoever makes a change.
+const LONGEST_WHO: usize = 128;
 
 impl SqliteStore {
     /// Opens the database of `dir`, and makes it if there is none.
@@ -43,9 +60,32 @@ impl SqliteStore {
     /// # Errors
     /// [`StoreError::Storage`] if it is damaged, not herdgate's, of a newer herdgate, or cannot be read; it is left as it is.
     pub fn open(dir: &DataDir) -> Result<Self, StoreError> {
-        let (conn, path) = schema::open(dir)?;
-        let file = file_id(&path)?;
-        Ok(SqliteStore { conn, path, dir: dir.path().to_owned(), file, loaded: Cell::new(None) })
+        let schema::Opened { conn, file, path, id } = schema::open(dir)?;
+        let file_id = file_id(&path)?;
+        let seen = Seen::of(&file, &path)?;
+        Ok(SqliteStore {
+            log_ids: log_ids(&path),
+            conn: Some(conn),
+            file,
+            path,
+            dir: dir.path().to_owned(),
+            id,
+            file_id,
+            seen,
+            is_doubtful: false,
+            looks: 0,
+            pulses: 0,
+            loaded: Cell::new(None),
+            patience: BUSY,
+            who: "herdgate".to_owned(),
+        })
+    }
+
+    /// The same store, whose changes are made in the name of `who`: what the audit log says.
+    #[must_use]
+    pub fn by(mut self, who: &str) -> Self {
+        self.who = who.chars().filter(|c| !c.is_control()).take(LONGEST_WHO).collect();
+        self
     }
 
     /// Whether `dir` has a database. [`SqliteStore::open`] may still refuse it.
@@ -54,20 +94,10 @@ impl SqliteStore {
         fs::symlink_metadata(dir.path().join(schema::DATABASE_FILE)).is_ok()
     }
 
-    /// Whether [`KeyStore::load`] would give more than the last complete one did: another connection changed something, or
-    /// nothing was loaded yet. Stays true until a load is complete, so that one that failed is tried again. What this very
-    /// store wrote does not count. Takes some microseconds. Where another file has taken the place of the database, that
-    /// one is opened.
-    ///
-    /// # Errors
-    /// [`StoreError::Storage`] if the database is gone or cannot be read; a later call may find it again.
-    pub fn changed(&mut self) -> Result<bool, StoreError> {
-        if file_id(&self.path)? != self.file {
-            let dir = DataDir::find(&self.dir)?;
-            let dir = dir.ok_or_else(|| wrong(&self.dir, "is gone", "bring the directory back"))?;
-            *self = Self::open(&dir)?;
-        }
-        Ok(self.loaded.get() != Some(self.commits()?))
+    /// Which database this is: the same wherever it is moved or copied to.
+    #[must_use]
+    pub const fn id(&self) -> StoreId {
+        self.id
     }
 
     /// Stores the key `first` with the default scopes, but only into a database that never had a key. `keep` runs before
@@ -89,32 +119,99 @@ impl SqliteStore {
             models: Vec::new(),
             expires: None,
         };
-        self.write(|tx, path| {
+        self.write(|tx, path, who| {
             let some = tx.query_row("SELECT EXISTS (SELECT 1 FROM keys)", [], |row| row.get(0));
             if some.map_err(|cause| unusable(path, READ, cause))? {
                 return Ok(None);
             }
             let key = insert(tx, path, &first, now)?;
+            note(tx, path, &Entry { at: now, who, act: Act::First, key: &key })?;
             keep()?;
             Ok(Some(key))
         })
     }
 
-    fn commits(&self) -> Result<i64, StoreError> {
-        let commits = || self.conn.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0));
+    /// Writes into the audit log what is different about the keys of the settings since it last was written: the settings
+    /// themselves are in the hands of others, and changed while no gate runs.
+    ///
+    /// # Errors
+    /// [`StoreError::Storage`].
+    pub fn note_settings(&mut self, keys: &[SettingsKey], now: UnixSeconds) -> Result<(), StoreError> {
+        const WHO: &str = "settings";
+        let last =
+            "WHERE id IN (SELECT max(id) FROM audit WHERE act LIKE 'settings-%' GROUP BY key_id) ORDER BY id";
+        let known = lines(self.conn()?, &self.path, last, [])?;
+        let mut gone: BTreeMap<KeyId, AuditLine> = known.into_iter().map(|line| (line.key, line)).collect();
+        gone.retain(|_, line| line.act != Act::SettingsRemove);
+        let mut changed = Vec::new();
+        for key in keys.iter().map(SettingsKey::key) {
+            match gone.remove(&key.id) {
+                None => changed.push((Act::SettingsAdd, key)),
+                Some(line)
+                    if (&line.name, line.scopes, &line.models)
+                        != (&key.name, key.scopes, &models(&key.models)) =>
+                {
+                    changed.push((Act::SettingsSet, key));
+                }
+                Some(_) => {}
+            }
+        }
+        if changed.is_empty() && gone.is_empty() {
+            return Ok(());
+        }
+        self.write(|tx, path, _| {
+            for (act, key) in &changed {
+                note(tx, path, &Entry { at: now, who: WHO, act: *act, key })?;
+            }
+            for line in gone.values() {
+                tx.execute(
+                    "INSERT INTO audit (at, who, act, key_id, name, kind, scopes, models, expires)
+                     SELECT ?1, who, ?2, key_id, name, kind, scopes, models, expires FROM audit WHERE id = ?3",
+                    params![now, Act::SettingsRemove.as_str(), line.id],
+                )
+                .map_err(|cause| unusable(path, WRITE, cause))?;
+            }
+            Ok(())
+        })
+    }
+
+    pub(crate) fn conn(&self) -> Result<&Connection, StoreError> {
+        self.conn.as_ref().ok_or_else(|| image::closed(&self.path))
+    }
+
+    pub(crate) fn commits(&self) -> Result<i64, StoreError> {
+        let conn = self.conn()?;
+        let commits = || conn.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0));
         commits().map_err(|cause| unusable(&self.path, READ, cause))
     }
 
+    /// Ends the connection without moving the log into a file that may have become another's.
+    pub(crate) fn let_go(&mut self) {
+        if let Some(conn) = self.conn.take() {
+            // Refused or not, the connection ends.
+            let _kept = conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+        }
+    }
+
     /// Runs `change` alone among all writers, whole or not at all.
-    fn write<T>(
+    pub(crate) fn write<T>(
         &mut self,
-        change: impl FnOnce(&Transaction<'_>, &Path) -> Result<T, StoreError>,
+        change: impl FnOnce(&Transaction<'_>, &Path, &str) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let cause = |cause| unusable(&self.path, WRITE, cause);
-        let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(cause)?;
-        let done = change(&tx, &self.path)?;
+        let conn = self.conn.as_mut().ok_or_else(|| image::closed(&self.path))?;
+        let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(cause)?;
+        let done = change(&tx, &self.path, &self.who)?;
         tx.commit().map_err(cause)?;
         Ok(done)
+    }
+}
+
+impl Drop for SqliteStore {
+    fn drop(&mut self) {
+        if self.is_doubtful {
+            self.let_go();
+        }
     }
 }
 
@@ -129,26 +226,29 @@ impl KeyStore for SqliteStore {
 
     fn list(&self) -> Result<Vec<Key>, StoreError> {
         let sql = format!("SELECT {COLUMNS} FROM keys ORDER BY name, id DESC");
-        select(&self.conn, &self.path, &sql, [])
+        select(self.conn()?, &self.path, &sql, [])
     }
 
     fn show(&self, name: &KeyName) -> Result<Vec<Key>, StoreError> {
-        let keys = named(&self.conn, &self.path, name)?;
+        let keys = named(self.conn()?, &self.path, name)?;
         if keys.is_empty() { Err(StoreError::UnknownName(name.clone())) } else { Ok(keys) }
     }
 
     fn create(&mut self, new: &NewKey, now: UnixSeconds) -> Result<Key, StoreError> {
-        self.write(|tx, path| {
+        self.write(|tx, path, who| {
             if named(tx, path, &new.name)?.iter().any(is_current) {
                 return Err(StoreError::NameTaken(new.name.clone()));
             }
-            insert(tx, path, new, now)
+            let key = insert(tx, path, new, now)?;
+            note(tx, path, &Entry { at: now, who, act: Act::Create, key: &key })?;
+            Ok(key)
         })
     }
 
     fn revoke(&mut self, name: &KeyName, now: UnixSeconds) -> Result<Vec<Key>, StoreError> {
-        self.write(|tx, path| {
+        self.write(|tx, path, who| {
             let (current, earlier) = current(tx, path, name)?;
+            note(tx, path, &Entry { at: now, who, act: Act::Revoke, key: &current })?;
             // All of them, ended or not: a clock that is set back must not bring one to life.
             tx.execute(
                 "UPDATE keys SET revoked = ?1 WHERE name = ?2 AND revoked IS NULL",
@@ -166,6 +266,30 @@ impl KeyStore for SqliteStore {
         })
     }
 
+    fn set(&mut self, name: &KeyName, change: &Change, now: UnixSeconds) -> Result<Key, StoreError> {
+        self.write(|tx, path, who| {
+            let (mut key, _) = current(tx, path, name)?;
+            key.scopes = change.scopes.unwrap_or(key.scopes);
+            if let Some(models) = &change.models {
+                key.models.clone_from(models);
+            }
+            key.expires = change.expires.unwrap_or(key.expires);
+            let cause = |cause| unusable(path, WRITE, cause);
+            tx.execute(
+                "UPDATE keys SET scopes = ?1, models = ?2 WHERE name = ?3 AND revoked IS NULL",
+                params![key.scopes.to_string(), models(&key.models), name.as_str()],
+            )
+            .map_err(cause)?;
+            tx.execute("UPDATE keys SET expires = ?1 WHERE id = ?2", params![key.expires, key.id.0])
+                .map_err(cause)?;
+            if let Some(end) = key.expires {
+                end_earlier(tx, path, name, end)?;
+            }
+            note(tx, path, &Entry { at: now, who, act: Act::Set, key: &key })?;
+            Ok(key)
+        })
+    }
+
     fn rotate(
         &mut self,
         name: &KeyName,
@@ -173,10 +297,13 @@ impl KeyStore for SqliteStore {
         overlap: Span,
         now: UnixSeconds,
     ) -> Result<Rotated, StoreError> {
-        self.write(|tx, path| {
+        self.write(|tx, path, who| {
             let (mut earlier, _) = current(tx, path, name)?;
             if earlier.state(now) == State::Expired {
                 return Err(StoreError::Expired(name.clone()));
+            }
+            if earlier.kind != mark.kind {
+                return Err(StoreError::OtherKind { name: name.clone(), kind: earlier.kind });
             }
             let new = NewKey {
                 name: name.clone(),
@@ -194,13 +321,10 @@ impl KeyStore for SqliteStore {
             )
             .map_err(cause)?;
             // Secrets of rotations before: theirs end no later. With no overlap, everything but the new one ends now.
-            tx.execute(
-                "UPDATE keys SET expires = ?1
-                 WHERE name = ?2 AND revoked IS NULL AND replaced IS NOT NULL AND (expires IS NULL OR expires > ?1)",
-                params![overlap.after(now), name.as_str()],
-            )
-            .map_err(cause)?;
-            Ok(Rotated { key: insert(tx, path, &new, now)?, earlier })
+            end_earlier(tx, path, name, overlap.after(now))?;
+            let key = insert(tx, path, &new, now)?;
+            note(tx, path, &Entry { at: now, who, act: Act::Rotate, key: &key })?;
+            Ok(Rotated { key, earlier })
         })
     }
 
@@ -208,7 +332,7 @@ impl KeyStore for SqliteStore {
         if uses.is_empty() {
             return Ok(());
         }
-        self.write(|tx, path| {
+        self.write(|tx, path, _| {
             let cause = |cause| unusable(path, WRITE, cause);
             let sql =
                 "UPDATE keys SET last_used = ?2 WHERE id = ?1 AND (last_used IS NULL OR last_used < ?2)";
@@ -219,6 +343,26 @@ impl KeyStore for SqliteStore {
             Ok(())
         })
     }
+
+    fn log(&self, after: i64) -> Result<Vec<AuditLine>, StoreError> {
+        lines(self.conn()?, &self.path, "WHERE id > ?1 ORDER BY id", [after])
+    }
+}
+
+/// Lets every secret that was replaced under `name` end at `end`, unless it does before.
+fn end_earlier(
+    tx: &Transaction<'_>,
+    path: &Path,
+    name: &KeyName,
+    end: UnixSeconds,
+) -> Result<(), StoreError> {
+    tx.execute(
+        "UPDATE keys SET expires = ?1
+         WHERE name = ?2 AND revoked IS NULL AND replaced IS NOT NULL AND (expires IS NULL OR expires > ?1)",
+        params![end, name.as_str()],
+    )
+    .map(drop)
+    .map_err(|cause| unusable(path, WRITE, cause))
 }
 
 /// Neither revoked nor replaced: at most one key of a name is.
@@ -238,85 +382,4 @@ fn current(conn: &Connection, path: &Path, name: &KeyName) -> Result<(Key, Vec<K
     let current = keys.remove(place);
     keys.retain(|key| key.revoked.is_none());
     Ok((current, keys))
-}
-
-fn named(conn: &Connection, path: &Path, name: &KeyName) -> Result<Vec<Key>, StoreError> {
-    let sql = format!("SELECT {COLUMNS} FROM keys WHERE name = ?1 ORDER BY id DESC");
-    select(conn, path, &sql, [name.as_str()])
-}
-
-fn insert(tx: &Transaction<'_>, path: &Path, new: &NewKey, now: UnixSeconds) -> Result<Key, StoreError> {
-    let models: Vec<&str> = new.models.iter().map(ModelGlob::as_str).collect();
-    tx.execute(
-        "INSERT INTO keys (name, digest, prefix, scopes, models, created, expires, kind)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-        params![
-            new.name.as_str(),
-            new.mark.digest.as_bytes(),
-            new.mark.prefix,
-            new.scopes.to_string(),
-            models.join(","),
-            now,
-            new.expires,
-            new.mark.kind.as_str()
-        ],
-    )
-    .map_err(|cause| unusable(path, WRITE, cause))?;
-    let id = KeyId(tx.last_insert_rowid());
-    let mut key = Key::new(id, new.name.clone(), new.mark.clone(), new.scopes, now);
-    key.models.clone_from(&new.models);
-    key.expires = new.expires;
-    Ok(key)
-}
-
-fn select(
-    conn: &Connection,
-    path: &Path,
-    sql: &str,
-    values: impl rusqlite::Params,
-) -> Result<Vec<Key>, StoreError> {
-    let read = || {
-        let mut statement = conn.prepare_cached(sql)?;
-        statement.query_and_then(values, read_row)?.collect::<rusqlite::Result<Vec<Key>>>()
-    };
-    read().map_err(|cause| unusable(path, READ, cause))
-}
-
-fn read_row(row: &Row<'_>) -> rusqlite::Result<Key> {
-    let name: String = row.get(1)?;
-    let name = KeyName::parse(&name).map_err(|cause| unreadable(1, cause))?;
-    let kind: String = row.get(11)?;
-    let kind = Kind::from_word(&kind).ok_or_else(|| unreadable(11, UnknownKind(kind)))?;
-    let mark = Mark { kind, digest: KeyDigest::from_bytes(row.get(2)?), prefix: row.get(3)? };
-    let scopes: String = row.get(4)?;
-    let scopes = scopes.parse::<ScopeSet>().map_err(|cause| unreadable(4, cause))?;
-    let mut key = Key::new(KeyId(row.get(0)?), name, mark, scopes, row.get(6)?).with_last_used(row.get(10)?);
-    let models: String = row.get(5)?;
-    let models = models.split(',').filter(|model| !model.is_empty());
-    key.models =
-        models.map(ModelGlob::parse).collect::<Result<_, _>>().map_err(|cause| unreadable(5, cause))?;
-    (key.expires, key.revoked, key.replaced) = (row.get(7)?, row.get(8)?, row.get(9)?);
-    Ok(key)
-}
-
-/// A value that this herdgate would not have written. Leaving its row out would quietly change who may do what.
-fn unreadable(column: usize, cause: impl Error + Send + Sync + 'static) -> rusqlite::Error {
-    rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, Box::new(cause))
-}
-
-/// The store names a kind of key that this herdgate does not know.
-#[derive(Debug)]
-struct UnknownKind(String);
-
-impl std::fmt::Display for UnknownKind {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "unknown kind of key {:?}", self.0)
-    }
-}
-
-impl Error for UnknownKind {}
-
-fn file_id(path: &Path) -> Result<FileId, StoreError> {
-    let file = fs::symlink_metadata(path).map_err(|cause| refused(path, "find the database", cause))?;
-    Ok((file.dev(), file.ino()))
 }

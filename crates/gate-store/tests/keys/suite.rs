@@ -1,8 +1,8 @@
 //! What every `KeyStore` promises, whatever it keeps keys in. An adapter's tests call each of these with a fresh store.
 
 use gate_keys::{
-    Key, KeyId, KeyName, KeyStore, Minted, ModelGlob, NewKey, OsEntropy, Span, State, StoreError, Verdict,
-    mint,
+    Act, Change, Key, KeyDigest, KeyId, KeyName, KeyStore, Kind, Mark, Minted, ModelGlob, NewKey, OsEntropy,
+    Span, State, StoreError, Verdict, mint,
 };
 use gate_types::{Scope, ScopeSet};
 
@@ -174,4 +174,106 @@ pub(crate) fn names_are_taken_literally(mut store: impl KeyStore) {
     assert!(matches!(store.show(&name("_")), Err(StoreError::UnknownName(_))));
     store.revoke(&name("A"), 200).unwrap();
     assert_eq!(store.show(&name("a")).unwrap()[0].state(300), State::Active);
+}
+
+fn globs(texts: &[&str]) -> Vec<ModelGlob> {
+    texts.iter().map(|text| ModelGlob::parse(text).unwrap()).collect()
+}
+
+pub(crate) fn a_change_is_of_what_was_named_alone(mut store: impl KeyStore) {
+    let models = globs(&["qwen3:*"]);
+    let made = store
+        .create(&NewKey { models: models.clone(), expires: Some(500), ..new("a", &minted()) }, 100)
+        .unwrap();
+    let scopes = ScopeSet::of(&[Scope::Read]);
+    let set = |store: &mut dyn KeyStore, change| store.set(&name("a"), &change, 200).unwrap();
+    let key = set(&mut store, Change { scopes: Some(scopes), ..Change::default() });
+    assert_eq!((key.id, key.scopes, &key.models, key.expires), (made.id, scopes, &models, Some(500)));
+    let key = set(&mut store, Change { models: Some(globs(&["a", "b"])), ..Change::default() });
+    assert_eq!((key.scopes, &key.models, key.expires), (scopes, &globs(&["a", "b"]), Some(500)));
+    set(&mut store, Change { expires: Some(None), ..Change::default() });
+    set(&mut store, Change { models: Some(Vec::new()), ..Change::default() });
+    let key = store.show(&name("a")).unwrap().remove(0);
+    assert_eq!((key.scopes, key.models.len(), key.expires), (scopes, 0, None));
+    assert!(matches!(store.set(&name("b"), &Change::default(), 200), Err(StoreError::UnknownName(_))));
+}
+
+pub(crate) fn a_change_reaches_the_overlapping_secrets_too(mut store: impl KeyStore) {
+    let (old, now) = (minted(), minted());
+    store.create(&new("a", &old), 100).unwrap();
+    store.rotate(&name("a"), &now.mark, span("1d"), 200).unwrap();
+    let scopes = ScopeSet::of(&[Scope::Read]);
+    let change = Change { scopes: Some(scopes), expires: Some(Some(300)), ..Change::default() };
+    store.set(&name("a"), &change, 250).unwrap();
+    let ring = store.load().unwrap();
+    for secret in [&old, &now] {
+        let Verdict::Valid(key) = ring.check(secret.secret.expose(), 299) else { panic!("refused") };
+        assert_eq!(key.scopes, scopes);
+        assert!(matches!(ring.check(secret.secret.expose(), 300), Verdict::Expired(_)));
+    }
+}
+
+pub(crate) fn an_expired_key_can_be_given_time_and_a_revoked_one_not(mut store: impl KeyStore) {
+    let minted = minted();
+    store.create(&NewKey { expires: Some(200), ..new("a", &minted) }, 100).unwrap();
+    let later = Change { expires: Some(Some(900)), ..Change::default() };
+    store.set(&name("a"), &later, 300).unwrap();
+    assert!(matches!(store.load().unwrap().check(minted.secret.expose(), 300), Verdict::Valid(_)));
+    store.revoke(&name("a"), 400).unwrap();
+    assert!(matches!(store.set(&name("a"), &later, 500), Err(StoreError::AlreadyRevoked(_))));
+}
+
+fn public_key(text: &str) -> Mark {
+    let digest = KeyDigest::of(text);
+    Mark { kind: Kind::Ssh, digest, prefix: digest.fingerprint() }
+}
+
+pub(crate) fn a_public_key_is_stored_once(mut store: impl KeyStore) {
+    let with = |text: &str, mark| NewKey { mark, ..new(text, &minted()) };
+    let key = store.create(&with("a", public_key("one")), 100).unwrap();
+    assert_eq!((key.kind, &key.prefix), (Kind::Ssh, &KeyDigest::of("one").fingerprint()));
+    assert_eq!(store.show(&name("a")).unwrap()[0].kind, Kind::Ssh);
+    let again = store.create(&with("b", public_key("one")), 200).unwrap_err();
+    assert!(matches!(&again, StoreError::Enrolled { name: known, is_revoked: false } if *known == name("a")));
+    store.rotate(&name("a"), &public_key("two"), span("0s"), 250).unwrap();
+    store.revoke(&name("a"), 300).unwrap();
+    let again = store.create(&with("b", public_key("two")), 400).unwrap_err();
+    assert!(matches!(again, StoreError::Enrolled { is_revoked: true, .. }), "{again}");
+}
+
+pub(crate) fn a_secret_and_a_public_key_do_not_replace_each_other(mut store: impl KeyStore) {
+    store.create(&new("a", &minted()), 100).unwrap();
+    store.create(&NewKey { mark: public_key("one"), ..new("b", &minted()) }, 100).unwrap();
+    let (secret, public) = (minted().mark, public_key("two"));
+    let refused = store.rotate(&name("a"), &public, span("0s"), 200).unwrap_err();
+    assert!(matches!(refused, StoreError::OtherKind { kind: Kind::Secret, .. }), "{refused}");
+    let refused = store.rotate(&name("b"), &secret, span("0s"), 200).unwrap_err();
+    assert!(matches!(refused, StoreError::OtherKind { kind: Kind::Ssh, .. }), "{refused}");
+    assert!(store.list().unwrap().iter().all(|key| key.state(200) == State::Active));
+}
+
+pub(crate) fn every_change_leaves_its_line(mut store: impl KeyStore) {
+    let minted_one = minted();
+    store.create(&NewKey { models: globs(&["qwen3:*"]), ..new("a", &minted_one) }, 100).unwrap();
+    store.set(&name("a"), &Change { expires: Some(Some(900)), ..Change::default() }, 200).unwrap();
+    let rotated = store.rotate(&name("a"), &minted().mark, span("1h"), 300).unwrap();
+    assert!(store.create(&new("a", &minted()), 350).is_err(), "no change, no line");
+    store.revoke(&name("a"), 400).unwrap();
+    let lines = store.log(0).unwrap();
+    let acts: Vec<_> = lines.iter().map(|line| (line.act, line.at, line.expires)).collect();
+    let wanted = [
+        (Act::Create, 100, None),
+        (Act::Set, 200, Some(900)),
+        (Act::Rotate, 300, Some(900)),
+        (Act::Revoke, 400, Some(900)),
+    ];
+    assert_eq!(acts, wanted);
+    assert!(
+        lines.iter().all(|line| line.name == name("a") && line.models == "qwen3:*" && !line.who.is_empty())
+    );
+    assert_eq!((lines[2].key, lines[3].key), (rotated.key.id, rotated.key.id));
+    assert_eq!(store.log(lines[1].id).unwrap(), lines[2..]);
+    let digest = format!("{:?}", minted_one.mark.digest);
+    let shown = format!("{lines:?}");
+    assert!(!shown.contains(&minted_one.secret.expose()[6..12]) && !shown.contains(&digest), "{shown}");
 }

@@ -1,0 +1,190 @@
+//! How a running gate keeps an eye on its database: is it still there, still the same one, still sound, still writable?
+//!
+//! SQLite alone would not notice. It goes on with the file that it opened when another has its name, and with the pages
+//! that it has read when somebody wrote over them. So the file is looked at from outside; and a file that is not what it
+//! was is read apart from SQLite ([`image`]) before anything could be written to it. Nothing here ever repairs anything.
+
+use crate::data_dir::DataDir;
+use crate::fault::{refused, wrong};
+use crate::image;
+use crate::rows::{READ, WRITE};
+use crate::schema::{DATABASE_FILE, unusable};
+use crate::sqlite::SqliteStore;
+use gate_keys::{StoreError, UnixSeconds};
+use rustix::fs::{Access, AtFlags, CWD};
+use rustix::io::Errno;
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Device and inode: tells the open database from another that was put in its place.
+pub(crate) type FileId = (u64, u64);
+
+/// The file is read whole after so many looks even where nothing seems to have touched it.
+const LOOKS_PER_READING: u32 = 120;
+/// After so many touches the log is moved into the file, so that neither the log grows nor a copy of the file alone is old.
+const TOUCHES_PER_SETTLING: u32 = 64;
+
+/// Size and time of change: different after whatever anybody did to the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Seen {
+    size: u64,
+    changed: (i64, i64),
+}
+
+impl Seen {
+    pub(crate) fn of(file: &File, path: &Path) -> Result<Self, StoreError> {
+        let stat = file.metadata().map_err(|cause| refused(path, "look at the database", cause))?;
+        Ok(Seen { size: stat.size(), changed: (stat.ctime(), stat.ctime_nsec()) })
+    }
+}
+
+impl SqliteStore {
+    /// The same store, which waits no longer than `patience` for another process that writes: whoever watches the store
+    /// wants to know rather than to wait.
+    #[must_use]
+    pub fn with_patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// Looks whether the store is what it was: the same database, sound as far as can be told, writable. Says whether
+    /// [`load`](gate_keys::KeyStore::load) would give more than the last complete one did: another connection changed
+    /// something, or nothing was loaded yet; that stays true until a load is complete, so that one that failed is tried
+    /// again. What this very store wrote does not count. Takes some microseconds as long as all is well.
+    ///
+    /// # Errors
+    /// [`StoreError::Storage`] if the database is gone, was replaced by another, is damaged or cannot be written. Nothing
+    /// is changed then; a later look may find it well again, with everything opened and checked anew.
+    pub fn look(&mut self) -> Result<bool, StoreError> {
+        self.looks = self.looks.wrapping_add(1);
+        let found = file_id(&self.path).inspect_err(|_| self.is_doubtful = true)?;
+        if self.is_doubtful || found != self.file_id || log_ids(&self.path) != self.log_ids {
+            self.is_doubtful = true;
+            self.reopen(found)?;
+        }
+        self.read_if_touched().inspect_err(|_| self.is_doubtful = true)?;
+        self.check_access()?;
+        Ok(self.loaded.get() != Some(self.commits()?))
+    }
+
+    /// Writes the moment into the database: the proof that changes can be made. Call it after a [`look`](Self::look) that
+    /// found nothing wrong.
+    ///
+    /// # Errors
+    /// [`StoreError::Storage`] if it is locked for too long, the disk is full, or the system refuses.
+    pub fn touch_store(&mut self, now: UnixSeconds) -> Result<(), StoreError> {
+        let patience = self.patience;
+        let cause = |path: &Path, cause| unusable(path, WRITE, cause);
+        // Not worth waiting for the disk: losing this moment in a power cut loses nothing.
+        let eager = |conn: &rusqlite::Connection| {
+            conn.busy_timeout(patience)?;
+            conn.pragma_update(None, "synchronous", "normal")
+        };
+        eager(self.conn()?).map_err(|error| cause(&self.path, error))?;
+        let written = self.write(|tx, path, _| {
+            let done = tx.execute("UPDATE store SET touched = ?1", [now]);
+            done.map(drop).map_err(|error| cause(path, error))
+        });
+        let restored = self.conn()?.pragma_update(None, "synchronous", "full");
+        written.and(restored.map_err(|error| cause(&self.path, error)))?;
+        self.pulses = self.pulses.wrapping_add(1);
+        if self.pulses.is_multiple_of(TOUCHES_PER_SETTLING) { self.settle() } else { Ok(()) }
+    }
+
+    /// Moves the log into the file, as far as no reader needs it. What is in the file afterwards is whole.
+    ///
+    /// # Errors
+    /// [`StoreError::Storage`].
+    pub fn settle(&mut self) -> Result<(), StoreError> {
+        let moved = self.conn()?.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        moved.map_err(|cause| unusable(&self.path, WRITE, cause))?;
+        self.seen = Seen::of(&self.file, &self.path)?;
+        Ok(())
+    }
+
+    /// Opens what has the database's name now, if it is the same database.
+    fn reopen(&mut self, found: FileId) -> Result<(), StoreError> {
+        self.let_go();
+        let dir = DataDir::find(&self.dir)?;
+        let dir = dir.ok_or_else(|| wrong(&self.dir, "is gone", "bring the directory back"))?;
+        let (file, _) = dir
+            .open_regular(DATABASE_FILE)?
+            .ok_or_else(|| wrong(&self.path, "is gone", "bring the database back"))?;
+        match image::read(&file, &self.path)? {
+            Some(id) if id == self.id => {}
+            // Without an id yet: made by an older herdgate, and brought up to date by this one in the log alone.
+            None if found == self.file_id => {}
+            Some(_) | None => return Err(another(&self.path)),
+        }
+        drop(file);
+        let mut fresh = Self::open(&dir)?;
+        if fresh.id != self.id {
+            fresh.is_doubtful = true;
+            return Err(another(&self.path));
+        }
+        (fresh.patience, fresh.looks, fresh.pulses) = (self.patience, self.looks, self.pulses);
+        std::mem::swap(&mut fresh.who, &mut self.who);
+        *self = fresh;
+        Ok(())
+    }
+
+    /// Reads the file whole where something has touched it since it was last found sound, and now and then without that.
+    fn read_if_touched(&mut self) -> Result<(), StoreError> {
+        let seen = Seen::of(&self.file, &self.path)?;
+        if seen == self.seen && !self.looks.is_multiple_of(LOOKS_PER_READING) {
+            return Ok(());
+        }
+        match image::read(&self.file, &self.path)? {
+            Some(id) if id != self.id => return Err(another(&self.path)),
+            Some(_) | None => self.seen = seen,
+        }
+        Ok(())
+    }
+
+    /// Whether changes could be made at all. An open file stays writable whatever becomes of its mode or its file system,
+    /// but the command line would have to open it.
+    fn check_access(&self) -> Result<(), StoreError> {
+        let hint = "make it writable again; keys cannot be changed meanwhile";
+        for path in [&self.path, &self.dir] {
+            let stat = fs::metadata(path).map_err(|cause| refused(path, "look at the database", cause))?;
+            // Root may write whatever the mode says; who took the mode away did not want that.
+            if stat.mode() & 0o200 == 0 {
+                return Err(wrong(path, format!("is read-only (mode {:04o})", stat.mode() & 0o7777), hint));
+            }
+            match rustix::fs::accessat(CWD, path, Access::WRITE_OK, AtFlags::EACCESS) {
+                // Kernels before 5.8 cannot say.
+                Ok(()) | Err(Errno::NOSYS) => {}
+                Err(Errno::ROFS) => return Err(wrong(path, "is on a read-only file system", hint)),
+                Err(_) => return Err(wrong(path, "is read-only", hint)),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn another(path: &Path) -> StoreError {
+    let hint = "put the database back that was there, or restart herdgate to take this one";
+    wrong(path, "was replaced by another database", hint)
+}
+
+pub(crate) fn file_id(path: &Path) -> Result<FileId, StoreError> {
+    match fs::symlink_metadata(path) {
+        Ok(file) => Ok((file.dev(), file.ino())),
+        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {
+            Err(wrong(path, "is gone", "bring the database back"))
+        }
+        Err(cause) => Err(refused(path, READ, cause)),
+    }
+}
+
+/// The files of the log. One that was removed or replaced takes part of the database with it.
+pub(crate) fn log_ids(path: &Path) -> [Option<FileId>; 2] {
+    ["-wal", "-shm"].map(|suffix| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        let file = fs::symlink_metadata(PathBuf::from(name)).ok()?;
+        Some((file.dev(), file.ino()))
+    })
+}
