@@ -59,6 +59,13 @@ impl KeyRing {
         self
     }
 
+    /// The keys of the store alone, without those from outside of it.
+    #[must_use]
+    pub fn stored_alone(&self) -> Self {
+        let stored = self.stored.iter().filter(|(_, key)| key.id.is_stored());
+        KeyRing { stored: stored.map(|(digest, key)| (*digest, Arc::clone(key))).collect(), env: None }
+    }
+
     /// The same ring, in which every key that `earlier` knows as revoked is revoked. No command takes a revocation back, so
     /// a store that does is an old copy of itself.
     #[must_use]

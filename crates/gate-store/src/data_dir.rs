@@ -6,6 +6,7 @@
 //! never tightened: `--data /tmp` must not close `/tmp`.
 
 use crate::fault::{refused, wrong};
+use crate::identity::ID_FILE;
 use crate::schema::DATABASE_FILE;
 use gate_keys::StoreError;
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Uid};
@@ -219,8 +220,10 @@ impl DataDir {
             return;
         }
         let path = self.path.join(name);
-        if mode & OTHERS != 0 && rustix::fs::fchmod(&file, Mode::from_raw_mode(0o600)).is_ok() {
-            self.notes.push(format!("{}: was open to others (mode {mode:04o}), now 0600", path.display()));
+        let own = mode & 0o600;
+        if mode & OTHERS != 0 && rustix::fs::fchmod(&file, Mode::from_raw_mode(own)).is_ok() {
+            self.notes
+                .push(format!("{}: was open to others (mode {mode:04o}), now {own:04o}", path.display()));
         }
         if owner != self.owner && is_known(name) && self.give_to_owner(&file).is_ok() {
             self.notes.push(format!("{}: now belongs to user {}", path.display(), self.owner.as_raw()));
@@ -251,7 +254,10 @@ fn is_known(name: &str) -> bool {
     matches!(name, "models" | "lost+found")
         || after(DATABASE_FILE).is_some_and(|rest| matches!(rest, "" | "-wal" | "-shm" | "-journal"))
         || name == FIRST_KEY_FILE
-        || after(".").is_some_and(|rest| rest.starts_with(DATABASE_FILE) || rest.starts_with(FIRST_KEY_FILE))
+        || name == ID_FILE
+        || after(".").is_some_and(|rest| {
+            [DATABASE_FILE, FIRST_KEY_FILE, ID_FILE].iter().any(|file| rest.starts_with(file))
+        })
 }
 
 /// A private file under a name of its own that is gone when this is dropped, unless it was moved to its real name.

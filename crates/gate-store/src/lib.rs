@@ -5,6 +5,7 @@
 
 mod data_dir;
 mod fault;
+mod identity;
 mod image;
 mod look;
 mod rows;

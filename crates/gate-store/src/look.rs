@@ -145,7 +145,7 @@ impl SqliteStore {
 
     /// Whether changes could be made at all. An open file stays writable whatever becomes of its mode or its file system,
     /// but the command line would have to open it.
-    fn check_access(&self) -> Result<(), StoreError> {
+    pub(crate) fn check_access(&self) -> Result<(), StoreError> {
         let hint = "make it writable again; keys cannot be changed meanwhile";
         for path in [&self.path, &self.dir] {
             let stat = fs::metadata(path).map_err(|cause| refused(path, "look at the database", cause))?;

@@ -175,6 +175,15 @@ impl SqliteStore {
         })
     }
 
+    /// The number of the last line of the audit log, 0 where there is none.
+    ///
+    /// # Errors
+    /// [`StoreError::Storage`].
+    pub fn last_line(&self) -> Result<i64, StoreError> {
+        let last = self.conn()?.query_row("SELECT coalesce(max(id), 0) FROM audit", [], |row| row.get(0));
+        last.map_err(|cause| unusable(&self.path, READ, cause))
+    }
+
     pub(crate) fn conn(&self) -> Result<&Connection, StoreError> {
         self.conn.as_ref().ok_or_else(|| image::closed(&self.path))
     }
@@ -198,6 +207,7 @@ impl SqliteStore {
         &mut self,
         change: impl FnOnce(&Transaction<'_>, &Path, &str) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
+        self.check_access()?;
         let cause = |cause| unusable(&self.path, WRITE, cause);
         let conn = self.conn.as_mut().ok_or_else(|| image::closed(&self.path))?;
         let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(cause)?;

@@ -6,6 +6,7 @@ mod cli;
 mod cmd;
 mod logging;
 mod server;
+mod user;
 
 use std::process::ExitCode;
 

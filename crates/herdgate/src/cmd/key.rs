@@ -258,12 +258,16 @@ impl Desk<'_> {
         for note in dir.notes() {
             self.say(format_args!("note: {note}"));
         }
-        Ok(SqliteStore::open(dir)?)
+        Ok(SqliteStore::open_known(dir)?.by(&crate::user::name()))
     }
 
     /// The store, if there is one: only `create` makes anything.
     fn existing(&mut self) -> Result<Option<(DataDir, SqliteStore)>, Trouble> {
-        match DataDir::find(self.data)?.filter(SqliteStore::exists) {
+        match DataDir::find(self.data)? {
+            Some(dir) if !SqliteStore::exists(&dir) => {
+                SqliteStore::check_presence(&dir)?;
+                Ok(None)
+            }
             Some(dir) => {
                 let store = self.store(&dir)?;
                 Ok(Some((dir, store)))

@@ -8,9 +8,7 @@ use super::upstreams::Upstreams;
 use super::{keys, metrics, report};
 use anyhow::Context as _;
 use gate_config::Config;
-use gate_keys::EnvKey;
 use gate_proxy::Shared;
-use gate_store::SqliteStore;
 use gate_types::UpstreamId;
 use gate_upstream::probe::Probe;
 use gate_upstream::{Client, ClientLimits};
@@ -30,8 +28,7 @@ const REPORT_TIME_LOCAL: Duration = Duration::from_secs(20);
 /// What the control plane looks after.
 pub(super) struct Duties<'c> {
     pub(super) shared: Arc<Shared>,
-    pub(super) store: SqliteStore,
-    pub(super) env_key: Option<EnvKey>,
+    pub(super) keeper: keys::Keeper,
     /// The listener of the metrics alone.
     pub(super) metrics: Option<Bound>,
     pub(super) upstreams: Upstreams,
@@ -46,7 +43,9 @@ pub(super) struct Duties<'c> {
 pub(super) fn run(duties: Duties<'_>, talk: &mut dyn Write) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (keep, stop) = std::sync::mpsc::sync_channel(0);
-    let keys = keys::start(duties.store, duties.env_key, Arc::clone(&duties.shared), stop)
+    let keys = duties
+        .keeper
+        .start(Arc::clone(&duties.shared), stop)
         .context("cannot start the thread that watches the keys")?;
     let watched = Watched {
         shared: duties.shared,

@@ -1,5 +1,6 @@
 //! The first start: there never was a key, so one is made. The gate never runs without authentication.
 
+use super::keys::Outside;
 use anyhow::Context as _;
 use gate_keys::{OsEntropy, UnixSeconds, mint};
 use gate_store::{DataDir, FIRST_KEY_FILE, SqliteStore};
@@ -15,14 +16,15 @@ pub(crate) enum FirstKey {
     Written(PathBuf),
 }
 
-/// Makes the key `first` where there never was a key and none comes from the environment.
+/// Makes the key `first` where there never was a key and none comes from outside of the store.
 pub(crate) fn make(
     store: &mut SqliteStore,
     dir: &DataDir,
-    has_env_key: bool,
+    outside: &Outside,
     now: UnixSeconds,
 ) -> anyhow::Result<Option<FirstKey>> {
-    if has_env_key {
+    if !outside.is_empty() {
+        tracing::info!("no first key is made: the settings have {outside}");
         return Ok(None);
     }
     let minted = mint(&mut OsEntropy).context("cannot make the first key")?;

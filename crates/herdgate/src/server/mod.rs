@@ -16,13 +16,13 @@ mod metrics;
 mod prober;
 mod report;
 mod rules;
+mod store;
 mod upstreams;
 
 use anyhow::{Context as _, anyhow};
 use bind::Bound;
 use gate_config::{Config, Listen};
 use gate_proxy::Shared;
-use gate_store::{DataDir, SqliteStore};
 use gate_upstream::Roster;
 use std::io::{ErrorKind, Write};
 use std::net::SocketAddr;
@@ -36,17 +36,11 @@ use tokio::sync::{mpsc, watch};
 /// What keeps the gate from starting: the data directory, the database, a taken port.
 pub(crate) fn run(config: Config, data: &Path, talk: &mut dyn Write) -> anyhow::Result<()> {
     core_dumps::turn_off();
-    let dir = DataDir::open(data).map_err(with_hint)?;
-    for note in dir.notes() {
-        tracing::warn!("{note}");
-    }
-    let mut store = SqliteStore::open(&dir).map_err(with_hint)?;
+    let outside = keys::Outside::of(&config)?;
     let threads = threads(&config);
     let bound = bind_all(&config.listen, threads)?;
     let metrics = config.metrics.address.map(|door| metrics::bind(&door)).transpose()?;
-    let env_key = config.auth_token.as_ref().map(|token| gate_keys::EnvKey::new(&token.token)).transpose()?;
-    let first = first_key::make(&mut store, &dir, env_key.is_some(), unix_now())?;
-    let ring = keys::ring(&store, env_key.as_ref())?;
+    let store::Begun { keeper, ring, first } = store::begin(data, outside)?;
 
     let upstreams = upstreams::decide(&config, data)?;
     if upstreams.endpoints.iter().any(gate_upstream::Endpoint::is_tls) {
@@ -81,8 +75,7 @@ pub(crate) fn run(config: Config, data: &Path, talk: &mut dyn Write) -> anyhow::
     drop(plan);
     report::listening(talk, &addresses, metrics.as_ref().map(|door| door.address));
     report::first_key(talk, first.as_ref(), &addresses);
-    let duties =
-        control::Duties { shared, store, env_key, metrics, upstreams, config: &config, stage, core_ended };
+    let duties = control::Duties { shared, keeper, metrics, upstreams, config: &config, stage, core_ended };
     let outcome = control::run(duties, talk);
     for core in cores {
         core.join()

@@ -22,4 +22,6 @@ mod settings;
 #[cfg(test)]
 mod start;
 #[cfg(test)]
+mod store;
+#[cfg(test)]
 mod upstreams;

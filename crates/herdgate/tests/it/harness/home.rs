@@ -43,6 +43,17 @@ impl Home {
         home
     }
 
+    /// With a shell around the program that does this first.
+    pub(crate) fn through(mut self, first: &str) -> Self {
+        use std::os::unix::fs::PermissionsExt as _;
+        let script = self.path("herdgate.sh");
+        let text = format!("#!/bin/sh\n{first}\nexec '{}' \"$@\"\n", self.program.display());
+        std::fs::write(&script, text).unwrap();
+        std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o700)).unwrap();
+        self.program = script;
+        self
+    }
+
     pub(crate) fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
         self.env.push((name.into(), value.as_ref().to_owned()));
         self
