@@ -19,6 +19,8 @@ pub struct Config {
     pub local: Local,
     /// Who is let in.
     pub auth: Auth,
+    /// Pages in browsers.
+    pub cors: Cors,
     /// Bounds on what clients send.
     pub limits: Limits,
     /// Bounds on waiting.
@@ -49,10 +51,19 @@ pub struct Local {
 }
 
 /// `[auth]`
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Auth {
     /// Wrong credentials a minute from one address that are told that they are wrong.
     pub failures: usize,
+    /// The hosts for which clients may take the gate for their proxy; in lower case, without a port.
+    pub proxy_names: Vec<String>,
+}
+
+/// `[cors]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cors {
+    /// The origins whose pages may use the gate from a browser; each an [`gate_types::OriginPattern`] in lower case.
+    pub origins: Vec<String>,
 }
 
 /// `[limits]`
@@ -213,7 +224,8 @@ impl Default for Config {
             upstreams: vec![UpstreamUrl::local_ollama()],
             upstreams_given: false,
             local: Local { enabled: true, engine: EngineStart::Auto },
-            auth: Auth { failures: 30 },
+            auth: Auth { failures: 30, proxy_names: ["ollama", "herdgate"].map(str::to_owned).to_vec() },
+            cors: Cors { origins: Vec::new() },
             limits: Limits {
                 head: ByteSize(32 << 10),
                 body: ByteSize(64 << 20),

@@ -25,7 +25,8 @@ mod upstream_url;
 
 pub use check::Loaded;
 pub use config::{
-    Auth, Config, EngineStart, Fleet, Level, Limits, Local, Log, LogFormat, Manage, Metrics, Server, Timeouts,
+    Auth, Config, Cors, EngineStart, Fleet, Level, Limits, Local, Log, LogFormat, Manage, Metrics, Server,
+    Timeouts,
 };
 pub use listen::{BadListen, Listen};
 pub use ollama_host::{Reading, ollama_host};

@@ -124,6 +124,36 @@ pub(crate) static SETTINGS: &[Setting] = &[
                 any credential does not count.",
     },
     Setting {
+        key: "auth.proxy_names",
+        flag: None,
+        form: Form::Texts {
+            slot: |config| &mut config.auth.proxy_names,
+            what: "a host's name",
+            example: "proxy_names = [\"ollama\"]",
+            read: host_name,
+            least: 0,
+            most: 16,
+        },
+        about: "The hosts, on whatever port, for which clients may take the gate for their proxy. Ollama's command line sends \
+                a key in no other way: `OLLAMA_HOST=http://ollama:80 HTTP_PROXY=http://user:KEY@gate:7860 ollama list`. \
+                Every other host is refused: the gate answers for itself and passes nothing on.",
+    },
+    Setting {
+        key: "cors.origins",
+        flag: None,
+        form: Form::Texts {
+            slot: |config| &mut config.cors.origins,
+            what: "an origin",
+            example: "origins = [\"https://app.example\", \"http://localhost:*\"]",
+            read: origin,
+            least: 0,
+            most: 256,
+        },
+        about: "The origins whose pages may use the gate from a browser, each with at most one `*`; `*` alone is every one. \
+                Where it is not set, `OLLAMA_ORIGINS` is read. Ollama's own defaults (localhost, some programs) are not \
+                among them: name what you want.",
+    },
+    Setting {
         key: "limits.head",
         flag: None,
         form: Form::Size {
@@ -327,6 +357,20 @@ fn registry(text: &str) -> Result<String, &'static str> {
     }
 }
 
+fn host_name(text: &str) -> Result<String, &'static str> {
+    let is_name = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte));
+    match text.len() {
+        1..=253 if is_name => Ok(text.to_ascii_lowercase()),
+        _ if text.contains(':') => Err("has a port or is an address; name the host alone"),
+        _ => Err("is no host's name"),
+    }
+}
+
+fn origin(text: &str) -> Result<String, &'static str> {
+    let pattern = gate_types::OriginPattern::parse(text).map_err(|bad| bad.0)?;
+    Ok(pattern.as_str().to_owned())
+}
+
 impl Setting {
     /// The environment variable: `limits.head` is `HERDGATE_LIMITS__HEAD`.
     pub(crate) fn variable(&self) -> String {
@@ -371,8 +415,8 @@ mod tests {
         assert_eq!(
             sections,
             [
-                "listen", "local", "auth", "limits", "timeouts", "server", "fleet", "queue", "manage",
-                "metrics", "log"
+                "listen", "local", "auth", "cors", "limits", "timeouts", "server", "fleet", "queue",
+                "manage", "metrics", "log"
             ]
         );
     }

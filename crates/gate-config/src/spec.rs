@@ -109,6 +109,7 @@ impl Spec {
         spec.gather_env(&sources.env);
         spec.gather_flags(&sources.flags);
         spec.gather_ollama(&sources.env);
+        spec.gather_origins(&sources.env);
         match token::find(&sources.env, sources.files, sources.is_dummy) {
             Ok(token) => spec.auth_token = token,
             Err(problems) => spec.problems.extend(problems),
@@ -160,6 +161,34 @@ impl Spec {
             } else if !value.trim().is_empty() {
                 self.give(Rank::Env, setting, Place::env(name), Raw::Word(value.trim().to_owned()));
             }
+        }
+    }
+
+    /// `OLLAMA_ORIGINS`, where nobody else names origins. What Ollama would not start with is left out and told.
+    fn gather_origins(&mut self, env: &BTreeMap<String, String>) {
+        let name = "OLLAMA_ORIGINS";
+        let Some(setting) = Setting::find(Some("cors"), "origins") else { return };
+        let Some(list) =
+            env.get(name).filter(|_| !self.given.iter().any(|given| given.setting.key == setting.key))
+        else {
+            return;
+        };
+        let place = Place::env(name);
+        let mut origins: Vec<String> = Vec::new();
+        for text in list.split(',').map(str::trim).filter(|text| !text.is_empty()) {
+            match gate_types::OriginPattern::parse(text) {
+                Ok(pattern) if origins.iter().any(|origin| origin == pattern.as_str()) => {}
+                Ok(pattern) => origins.push(pattern.as_str().to_owned()),
+                Err(bad) => {
+                    let reason = format!("\"{}\" {bad}; it is left out", Plain(text));
+                    self.warnings.push(Problem::new(place.clone(), reason));
+                }
+            }
+        }
+        if !origins.is_empty() {
+            let item = |text| Item { place: place.clone(), raw: Raw::Word(text) };
+            let items = origins.into_iter().map(item).collect();
+            self.give(Rank::Ollama, setting, place.clone(), Raw::List(items));
         }
     }
 

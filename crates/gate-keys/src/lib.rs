@@ -5,6 +5,7 @@
 //! in the [`Minted`] it was made in; what is kept and compared is its SHA-256 digest.
 
 mod audit;
+mod credential;
 mod digest;
 mod env;
 mod form;
@@ -19,6 +20,7 @@ mod ssh;
 mod store;
 
 pub use audit::{Act, AuditLine};
+pub use credential::token_of;
 pub use digest::KeyDigest;
 pub use env::{BadToken, EnvKey, is_dummy};
 pub use form::{

@@ -7,13 +7,14 @@ use crate::held::{Allowance, Taken};
 use crate::lease::Leases;
 use crate::metrics::{Connection, Counter, Metrics};
 use crate::record::{AccessLog, Record};
+use crate::replay::Replays;
 use crate::slots::{Held, Slots};
 use crate::stubs::Stubs;
 use crate::sweep::{Sweep, TICK};
 use arc_swap::{ArcSwap, Guard};
 use gate_keys::KeyRing;
 use gate_policy::{Ask, Chance, Entered, Fleet, Observation, QueueLimits};
-use gate_types::{ModelName, UpstreamId};
+use gate_types::{ModelName, OriginPattern, UpstreamId};
 use gate_upstream::{Client, Roster};
 use gate_wire::{GateError, Reason};
 use std::cell::RefCell;
@@ -74,11 +75,44 @@ pub struct Manage {
     pub registries: Vec<String>,
 }
 
+#[cfg(test)]
+impl Rules {
+    /// Rules that matter to the stages before the call.
+    pub(crate) fn for_tests(proxy_names: &[&str], origins: &[&str]) -> Self {
+        Rules {
+            limits: Limits {
+                framing: gate_h1::Limits::DEFAULT,
+                body: 1,
+                upload: 1,
+                held: 1,
+                body_rate: 0,
+                connections: 1,
+                per_address: 1,
+                head_time: Duration::ZERO,
+                keep_alive: Duration::ZERO,
+                idle: Duration::ZERO,
+                connect: Duration::ZERO,
+            },
+            queue: QueueLimits { slots: 1, max_wait: Duration::ZERO, depth: 0 },
+            manage: Manage { push: false, registries: Vec::new() },
+            door: DoorRules {
+                failures: 1,
+                proxy_names: proxy_names.iter().map(|name| (*name).to_owned()).collect(),
+                origins: origins.iter().map(|text| OriginPattern::parse(text).unwrap()).collect(),
+            },
+        }
+    }
+}
+
 /// What the door goes by, each a setting.
 #[derive(Debug, Clone)]
 pub struct DoorRules {
     /// Wrong credentials a minute from one address that are told that they are wrong.
     pub failures: usize,
+    /// The hosts for which the gate answers clients that take it for their proxy; in lower case, without a port.
+    pub proxy_names: Vec<String>,
+    /// The origins whose pages may use the gate from a browser.
+    pub origins: Vec<OriginPattern>,
 }
 
 /// What callers are told while no upstream has ever answered.
@@ -103,6 +137,7 @@ pub struct Shared {
     /// Models that stand for one elsewhere.
     pub stubs: Stubs,
     pub(crate) failures: Failures,
+    pub(crate) replays: Replays,
     /// The rules in force.
     rules: ArcSwap<Rules>,
     /// The connections of all clients.
@@ -128,6 +163,7 @@ impl Shared {
             store_is_degraded: AtomicBool::new(false),
             stubs: Stubs::default(),
             failures: Failures::default(),
+            replays: Replays::default(),
             crowd: Crowd::default(),
             held: Taken::default(),
             roster,
@@ -365,31 +401,9 @@ mod tests {
     use gate_upstream::Endpoint;
 
     fn told(not_yet: NotYet) -> (Option<Reason>, Option<Reason>) {
-        let limits = Limits {
-            framing: gate_h1::Limits::DEFAULT,
-            body: 1,
-            upload: 1,
-            held: 1,
-            body_rate: 0,
-            connections: 1,
-            per_address: 1,
-            head_time: Duration::ZERO,
-            keep_alive: Duration::ZERO,
-            idle: Duration::ZERO,
-            connect: Duration::ZERO,
-        };
-        let queue = QueueLimits { slots: 1, max_wait: Duration::ZERO, depth: 0 };
-        let shared = Shared::new(
-            KeyRing::default(),
-            Rules {
-                limits,
-                queue,
-                manage: Manage { push: false, registries: Vec::new() },
-                door: DoorRules { failures: 1 },
-            },
-            Arc::new(Endpoint::new(false, "up", 11434, "").into_iter().collect()),
-            not_yet,
-        );
+        let rules = Rules::for_tests(&[], &[]);
+        let roster = Arc::new(Endpoint::new(false, "up", 11434, "").into_iter().collect());
+        let shared = Shared::new(KeyRing::default(), rules, roster, not_yet);
         let before = shared.none_yet().map(|error| error.reason);
         let probed = Observation::Probed { version: "0.32.15".to_owned(), models: None, loaded: None };
         shared.observe(UpstreamId(0), probed);

@@ -14,6 +14,7 @@ mod metrics;
 mod outcome;
 mod path;
 mod record;
+mod replay;
 mod request_id;
 mod scratch;
 mod slots;

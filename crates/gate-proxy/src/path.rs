@@ -8,11 +8,12 @@ use crate::downstream::Downstream;
 use crate::gate::{Gate, Rules};
 use crate::lease::Lease;
 use crate::outcome::{Done, Ended};
-use crate::stages::{admission, answer, attempt, auth, call, intake, own, route, show};
+use crate::stages::{admission, answer, attempt, auth, call, cors, intake, own, route, show};
 use crate::trace::Trace;
 use gate_wire::{Answering, GateError};
 use std::future::poll_fn;
 use std::pin::pin;
+use std::rc::Rc;
 
 /// Serves one request to its end: the last byte of the answer, an error told in the caller's dialect, the hang-up, or the
 /// end of its lease.
@@ -37,12 +38,16 @@ async fn serve<D: Downstream>(
     trace: &mut Trace,
     lease: &Lease<'_>,
 ) -> Result<Done, Ended> {
-    let target = intake::check(down.head())?; //                                Host, form of target    400
-    let route = route::of(down.head(), target, trace)?; //                      Ollama, OpenAI, …       404 405
+    let head = Rc::clone(down.head());
+    let target = intake::check(rules, &head)?; //                               Host, form of target    400 403
+    if let Some(preflight) = cors::check(rules, &head, target, trace)? {
+        return cors::answer(preflight, down, trace).await; //                   pages of other origins  403
+    }
+    let route = route::of(&head, target, trace)?; //                      Ollama, OpenAI, …       404 405
     let Some(scope) = route.scope() else {
         return own::greet(gate, &route, down, trace).await; //                  `/` and `/api/version`
     };
-    let caller = auth::identify(gate, rules, down, trace, lease)?; //           key -> Caller           400 401 429 503
+    let caller = auth::identify(gate, rules, down, target, trace, lease)?; //   key -> Caller           400 401 429 503
     auth::permit(&caller, scope)?; //                                           scope                   403
     let call = call::read(gate, rules, &caller, route, down, trace).await?; //  model, stream           400 403 413
     match call.open.route.answer {

@@ -1,11 +1,12 @@
 //! What becomes known of one request on its way: begun with its head, written as a record once, at its end. It never
 //! holds a prompt or a credential.
 
-use crate::downstream::{AnswerHead, Downstream};
+use crate::downstream::{AnswerHead, Downstream, Head};
 use crate::gate::{Gate, Ledger};
 use crate::outcome::{Done, Ended};
 use crate::record::{self, Outcome, Record};
 use crate::request_id::RequestId;
+use crate::stages::cors::Cors;
 use crate::stages::intake;
 use gate_h1::Framing;
 use gate_types::{Dialect, UpstreamId};
@@ -39,6 +40,8 @@ pub(crate) struct Trace {
     pub(crate) status: u16,
     /// How long it waited for its turn.
     pub(crate) queued: Duration,
+    /// What the answer tells browsers.
+    pub(crate) cors: Cors,
     pub(crate) first_byte: Option<Instant>,
     /// Tokens of the prompt, as the upstream counted them.
     pub(crate) tokens_in: Option<u64>,
@@ -63,6 +66,7 @@ impl Trace {
             upstream: None,
             status: 0,
             queued: Duration::ZERO,
+            cors: Cors::default(),
             first_byte: None,
             tokens_in: None,
             tokens_out: None,
@@ -93,6 +97,7 @@ impl Trace {
             }
             Ended::Refused(error) => {
                 let rendered = gate_wire::render(self.dialect, &error, Some(self.id.as_str()));
+                let rendered = if is_ollama_cli(down.head()) { rendered.forbidden() } else { rendered };
                 // The record tells why the request failed; a client that does not wait for the answer changes nothing.
                 let _told = self.tell(down, &rendered).await;
                 self.write(Outcome::of_refusal(&error), rendered.status, Some(&error));
@@ -149,6 +154,11 @@ impl Drop for Trace {
     }
 }
 
+/// Whether Ollama's own command line asks: it shows its user the text of a 403 but not of a 401.
+fn is_ollama_cli(head: &Head) -> bool {
+    head.first("user-agent").is_some_and(|agent| agent.starts_with(b"ollama/"))
+}
+
 /// Writes the record of a request whose head has no reading.
 pub(crate) fn unreadable(gate: &Gate, id: &RequestId, peer: IpAddr, error: &GateError) {
     gate.ledger.keep(&Record {
@@ -181,6 +191,7 @@ pub(crate) async fn answer_whole<D: Downstream>(
     trace.status = status;
     let id = trace.id;
     fields.push(("x-request-id", id.as_str().as_bytes()));
+    fields.extend(trace.cors.fields());
     down.begin(&AnswerHead { status, fields: &fields, framing: Framing::Length(body.len() as u64) });
     let mut is_offered = false;
     let written = poll_fn(|cx| {

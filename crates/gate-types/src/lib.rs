@@ -3,10 +3,12 @@
 //! Floor 0. Parsing a noun from text is here; deciding anything with it is not. No IO, no clock, no chance.
 
 mod model_name;
+mod origin;
 mod scope;
 mod secret;
 
 pub use model_name::{BadName, ModelName};
+pub use origin::{BadOrigin, OriginPattern};
 pub use scope::{Scope, ScopeSet, UnknownScope};
 pub use secret::Secret;
 

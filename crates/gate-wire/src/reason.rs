@@ -67,6 +67,8 @@ pub enum Reason {
     PushDisabled,
     /// The gate is asked to be a proxy to somewhere else.
     ProxyTargetRefused,
+    /// A page of an origin that the settings do not name.
+    OriginNotAllowed,
     /// Nothing is open there.
     UnknownRoute,
     /// No upstream has the model.
@@ -168,6 +170,7 @@ impl Reason {
             InsecureRefused,
             PushDisabled,
             ProxyTargetRefused,
+            OriginNotAllowed,
             UnknownRoute,
             ModelNotFound,
             MethodNotAllowed,
@@ -360,6 +363,13 @@ impl Reason {
                 Downstream,
                 "this gate is no proxy to other hosts",
                 "Use it as the server itself; as a proxy it answers only for the names in `auth.proxy_names`.",
+            ),
+            Reason::OriginNotAllowed => Facts::new(
+                403,
+                "origin_not_allowed",
+                Downstream,
+                "pages of this origin may not use this gate from a browser",
+                "Add the page's origin to `cors.origins`, for example `https://app.example` or `http://localhost:*`.",
             ),
             Reason::UnknownRoute => Facts::new(
                 404,

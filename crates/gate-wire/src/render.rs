@@ -21,6 +21,18 @@ pub struct Rendered {
     pub body: String,
 }
 
+impl Rendered {
+    /// A 401 as a 403 with the same text and code, for a client that keeps the text of a 401 from its user.
+    #[must_use]
+    pub fn forbidden(mut self) -> Self {
+        if self.status == 401 {
+            self.status = 403;
+            self.fields.retain(|(name, _)| *name != "WWW-Authenticate");
+        }
+        self
+    }
+}
+
 /// Writes `error` as `dialect` does. `request_id`, where there is one, is told in Anthropic's shape.
 #[must_use]
 pub fn render(dialect: Dialect, error: &GateError, request_id: Option<&str>) -> Rendered {
@@ -131,7 +143,8 @@ pub fn reference() -> String {
          Whatever the gate itself answers with an error has one of these codes. It stands in `code` beside `error` on\n\
          Ollama's own routes, in `error.code` on OpenAI's; on Anthropic's `/v1/messages`, whose shape has no place for\n\
          it, `error.type` and the text tell the reason. Where the answer has a `Retry-After`, its seconds are named.\n\
-         Errors that an upstream answers pass through as they are and are not listed here.\n\n\
+         Errors that an upstream answers pass through as they are and are not listed here. Ollama's own command line, which\n\
+         hides the text of a 401 from its user and shows that of a 403, gets 403 with the same code wherever 401 is listed.\n\n\
          | code | status | whose doing | what it means | what to do |\n|---|---|---|---|---|\n",
     );
     for reason in Reason::ALL.iter().copied() {

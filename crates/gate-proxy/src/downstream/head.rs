@@ -102,6 +102,12 @@ impl Head {
             .map(|(_, value)| &self.bytes[value.clone()])
     }
 
+    /// The names of all fields that have this byte in them; nearly free where nothing in the head has it.
+    pub(crate) fn names_with(&self, byte: u8) -> impl Iterator<Item = &[u8]> {
+        let fields = if self.bytes.contains(&byte) { &self.fields[..] } else { &[] };
+        fields.iter().map(|(name, _)| &self.bytes[name.clone()]).filter(move |name| name.contains(&byte))
+    }
+
     fn text(&self, place: &Range<usize>) -> &str {
         // The framing crate hands these out as text, so they are ASCII; the empty text is never a known method or target.
         std::str::from_utf8(&self.bytes[place.clone()]).unwrap_or_default()

@@ -41,8 +41,11 @@ fn begin<D: Downstream>(live: &Live, down: &mut D, trace: &mut Trace) {
     trace.status = live.answer.status();
     let passed =
         live.answer.fields().filter(|(name, _)| PASSED.iter().any(|kept| kept.eq_ignore_ascii_case(name)));
-    let fields: Vec<_> =
-        passed.chain(live.added).chain([("x-request-id", trace.id.as_str().as_bytes())]).collect();
+    let fields: Vec<_> = passed
+        .chain(live.added)
+        .chain([("x-request-id", trace.id.as_str().as_bytes())])
+        .chain(trace.cors.fields())
+        .collect();
     down.begin(&AnswerHead { status: live.answer.status(), fields: &fields, framing: live.answer.framing() });
 }
 

@@ -1,24 +1,31 @@
 //! Who calls, and whether they may. The only place where a [`Caller`] is made; nothing behind it reads a credential again.
 //!
-//! A credential comes as `Authorization: Bearer`, `Authorization: Basic` (the token as password) or `x-api-key`. Same
+//! A credential comes as `Authorization: Bearer`, `Authorization: Basic` (the token as password) or `x-api-key`; from clients
+//! that take the gate for their proxy also as `Proxy-Authorization`; from Ollama's own command line as a signature. Same
 //! answer for unknown, expired and revoked keys: only the log knows which it was.
 
 use crate::downstream::{Downstream, Head};
 use crate::gate::{Gate, Rules, unix_now};
 use crate::lease::Lease;
+use crate::stages::intake::Target;
 use crate::trace::Trace;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD_NO_PAD;
-use gate_keys::{Key, Verdict};
+use gate_keys::{Key, SIGNATURE_SPAN, SignedRequest, UnixSeconds, Verdict};
 use gate_types::{ModelName, Scope};
 use gate_wire::{GateError, Reason};
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::sync::Arc;
 use tokio::time::Instant;
 
 /// What is told of the words that clients and examples put where a key belongs.
 const PLACEHOLDER: &str = "this is a placeholder, not a key of this gate; put a real one (sk-hg-…) where your client has it, \
                      for example in OPENAI_API_KEY, ANTHROPIC_AUTH_TOKEN or OLLAMA_API_KEY";
+
+/// What is told of a signature whose time or form did not come with it.
+const UNSIGNED: &str = "the Authorization field has the form of a signature but is none of this request: it needs the query \
+                        ?ts=SECONDS, and nothing else there, as Ollama's command line sends it with OLLAMA_AUTH=1";
+const REPLAYED: &str =
+    "this signature was used before from another address; each one is good for its first sender alone";
 
 /// Somebody whose key was found valid when the request began.
 #[derive(Debug)]
@@ -43,43 +50,69 @@ pub(crate) fn identify<D: Downstream>(
     gate: &Gate,
     rules: &Rules,
     down: &D,
+    target: Target<'_>,
     trace: &mut Trace,
     lease: &Lease<'_>,
 ) -> Result<Caller, GateError> {
     let now = unix_now();
-    let credential = match credential(down.head()) {
-        Ok(credential) => credential,
-        Err(error) if error.reason == Reason::BadCredentialsForm => {
-            return Err(failed(gate, rules, down, error));
-        }
-        Err(error) => return Err(error),
+    let failed = |error| failed(gate, rules, down.peer(), error);
+    let shown = match shown(down.head(), target) {
+        Err(error) if error.reason == Reason::BadCredentialsForm => return Err(failed(error)),
+        shown => shown?,
     };
-    let key = match gate.shared.keys().check(credential.as_ref(), now) {
+    let verdict = match &shown {
+        Shown::Token(token) => gate.shared.keys().check(token, now),
+        Shown::Signed(signed) => gate.shared.keys().check_signature(signed, now),
+    };
+    let key = match verdict {
         Verdict::Valid(key) => key,
         Verdict::Expired(key) | Verdict::Revoked(key) => {
             trace.key = Some(key);
-            return Err(failed(gate, rules, down, GateError::new(Reason::InvalidKey)));
+            return Err(failed(GateError::new(Reason::InvalidKey)));
         }
         // It may be in the store that cannot be read: nobody's failure.
         Verdict::Unknown if gate.shared.store_is_degraded() => {
             return Err(GateError::new(Reason::StoreUnavailable));
         }
-        Verdict::Unknown => return Err(failed(gate, rules, down, GateError::new(Reason::InvalidKey))),
+        Verdict::Unknown => return Err(failed(GateError::new(Reason::InvalidKey))),
         Verdict::Malformed => {
-            let error = GateError::new(Reason::InvalidKey);
-            let error = if is_placeholder(&credential) { error.saying(PLACEHOLDER) } else { error };
-            return Err(failed(gate, rules, down, error));
+            return Err(match shown {
+                Shown::Token(token) if is_placeholder(&token) => {
+                    failed(GateError::new(Reason::InvalidKey).saying(PLACEHOLDER))
+                }
+                Shown::Signed(signed) if is_of_another_time(gate, &signed, now) => clock_is_off(&signed, now),
+                Shown::Token(_) | Shown::Signed(_) => failed(GateError::new(Reason::InvalidKey)),
+            });
         }
     };
+    trace.key = Some(Arc::clone(&key));
+    if let Shown::Signed(signed) = &shown {
+        let until = signed.ts().saturating_add(SIGNATURE_SPAN);
+        if !gate.shared.replays.admit(key.digest, signed.signature(), down.peer(), until, now) {
+            return Err(failed(GateError::new(Reason::InvalidKey).saying(REPLAYED)));
+        }
+    }
     key.mark_used(now);
     lease.hold(&key);
-    trace.key = Some(Arc::clone(&key));
     Ok(Caller { key })
 }
 
+/// Whether the signature is a true one of a key that is valid, and only its moment is wrong: then its owner's clock is.
+fn is_of_another_time(gate: &Gate, signed: &SignedRequest<'_>, now: UnixSeconds) -> bool {
+    !signed.is_timely(now)
+        && matches!(gate.shared.keys().check_signature(signed, signed.ts()), Verdict::Valid(_))
+}
+
+fn clock_is_off(signed: &SignedRequest<'_>, now: UnixSeconds) -> GateError {
+    let (by, side) = (signed.ts().abs_diff(now), if signed.ts() < now { "behind" } else { "ahead of" });
+    GateError::new(Reason::InvalidKey).saying(format!(
+        "the request was signed {by} seconds {side} this gate's clock, and {SIGNATURE_SPAN} are allowed; set the clocks"
+    ))
+}
+
 /// What is told of a wrong credential: that it is wrong, or to wait where its address has sent too many.
-fn failed<D: Downstream>(gate: &Gate, rules: &Rules, down: &D, error: GateError) -> GateError {
-    match gate.shared.failures.count(down.peer(), rules.door.failures, Instant::now().into_std()) {
+fn failed(gate: &Gate, rules: &Rules, from: IpAddr, error: GateError) -> GateError {
+    match gate.shared.failures.count(from, rules.door.failures, Instant::now().into_std()) {
         Ok(()) => error,
         Err(wait) => GateError::new(Reason::TooManyFailures).again_after(wait).because(error),
     }
@@ -100,20 +133,37 @@ pub(crate) fn permit(caller: &Caller, scope: Scope) -> Result<(), GateError> {
     Err(GateError::missing_scope(scope))
 }
 
+/// What a request shows to be let in.
+enum Shown<'h> {
+    /// A key, or what is meant for one.
+    Token(Cow<'h, [u8]>),
+    /// A signature by an enrolled key.
+    Signed(Box<SignedRequest<'h>>),
+}
+
 /// The one credential of a request. Two different ones have two readings and are refused.
-fn credential(head: &Head) -> Result<Cow<'_, [u8]>, GateError> {
+fn shown<'h>(head: &'h Head, target: Target<'h>) -> Result<Shown<'h>, GateError> {
     let authorization = only(head, "authorization")?;
+    // What is meant for a proxy counts where the client takes the gate for one.
+    let to_proxy = if target.is_proxied { only(head, "proxy-authorization")? } else { None };
     let api_key = only(head, "x-api-key")?.filter(|key| !key.is_empty());
-    let token = authorization.map(from_authorization);
-    match (token, api_key) {
-        (None, None) => Err(GateError::new(Reason::NoCredentials)),
-        (None, Some(key)) => Ok(Cow::Borrowed(key)),
-        (Some(Some(token)), None) => Ok(token),
-        (Some(Some(token)), Some(key)) if token == key => Ok(token),
-        (Some(Some(_)), Some(_)) => Err(GateError::new(Reason::ConflictingCredentials)),
-        (Some(None), None) => Err(GateError::new(Reason::BadCredentialsForm)),
-        (Some(None), Some(_)) => Err(GateError::new(Reason::ConflictingCredentials)),
+    if let Some(authorization) = authorization.filter(|value| SignedRequest::is_one(value)) {
+        if to_proxy.is_some() || api_key.is_some() {
+            return Err(GateError::new(Reason::ConflictingCredentials));
+        }
+        let (method, text) = (head.method().as_bytes(), target.path_and_query.as_bytes());
+        let signed = SignedRequest::read(method, text, authorization);
+        return signed
+            .map(|signed| Shown::Signed(Box::new(signed)))
+            .ok_or_else(|| GateError::new(Reason::BadCredentialsForm).saying(UNSIGNED));
     }
+    let fields = [authorization, to_proxy].into_iter().flatten().map(gate_keys::token_of);
+    let mut all = fields.chain(api_key.map(|key| Some(Cow::Borrowed(key))));
+    let Some(first) = all.next() else { return Err(GateError::new(Reason::NoCredentials)) };
+    if all.any(|other| other.is_none() || other != first) {
+        return Err(GateError::new(Reason::ConflictingCredentials));
+    }
+    first.map(Shown::Token).ok_or_else(|| GateError::new(Reason::BadCredentialsForm))
 }
 
 fn only<'h>(head: &'h Head, name: &'h str) -> Result<Option<&'h [u8]>, GateError> {
@@ -122,28 +172,6 @@ fn only<'h>(head: &'h Head, name: &'h str) -> Result<Option<&'h [u8]>, GateError
         (first, None) => Ok(first),
         (_, Some(_)) => Err(GateError::new(Reason::ConflictingCredentials)),
     }
-}
-
-/// The token of an `Authorization` field, or `None` where it has another form.
-fn from_authorization(value: &[u8]) -> Option<Cow<'_, [u8]>> {
-    let space = value.iter().position(|byte| *byte == b' ')?;
-    let (scheme, rest) = value.split_at(space);
-    let rest = rest.trim_ascii();
-    if rest.is_empty() {
-        return None;
-    }
-    if scheme.eq_ignore_ascii_case(b"bearer") {
-        return Some(Cow::Borrowed(rest));
-    }
-    if scheme.eq_ignore_ascii_case(b"basic") {
-        let unpadded = rest.trim_ascii_end();
-        let end = unpadded.iter().rposition(|byte| *byte != b'=').map_or(0, |last| last + 1);
-        let pair = STANDARD_NO_PAD.decode(&unpadded[..end]).ok()?;
-        let colon = pair.iter().position(|byte| *byte == b':')?;
-        let password = pair[colon + 1..].to_vec();
-        return (!password.is_empty()).then_some(Cow::Owned(password));
-    }
-    None
 }
 
 #[cfg(test)]
@@ -155,7 +183,42 @@ mod tests {
     }
 
     fn outcome(fields: &str) -> Result<Vec<u8>, Reason> {
-        credential(&head(fields)).map(Cow::into_owned).map_err(|error| error.reason)
+        outcome_as(false, fields)
+    }
+
+    fn outcome_as(is_proxied: bool, fields: &str) -> Result<Vec<u8>, Reason> {
+        let target = Target { path: "/api/tags", path_and_query: "/api/tags?ts=5", is_proxied };
+        match shown(&head(fields), target) {
+            Ok(Shown::Token(token)) => Ok(token.into_owned()),
+            Ok(Shown::Signed(signed)) => Ok(format!("signed at {}", signed.ts()).into_bytes()),
+            Err(error) => Err(error.reason),
+        }
+    }
+
+    #[test]
+    fn a_proxys_client_shows_its_key_as_to_a_proxy() {
+        let basic = "Proxy-Authorization: Basic dXNlcjpzay0x\r\n";
+        assert_eq!(outcome_as(true, basic), Ok(b"sk-1".to_vec()));
+        assert_eq!(outcome(basic), Err(Reason::NoCredentials), "it was meant for another");
+        let both = format!("{basic}Authorization: Bearer sk-1\r\nx-api-key: sk-1\r\n");
+        assert_eq!(outcome_as(true, &both), Ok(b"sk-1".to_vec()));
+        for more in
+            ["Authorization: Bearer sk-2\r\n", "Authorization: Digest x\r\n", "x-api-key: sk-2\r\n", basic]
+        {
+            let conflict = Err(Reason::ConflictingCredentials);
+            assert_eq!(outcome_as(true, &format!("{basic}{more}")), conflict, "{more}");
+        }
+        assert_eq!(outcome_as(true, "Proxy-Authorization: Digest x\r\n"), Err(Reason::BadCredentialsForm));
+    }
+
+    #[test]
+    fn a_signature_is_told_by_its_form_and_stands_alone() {
+        let wire = "AAAAC3NzaC1lZDI1NTE5AAAAIL7CyxrZXxbCZdHv/aiIzyXR63hLT0NB3+Syy5c3UuNB";
+        let sent = format!("Authorization: {wire}:{}==\r\n", "A".repeat(86));
+        assert_eq!(outcome(&sent), Ok(b"signed at 5".to_vec()));
+        assert_eq!(outcome(&format!("{sent}x-api-key: sk-1\r\n")), Err(Reason::ConflictingCredentials));
+        let damaged = sent.replace("AAAAC3", "BAAAC3");
+        assert_eq!(outcome(&damaged), Err(Reason::BadCredentialsForm));
     }
 
     #[test]

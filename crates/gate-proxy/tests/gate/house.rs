@@ -77,6 +77,10 @@ struct Door {
     dialled: Cell<usize>,
 }
 
+fn door() -> DoorRules {
+    DoorRules { failures: FAILURES, proxy_names: vec!["ollama".to_owned()], origins: Vec::new() }
+}
+
 /// Wrong credentials a minute that are told so.
 pub(crate) const FAILURES: usize = 60;
 
@@ -102,7 +106,7 @@ impl House {
         let dialled = Rc::clone(&doors);
         let dial = Rc::new(move |id: UpstreamId| dialled[id.index()].dial());
         let not_yet = if doors.is_empty() { NotYet::NothingFound(HINT.to_owned()) } else { NotYet::Named };
-        let door = DoorRules { failures: FAILURES };
+        let door = door();
         let client = gate_upstream::Client::over(endpoints, ClientLimits::default(), dial);
         let rules = Rules { limits, queue: QUEUE, manage: manage(), door };
         let shared = Arc::new(Shared::new(KeyRing::default(), rules, Arc::clone(client.roster()), not_yet));
@@ -164,9 +168,19 @@ impl House {
 
     /// One that holds `room` bytes each way.
     pub(crate) fn connect_with(&self, room: usize) -> Client {
+        self.connect_as(PEER, room)
+    }
+
+    /// One that comes from another address than the usual.
+    pub(crate) fn connect_from(&self, peer: IpAddr) -> Client {
+        self.connect_as(peer, PIPE)
+    }
+
+    fn connect_as(&self, peer: IpAddr, room: usize) -> Client {
         let (near, far) = duplex(room);
         let reset = Rc::new(Cell::new(false));
-        let served = self.serve(GateSide { io: far, reset: Rc::clone(&reset) });
+        let side = GateSide { io: far, reset: Rc::clone(&reset) };
+        let served = self.serve_from(peer, side).expect("the gate has room");
         Client::new(near, reset, served)
     }
 

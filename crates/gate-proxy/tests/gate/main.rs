@@ -8,7 +8,11 @@ mod cancel;
 #[cfg(test)]
 mod choice;
 #[cfg(test)]
+mod cli_access;
+#[cfg(test)]
 mod connection;
+#[cfg(test)]
+mod cors;
 #[cfg(test)]
 mod crowd;
 #[cfg(test)]
