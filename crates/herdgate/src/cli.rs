@@ -36,7 +36,7 @@ pub(crate) struct Common {
 enum Command {
     /// Listen, authenticate, pass on
     Serve(ServeArgs),
-    /// Make, list, show, revoke and rotate keys
+    /// Make, list, show, change, revoke and rotate keys
     Key(cmd::key::KeyArgs),
     /// Validate the settings; listen on nothing
     Check,
@@ -86,7 +86,7 @@ fn dispatch(cli: Cli, out: &mut dyn Write, talk: &mut dyn Write) -> u8 {
         Command::Key(args) => {
             let flags = Flags { config, data, ..Flags::default() };
             match cmd::settings::places(&flags) {
-                Ok(places) => cmd::key::run(&args, &places.data, out, talk),
+                Ok(places) => cmd::key::run(&args, &places, out, talk),
                 Err(problems) => cmd::settings::tell(&problems, talk),
             }
         }

@@ -1,9 +1,10 @@
 //! Trouble with the database of keys, from outside: whatever happens to it, a key that was known keeps its answer, one that
 //! is not known is told nothing about itself, and all is well again soon after the database is.
 
-use crate::harness::{Ask, Gate, Home, mention, testkit, until, within};
+use crate::harness::{Ask, Gate, Home, Running, mention, testkit, until, within};
 use gate_testkit::Setup;
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use serde_json::Value;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -236,4 +237,30 @@ fn a_restart_takes_another_store_and_says_so() {
     assert_eq!(Ask::get("/api/tags").key(&old).send(gate.address).status, 401);
     assert_eq!(home.run(&["key", "list"]).code, 0);
     gate.end();
+}
+
+#[test]
+fn a_change_of_a_key_is_in_force_and_in_the_log_of_the_gate() {
+    let ollama = testkit(Setup::default());
+    let home = Home::new();
+    let gate = home.serve(&["--upstream", &ollama.url()]);
+    let secret = home.key("bot", &["--scope", "infer"]);
+    gate.takes(&secret);
+    let status = || Ask::get("/api/tags").key(&secret).send(gate.address).status;
+    assert_eq!(status(), 403);
+    assert_eq!(home.run(&["key", "set", "bot", "--scope", "read"]).code, 0);
+    within(Duration::from_secs(1), "the scope in force", || (status() == 200).then_some(()));
+    assert_eq!(home.run(&["key", "revoke", "bot"]).code, 0);
+    within(Duration::from_secs(1), "the end of the key", || (status() == 401).then_some(()));
+    for words in ["key create: bot", "key set: bot", "key revoke: bot"] {
+        assert!(gate.running.err().contains(words), "no {words}: {}", gate.running.err());
+    }
+    let log = home.run(&["key", "log", "--json"]);
+    let lines: Value = serde_json::from_str(&log.out).unwrap();
+    let acts: Vec<_> = lines.as_array().unwrap().iter().map(|line| line["act"].as_str().unwrap()).collect();
+    assert_eq!(acts, ["first", "create", "set", "revoke"], "{}", log.out);
+    let told = [log.out.as_str(), &gate.running.err(), &home.run(&["key", "log"]).out].concat();
+    assert!(!told.contains(&secret[6..16]), "a secret in the log");
+    let end: Running = gate.end();
+    assert!(!end.err().contains(&secret[6..16]));
 }

@@ -1,6 +1,6 @@
 //! How keys look: a table, a sheet, JSON. Prefixes only; times for people in their zone, for programs in RFC 3339.
 
-use gate_keys::{Key, ModelGlob, State, UnixSeconds};
+use gate_keys::{AuditLine, Key, Kind, ModelGlob, State, UnixSeconds};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::{Map, Value, json};
@@ -25,23 +25,7 @@ impl Shape {
 
     /// An aligned table, or nothing at all where there are no keys.
     pub(super) fn table(&self, keys: &[Key]) -> String {
-        if keys.is_empty() {
-            return String::new();
-        }
-        let rows: Vec<[String; 8]> =
-            std::iter::once(HEAD.map(str::to_owned)).chain(keys.iter().map(|key| self.row(key))).collect();
-        let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-        let widths: [usize; 8] = std::array::from_fn(width);
-        let mut text = String::new();
-        for row in &rows {
-            let mut line = String::new();
-            for (cell, width) in row.iter().zip(widths) {
-                pad(&mut line, cell, width + 2);
-            }
-            text.push_str(line.trim_end());
-            text.push('\n');
-        }
-        text
+        aligned(HEAD, keys.iter().map(|key| self.row(key)))
     }
 
     fn row(&self, key: &Key) -> [String; 8] {
@@ -111,6 +95,43 @@ impl Shape {
         pretty(&Value::Object(object))
     }
 
+    /// A key as it is, without a secret.
+    pub(super) fn json_of(&self, key: &Key) -> String {
+        pretty(&Value::Object(self.json(key)))
+    }
+
+    /// The audit log as a table, the oldest line first.
+    pub(super) fn log(&self, lines: &[AuditLine]) -> String {
+        const HEAD: [&str; 7] = ["TIME", "WHO", "ACT", "NAME", "SCOPES", "MODELS", "EXPIRES"];
+        let row = |line: &AuditLine| {
+            let models = if line.models.is_empty() { "all".to_owned() } else { line.models.clone() };
+            let (who, act, name) = (line.who.clone(), line.act.as_str().to_owned(), line.name.to_string());
+            let (scopes, expires) = (line.scopes.to_string(), self.time_or_never(line.expires));
+            [self.time(line.at), who, act, name, scopes, models, expires]
+        };
+        aligned(HEAD, lines.iter().map(row))
+    }
+
+    /// The audit log as JSON.
+    pub(super) fn json_log(&self, lines: &[AuditLine]) -> String {
+        let line = |line: &AuditLine| {
+            let scopes: Vec<_> = line.scopes.iter().map(|scope| scope.as_str()).collect();
+            let models: Option<Vec<_>> = (!line.models.is_empty()).then(|| line.models.split(',').collect());
+            json!({
+                "time": rfc3339(line.at),
+                "who": line.who,
+                "act": line.act.as_str(),
+                "id": line.key.0,
+                "name": line.name.as_str(),
+                "kind": line.kind.as_str(),
+                "scopes": scopes,
+                "models": models,
+                "expires": line.expires.map(rfc3339),
+            })
+        };
+        pretty(&Value::Array(lines.iter().map(line).collect()))
+    }
+
     fn json(&self, key: &Key) -> Map<String, Value> {
         let time = |at: Option<UnixSeconds>| at.map(rfc3339);
         let scopes: Vec<_> = key.scopes.iter().map(|scope| scope.as_str()).collect();
@@ -120,6 +141,7 @@ impl Shape {
             ("id", json!(key.id.0)),
             ("name", json!(key.name.as_str())),
             ("state", json!(key.state(self.now).as_str())),
+            ("kind", json!(key.kind.as_str())),
             ("prefix", json!(key.prefix)),
             ("scopes", json!(scopes)),
             // Null and not an empty list: every model, not none.
@@ -146,9 +168,32 @@ impl Shape {
     }
 }
 
-/// The beginning of the secret, marked as a beginning.
+/// The beginning of the secret, marked as a beginning, or the whole fingerprint.
 pub(super) fn prefix(key: &Key) -> String {
-    format!("{}…", key.prefix)
+    match key.kind {
+        Kind::Secret => format!("{}…", key.prefix),
+        Kind::Ssh => key.prefix.clone(),
+    }
+}
+
+/// Rows below their heads, columns as wide as they must be; nothing at all where there are no rows.
+fn aligned<const N: usize>(head: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
+    let rows: Vec<[String; N]> = std::iter::once(head.map(str::to_owned)).chain(rows).collect();
+    if rows.len() == 1 {
+        return String::new();
+    }
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: [usize; N] = std::array::from_fn(width);
+    let mut text = String::new();
+    for row in &rows {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(widths) {
+            pad(&mut line, cell, width + 2);
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
 }
 
 fn models(key: &Key) -> String {

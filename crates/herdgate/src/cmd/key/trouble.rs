@@ -31,11 +31,11 @@ impl Trouble {
         }
     }
 
-    /// One `error:` line for each problem, and a `hint:` where there is one.
-    pub(super) fn tell(&self, talk: &mut dyn Write) -> io::Result<()> {
+    /// One `error:` line for each problem, and a `hint:` where there is one, with the commands in it as `again` writes them.
+    pub(super) fn tell(&self, talk: &mut dyn Write, again: impl Fn(&str) -> String) -> io::Result<()> {
         let mut say = |reason: &dyn std::fmt::Display, hint: Option<&str>| {
             writeln!(talk, "error: {reason}")?;
-            hint.map_or(Ok(()), |hint| writeln!(talk, "hint: {hint}"))
+            hint.map_or(Ok(()), |hint| writeln!(talk, "hint: {}", again(hint)))
         };
         match self {
             Trouble::Usage(problems) => {
