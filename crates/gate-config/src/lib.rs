@@ -6,6 +6,7 @@
 //! Never: opens a file, asks the environment, or shows a secret. File texts and variables are handed in; the one thing
 //! that cannot be known beforehand, a token's file, is read through [`FileAccess`] by the caller.
 
+mod changes;
 mod check;
 mod config;
 mod document;
@@ -23,6 +24,7 @@ mod token;
 mod units;
 mod upstream_url;
 
+pub use changes::{Change, changes};
 pub use check::Loaded;
 pub use config::{
     Auth, Config, Cors, EngineStart, Fleet, Level, Limits, Local, Log, LogFormat, Manage, Metrics, Server,

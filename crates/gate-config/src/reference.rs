@@ -1,5 +1,6 @@
 //! The settings reference, `docs/settings.md`, made from the one list of settings so that it cannot fall behind.
 
+use crate::changes::counts_at_start;
 use crate::config::Config;
 use crate::setting::{Form, SETTINGS, Setting, sections};
 use crate::show::{shown, toml_text};
@@ -23,6 +24,11 @@ herdgate needs no settings. What you do set is heard in this order, the first on
 `herdgate check` says everything that is wrong with the settings at once, with its place, and listens on nothing.
 `herdgate config show --origin` shows every value and where it came from. An unknown setting in the file is an error, an
 unknown `HERDGATE_…` variable a warning; both end in a hint. Wrong settings end herdgate with exit code 64.
+
+A running herdgate reads its settings anew on SIGHUP, and by itself within two seconds of a change of the file. All or
+nothing: where anything is wrong with them, the log says all of it and the old settings stay in force. What changed is in
+force for the next request; requests that run keep what they began with. The few settings that count from the next start on
+say so below. A settings file that was removed is a mistake and changes nothing.
 
 Data (keys, models) is in `--data DIR` or `HERDGATE_DATA`, else in `/var/lib/herdgate` as root and
 `$XDG_DATA_HOME/herdgate` (`~/.local/share`) otherwise.
@@ -68,7 +74,10 @@ fn entry(setting: &Setting) -> String {
     };
     let flag = setting.flag.map(|flag| format!(" · flag `{flag}`")).unwrap_or_default();
     let (variable, about, form) = (setting.variable(), setting.about, form(&setting.form));
-    format!("\n### `{name}`\n\n{about}\n\n- default `{value}`\n- {form}\n- variable `{variable}`{flag}\n")
+    let start = if counts_at_start(setting.key) { "\n- counts from the next start on" } else { "" };
+    format!(
+        "\n### `{name}`\n\n{about}\n\n- default `{value}`\n- {form}\n- variable `{variable}`{flag}{start}\n"
+    )
 }
 
 fn form(form: &Form) -> String {

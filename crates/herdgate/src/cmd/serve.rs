@@ -8,6 +8,8 @@ use std::io::Write;
 
 /// Runs the gate until it is told to end.
 pub(crate) fn run(flags: &Flags, talk: &mut dyn Write) -> u8 {
+    // Before it is read: what is written in between is seen as a change.
+    let file = server::Stamp::of(flags);
     let (loaded, places) = match settings::load(flags) {
         Ok(loaded) => loaded,
         Err(problems) => return settings::tell(&problems, talk),
@@ -16,7 +18,8 @@ pub(crate) fn run(flags: &Flags, talk: &mut dyn Write) -> u8 {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    let outcome = server::run(loaded.config, &places.data, talk);
+    let given = server::Given { loaded, flags: flags.clone(), file };
+    let outcome = server::run(given, &places.data, talk);
     logging::finish();
     match outcome {
         Ok(()) => 0,

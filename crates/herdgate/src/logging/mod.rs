@@ -5,15 +5,16 @@
 
 mod access;
 mod json;
+mod level;
 mod writer;
 
 pub(crate) use access::Access;
+pub(crate) use level::set as set_level;
 
-use gate_config::{Level, Log, LogFormat};
+use gate_config::{Log, LogFormat};
 use std::cell::RefCell;
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
-use tracing::level_filters::LevelFilter;
 use tracing_subscriber::Layer as _;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -25,13 +26,7 @@ const GATHER_TIME: Duration = Duration::from_millis(200);
 
 /// Starts logging for the whole process.
 pub(crate) fn start(log: Log) {
-    let level = match log.level {
-        Level::Error => LevelFilter::ERROR,
-        Level::Warn => LevelFilter::WARN,
-        Level::Info => LevelFilter::INFO,
-        Level::Debug => LevelFilter::DEBUG,
-        Level::Trace => LevelFilter::TRACE,
-    };
+    level::set(log.level);
     let terminal = io::stderr().is_terminal();
     let json = match log.format {
         LogFormat::Json => true,
@@ -44,7 +39,7 @@ pub(crate) fn start(log: Log) {
         let text = tracing_subscriber::fmt::layer().compact().with_writer(|| ThisThread);
         text.with_ansi(terminal).with_target(false).boxed()
     };
-    if tracing_subscriber::registry().with(lines.with_filter(level)).try_init().is_err() {
+    if tracing_subscriber::registry().with(lines.with_filter(level::InForce)).try_init().is_err() {
         tracing::debug!("logging had been started already");
     }
     access::start(json);

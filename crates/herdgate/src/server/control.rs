@@ -2,37 +2,51 @@
 //! request ever waits for it.
 
 use super::bind::Bound;
-use super::core::Stage;
-use super::prober::{self, Latest};
+use super::core::{Pulse, Stage};
+use super::keys::Outside;
+use super::prober::{Latest, Probers};
+use super::reload::{Keys, Looks, Settings, Stamp};
 use super::upstreams::Upstreams;
-use super::{keys, metrics, report};
+use super::{keys, metrics, notify, report};
 use anyhow::Context as _;
-use gate_config::Config;
+use gate_config::{Flags, Loaded};
 use gate_proxy::Shared;
 use gate_types::UpstreamId;
 use gate_upstream::probe::Probe;
-use gate_upstream::{Client, ClientLimits};
+use gate_upstream::{Client, ClientLimits, Roster};
 use std::io::Write;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinSet, LocalSet};
+use tokio::time::MissedTickBehavior;
 
+/// How often the settings file is looked at. It must stand still from one look to the next.
+const FILE_LOOK: Duration = Duration::from_millis(500);
+/// How long what is ended after the time of grace has to tell its client.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 /// How long the start-up report waits for the upstreams' first answers.
 const REPORT_TIME: Duration = Duration::from_secs(3);
 /// The same where a local server is starting: it has to load first.
 const REPORT_TIME_LOCAL: Duration = Duration::from_secs(20);
 
 /// What the control plane looks after.
-pub(super) struct Duties<'c> {
+pub(super) struct Duties {
     pub(super) shared: Arc<Shared>,
+    pub(super) roster: Arc<Roster>,
     pub(super) keeper: keys::Keeper,
     /// The listener of the metrics alone.
     pub(super) metrics: Option<Bound>,
     pub(super) upstreams: Upstreams,
-    pub(super) config: &'c Config,
+    pub(super) loaded: Loaded,
+    /// What the settings are read from once more.
+    pub(super) flags: Flags,
+    pub(super) file: Option<Stamp>,
+    /// The life of each core.
+    pub(super) pulses: Vec<Arc<Pulse>>,
     /// Ends the data plane, step by step.
     pub(super) stage: watch::Sender<Stage>,
     /// Tells when a data-plane thread has ended, for whatever reason; closed once all have.
@@ -40,45 +54,68 @@ pub(super) struct Duties<'c> {
 }
 
 /// Runs until SIGINT or SIGTERM and until the last request has ended, then ends everything it started.
-pub(super) fn run(duties: Duties<'_>, talk: &mut dyn Write) -> anyhow::Result<()> {
+pub(super) fn run(duties: Duties, talk: &mut dyn Write) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (keep, stop) = std::sync::mpsc::sync_channel(0);
+    let (outside, from_outside) = std::sync::mpsc::sync_channel(1);
     let keys = duties
         .keeper
-        .start(Arc::clone(&duties.shared), stop)
+        .start(Arc::clone(&duties.shared), from_outside)
         .context("cannot start the thread that watches the keys")?;
     let watched = Watched {
         shared: duties.shared,
+        roster: duties.roster,
         metrics: duties.metrics,
         upstreams: duties.upstreams,
-        config: duties.config,
+        loaded: duties.loaded,
+        flags: duties.flags,
+        file: duties.file,
+        outside,
+        pulses: duties.pulses,
         stage: duties.stage,
         core_ended: duties.core_ended,
     };
+    // The thread ends when what it hears from is dropped.
     let outcome = LocalSet::new().block_on(&runtime, watch_over(watched, talk));
-    drop(keep);
     keys.join().map_err(|_panic| anyhow::anyhow!("the thread that watches the keys panicked"))?;
     outcome
 }
 
-struct Watched<'c> {
+struct Watched {
     metrics: Option<Bound>,
     shared: Arc<Shared>,
+    roster: Arc<Roster>,
     upstreams: Upstreams,
-    config: &'c Config,
+    loaded: Loaded,
+    flags: Flags,
+    file: Option<Stamp>,
+    outside: SyncSender<Outside>,
+    pulses: Vec<Arc<Pulse>>,
     stage: watch::Sender<Stage>,
     core_ended: mpsc::Receiver<()>,
 }
 
-async fn watch_over(watched: Watched<'_>, talk: &mut dyn Write) -> anyhow::Result<()> {
-    let Watched { shared, metrics, upstreams, config, stage, mut core_ended } = watched;
+async fn watch_over(watched: Watched, talk: &mut dyn Write) -> anyhow::Result<()> {
+    let Watched {
+        shared,
+        roster,
+        metrics,
+        upstreams,
+        loaded,
+        flags,
+        file,
+        outside,
+        pulses,
+        stage,
+        mut core_ended,
+    } = watched;
     let mut signals = Signals::listen()?;
-    let limits = ClientLimits { connect: config.timeouts.connect, ..ClientLimits::default() };
-    let client = Rc::new(Client::new(upstreams.endpoints.clone(), upstreams.tls, limits));
+    let mut hangup = signal(SignalKind::hangup()).context("cannot wait for SIGHUP")?;
+    let limits = ClientLimits { connect: loaded.config.timeouts.connect, ..ClientLimits::default() };
+    let client = Rc::new(Client::of(Arc::clone(&roster), upstreams.tls.clone(), limits));
 
     let (end_local, local_end) = watch::channel(false);
     let mut local = JoinSet::new();
-    let started: Vec<_> = upstreams.locals.iter().map(|local| local.program().clone()).collect();
+    let programs: Vec<_> = upstreams.locals.iter().map(|local| local.program().clone()).collect();
     for program in upstreams.locals {
         local.spawn_local(program.run(local_end.clone()));
     }
@@ -86,43 +123,65 @@ async fn watch_over(watched: Watched<'_>, talk: &mut dyn Write) -> anyhow::Resul
     if let Some(bound) = metrics {
         told.spawn_local(metrics::serve(bound, Arc::clone(&shared)));
     }
-    let mut probers = JoinSet::new();
-    let mut found: Vec<Latest> = Vec::new();
-    for id in (0..).map(UpstreamId).take(upstreams.endpoints.len()) {
-        let (latest, seen) = watch::channel(None);
-        found.push(seen);
-        let client = Rc::clone(&client);
-        probers.spawn_local(prober::run(
-            client,
-            id,
-            Arc::clone(&shared),
-            config.fleet.probe_interval,
-            latest,
-        ));
-    }
-    let time = if started.is_empty() { REPORT_TIME } else { REPORT_TIME_LOCAL };
+    told.spawn_local(notify::show_life(pulses));
+    let all: Vec<_> = (0..).map(UpstreamId).take(roster.len()).collect();
+    let mut probers = Probers::new(client, Arc::clone(&shared), loaded.config.fleet.probe_interval);
+    probers.follow(&all);
+    let mut found = probers.latest(&all);
+    let time = if programs.is_empty() { REPORT_TIME } else { REPORT_TIME_LOCAL };
     let report = async {
-        first_looks(&mut found, started.len(), time).await;
-        report::upstreams(talk, &upstreams.endpoints, &found, &started, &upstreams.not_yet);
+        first_looks(&mut found, programs.len(), time).await;
+        report::upstreams(talk, &upstreams.endpoints, &found, &programs, &upstreams.not_yet);
+        notify::ready("serving");
         std::future::pending::<()>().await;
+    };
+    let started = all[all.len() - programs.len()..].to_vec();
+    let (tls, first) = (upstreams.tls, loaded.clone());
+    let file = Looks::new(file);
+    let mut settings = Settings {
+        flags,
+        loaded,
+        first,
+        shared,
+        roster,
+        tls,
+        probers,
+        started,
+        file,
+        keys: Keys::new(outside),
     };
     let signal = tokio::select! {
         signal = signals.any() => Some(signal),
+        () = keep_settings(&mut settings, &mut hangup) => None,
         _deaf = core_ended.recv() => None,
         () = report => None,
     };
     match signal {
-        Some(signal) => drain(signal, config.server.grace, &stage, &mut core_ended, &mut signals).await,
+        Some(signal) => {
+            drain(signal, settings.loaded.config.server.grace, &stage, &mut core_ended, &mut signals).await;
+        }
         None => tracing::error!("a data-plane thread ended: ending"),
     }
     // Where a core has failed, or is still there, it ends now. The doors close first: nobody shall be sent to a server
     // that is being ended.
     stage.send_replace(Stage::End);
-    probers.abort_all();
+    drop(settings);
     told.abort_all();
     end_local.send_replace(true);
     while local.join_next().await.is_some() {}
     Ok(())
+}
+
+/// Reads the settings anew when somebody asks for it or their file has changed, for ever.
+async fn keep_settings(settings: &mut Settings, hangup: &mut Signal) {
+    let mut looks = tokio::time::interval(FILE_LOOK);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = hangup.recv() => settings.reload_now("SIGHUP"),
+            _ = looks.tick() => settings.look(),
+        }
+    }
 }
 
 /// Lets every request that runs come to its end, for `grace` at most or until a second signal.
@@ -133,12 +192,21 @@ async fn drain(
     core_ended: &mut mpsc::Receiver<()>,
     signals: &mut Signals,
 ) {
+    notify::stopping("ending: what runs has its time", grace);
     tracing::info!("{signal}: listening no more; what runs has {} to end", gate_config::show_duration(grace));
     stage.send_replace(Stage::Drain);
+    let all_ended = async { while core_ended.recv().await.is_some() {} };
+    tokio::pin!(all_ended);
     tokio::select! {
-        () = async { while core_ended.recv().await.is_some() {} } => tracing::info!("every request has ended"),
+        () = &mut all_ended => return tracing::info!("every request has ended"),
         () = tokio::time::sleep(grace) => tracing::warn!("the time of grace is over: ending what still runs"),
-        signal = signals.any() => tracing::warn!("a second signal, {signal}: ending at once"),
+        signal = signals.any() => return tracing::warn!("a second signal, {signal}: ending at once"),
+    }
+    stage.send_replace(Stage::Cut);
+    tokio::select! {
+        () = all_ended => {}
+        () = tokio::time::sleep(LAST_WORDS) => {}
+        _impatient = signals.any() => {}
     }
 }
 

@@ -4,11 +4,13 @@
 use super::leave;
 use gate_proxy::{Gate, Shared, serve_connection};
 use gate_upstream::{Client, ClientLimits, Roster, Tls};
+use gate_wire::Reason;
 use socket2::{SockRef, TcpKeepalive};
 use std::io;
 use std::net::{IpAddr, TcpListener as StdListener};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
@@ -36,6 +38,31 @@ pub(crate) struct Plan {
     pub(crate) ended: mpsc::Sender<()>,
 }
 
+/// A core's sign of life.
+#[derive(Debug, Default)]
+pub(crate) struct Pulse(AtomicU64);
+
+impl Pulse {
+    const ENDED: u64 = u64::MAX;
+    const REST: Duration = Duration::from_millis(250);
+
+    /// How often it has beaten; none once the core has ended.
+    pub(super) fn beats(&self) -> Option<u64> {
+        Some(self.0.load(Ordering::Relaxed)).filter(|beats| *beats != Self::ENDED)
+    }
+
+    /// Beats for ever, where somebody looks for it.
+    async fn beat(&self) {
+        if sd_notify::watchdog_enabled().is_none() {
+            return std::future::pending().await;
+        }
+        loop {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            tokio::time::sleep(Self::REST).await;
+        }
+    }
+}
+
 /// How far the end of the data plane has come. Only ever moves on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Stage {
@@ -43,17 +70,20 @@ pub(crate) enum Stage {
     Serve,
     /// Listeners close, what runs goes on, connections end behind it. A core ends with its last connection.
     Drain,
+    /// What still runs is told so, each in its dialect, and cut.
+    Cut,
     /// A core ends at once.
     End,
 }
 
 /// Tells that a core has ended, also when it panics.
-struct TellEnd(mpsc::Sender<()>);
+struct TellEnd(mpsc::Sender<()>, Arc<Pulse>);
 
 impl Drop for TellEnd {
     fn drop(&mut self) {
         // A full channel says the same already.
         let _told = self.0.try_send(());
+        self.1.0.store(Pulse::ENDED, Ordering::Relaxed);
     }
 }
 
@@ -64,16 +94,17 @@ impl Drop for TellEnd {
 pub(crate) fn start(
     index: usize,
     sockets: Vec<StdListener>,
+    pulse: Arc<Pulse>,
     plan: Plan,
 ) -> io::Result<JoinHandle<io::Result<()>>> {
     std::thread::Builder::new().name(format!("core-{index}")).spawn(move || {
-        let _tell = TellEnd(plan.ended.clone());
+        let _tell = TellEnd(plan.ended.clone(), Arc::clone(&pulse));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        LocalSet::new().block_on(&runtime, serve(sockets, plan))
+        LocalSet::new().block_on(&runtime, serve(sockets, pulse, plan))
     })
 }
 
-async fn serve(sockets: Vec<StdListener>, plan: Plan) -> io::Result<()> {
+async fn serve(sockets: Vec<StdListener>, pulse: Arc<Pulse>, plan: Plan) -> io::Result<()> {
     let seed = getrandom::u64().unwrap_or_default();
     let client = Client::of(plan.roster, plan.tls, ClientLimits::default());
     let gate = Rc::new(Gate::new(plan.shared, client, Box::new(crate::logging::Access), seed));
@@ -83,6 +114,7 @@ async fn serve(sockets: Vec<StdListener>, plan: Plan) -> io::Result<()> {
     let tended = Rc::clone(&gate);
     duties.spawn_local(async move { tended.tend_leases().await });
     duties.spawn_local(crate::logging::gather());
+    duties.spawn_local(async move { pulse.beat().await });
     let mut doors = JoinSet::new();
     for socket in sockets {
         // Tokens are small writes that must not wait for an acknowledgement. What is accepted inherits it.
@@ -100,8 +132,13 @@ async fn serve(sockets: Vec<StdListener>, plan: Plan) -> io::Result<()> {
         how = doors.join_next() => return ended("a listener", how),
     }
     gate.drain.begin();
+    let last_words = async {
+        drop(stage.wait_for(|stage| *stage >= Stage::Cut).await);
+        gate.leases.end_all(Reason::ShuttingDown);
+        let _ended = stage.wait_for(|stage| *stage >= Stage::End).await;
+    };
     tokio::select! {
-        _late = stage.wait_for(|stage| *stage >= Stage::End) => Ok(()),
+        () = last_words => Ok(()),
         how = duties.join_next() => ended("a duty of the core", how),
         () = async { while doors.join_next().await.is_some() {} } => Ok(()),
     }

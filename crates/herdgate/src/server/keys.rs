@@ -44,6 +44,11 @@ impl Outside {
         Ok(Outside { env: env.context("AUTH_TOKEN")?, settings: Vec::new() })
     }
 
+    /// Whether two settings name other keys.
+    pub(super) fn differ(old: &Config, new: &Config) -> bool {
+        old.auth_token != new.auth_token
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.env.is_none() && self.settings.is_empty()
     }

@@ -12,6 +12,9 @@ use tokio::time::{Instant, timeout_at};
 
 /// How long handshakes that had begun have to end.
 const SETTLE: Duration = Duration::from_millis(200);
+/// How long the queue may be held up by want of descriptors, and the rest between two tries.
+const PATIENCE: Duration = Duration::from_secs(5);
+const REST: Duration = Duration::from_millis(50);
 
 /// Closes `listener` once all whose connection the kernel has accepted were handed to `serve`.
 pub(super) async fn close(listener: TcpListener, mut serve: impl AsyncFnMut(TcpStream, IpAddr)) {
@@ -28,10 +31,9 @@ pub(super) async fn close(listener: TcpListener, mut serve: impl AsyncFnMut(TcpS
             Ok((stream, peer)) => serve(stream, peer.ip()).await,
             Err(error)
                 if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset) => {}
-            Err(error) => {
-                tracing::warn!("cannot accept what still waited: {error}");
-                return;
-            }
+            // Descriptors come back as requests end.
+            Err(_short) if Instant::now() < settled + PATIENCE => tokio::time::sleep(REST).await,
+            Err(error) => return tracing::warn!("cannot accept all of those who waited: {error}"),
         }
     }
 }

@@ -13,15 +13,19 @@ mod keys;
 mod leave;
 mod local;
 mod metrics;
+mod notify;
 mod prober;
+mod reload;
 mod report;
 mod rules;
 mod store;
 mod upstreams;
 
+pub(crate) use reload::Stamp;
+
 use anyhow::{Context as _, anyhow};
 use bind::Bound;
-use gate_config::{Config, Listen};
+use gate_config::{Config, Flags, Listen, Loaded};
 use gate_proxy::Shared;
 use gate_upstream::Roster;
 use std::io::{ErrorKind, Write};
@@ -30,25 +34,35 @@ use std::path::Path;
 use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 
+/// Settings, and what they are to be read from anew while they are in use.
+pub(crate) struct Given {
+    pub(crate) loaded: Loaded,
+    pub(crate) flags: Flags,
+    /// The settings file as it was before it was read.
+    pub(crate) file: Option<Stamp>,
+}
+
 /// Serves until SIGINT or SIGTERM, and ends when the last request has.
 ///
 /// # Errors
 /// What keeps the gate from starting: the data directory, the database, a taken port.
-pub(crate) fn run(config: Config, data: &Path, talk: &mut dyn Write) -> anyhow::Result<()> {
+pub(crate) fn run(given: Given, data: &Path, talk: &mut dyn Write) -> anyhow::Result<()> {
+    let Given { loaded, flags, file } = given;
+    let config = &loaded.config;
     core_dumps::turn_off();
-    let outside = keys::Outside::of(&config)?;
-    let threads = threads(&config);
+    let outside = keys::Outside::of(config)?;
+    let threads = threads(config);
     let bound = bind_all(&config.listen, threads)?;
     let metrics = config.metrics.address.map(|door| metrics::bind(&door)).transpose()?;
     let store::Begun { keeper, ring, first } = store::begin(data, outside)?;
 
-    let upstreams = upstreams::decide(&config, data)?;
+    let upstreams = upstreams::decide(config, data)?;
     if upstreams.endpoints.iter().any(gate_upstream::Endpoint::is_tls) {
         upstreams.tls.config().context("an upstream is https")?;
     }
     let roster: Arc<Roster> = Arc::new(upstreams.endpoints.iter().cloned().collect());
     let not_yet = upstreams.not_yet.clone();
-    let shared = Arc::new(Shared::new(ring, rules::rules(&config)?, Arc::clone(&roster), not_yet));
+    let shared = Arc::new(Shared::new(ring, rules::rules(config)?, Arc::clone(&roster), not_yet));
     let (stage, staged) = watch::channel(core::Stage::Serve);
     let (ended, core_ended) = mpsc::channel(1);
     let plan = core::Plan {
@@ -65,17 +79,31 @@ pub(crate) fn run(config: Config, data: &Path, talk: &mut dyn Write) -> anyhow::
             sockets[core].push(socket);
         }
     }
+    let pulses: Vec<Arc<core::Pulse>> = (0..threads).map(|_| Arc::default()).collect();
     let cores: Vec<_> = sockets
         .into_iter()
+        .zip(&pulses)
         .enumerate()
-        .map(|(index, sockets)| core::start(index, sockets, plan.clone()))
+        .map(|(index, (sockets, pulse))| core::start(index, sockets, Arc::clone(pulse), plan.clone()))
         .collect::<Result<_, _>>()
         .context("cannot start a data-plane thread")?;
     // The cores alone hold what tells of their end.
     drop(plan);
     report::listening(talk, &addresses, metrics.as_ref().map(|door| door.address));
     report::first_key(talk, first.as_ref(), &addresses);
-    let duties = control::Duties { shared, keeper, metrics, upstreams, config: &config, stage, core_ended };
+    let duties = control::Duties {
+        shared,
+        roster,
+        keeper,
+        metrics,
+        upstreams,
+        loaded,
+        flags,
+        file,
+        pulses,
+        stage,
+        core_ended,
+    };
     let outcome = control::run(duties, talk);
     for core in cores {
         core.join()

@@ -1,13 +1,16 @@
-//! Looks at one upstream again and again, and tells the fleet what it saw. Requests never wait for it.
+//! Looks at each upstream again and again, and tells the fleet what it saw. Requests never wait for it.
 
 use gate_policy::Observation;
 use gate_proxy::Shared;
 use gate_types::{ModelName, UpstreamId};
 use gate_upstream::Client;
 use gate_upstream::probe::{ModelEntry, Probe, probe};
+use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 
 /// How often an upstream that never answered yet is looked at, and for how long so often: one that is just starting must
@@ -20,12 +23,61 @@ const LEAST: Duration = Duration::from_millis(200);
 /// What the latest look found; `None` before the first.
 pub(crate) type Latest = watch::Receiver<Option<Arc<Probe>>>;
 
+/// The probers of all upstreams that are in use, one task each.
+pub(super) struct Probers {
+    client: Rc<Client>,
+    shared: Arc<Shared>,
+    interval: watch::Sender<Duration>,
+    running: BTreeMap<UpstreamId, (Latest, AbortHandle)>,
+    tasks: JoinSet<()>,
+}
+
+impl Probers {
+    /// None yet.
+    pub(super) fn new(client: Rc<Client>, shared: Arc<Shared>, interval: Duration) -> Self {
+        let interval = watch::Sender::new(interval);
+        Self { client, shared, interval, running: BTreeMap::new(), tasks: JoinSet::new() }
+    }
+
+    /// Looks at these upstreams from now on, and at no others.
+    pub(super) fn follow(&mut self, upstreams: &[UpstreamId]) {
+        self.running.retain(|id, (_, task)| {
+            let stays = upstreams.contains(id);
+            if !stays {
+                task.abort();
+            }
+            stays
+        });
+        while self.tasks.try_join_next().is_some() {}
+        for id in upstreams {
+            if !self.running.contains_key(id) {
+                let (latest, seen) = watch::channel(None);
+                let (client, shared) = (Rc::clone(&self.client), Arc::clone(&self.shared));
+                let task =
+                    self.tasks.spawn_local(run(client, *id, shared, self.interval.subscribe(), latest));
+                self.running.insert(*id, (seen, task));
+            }
+        }
+    }
+
+    /// Looks so often, and bounds connecting by so much.
+    pub(super) fn set_times(&self, interval: Duration, connect: Duration) {
+        self.interval.send_if_modified(|now| std::mem::replace(now, interval) != interval);
+        self.client.set_connect(connect);
+    }
+
+    /// What the latest look at each of these found.
+    pub(super) fn latest(&self, upstreams: &[UpstreamId]) -> Vec<Latest> {
+        upstreams.iter().filter_map(|id| Some(self.running.get(id)?.0.clone())).collect()
+    }
+}
+
 /// Looks for ever.
-pub(crate) async fn run(
-    client: std::rc::Rc<Client>,
+async fn run(
+    client: Rc<Client>,
     id: UpstreamId,
     shared: Arc<Shared>,
-    interval: Duration,
+    mut interval: watch::Receiver<Duration>,
     latest: watch::Sender<Option<Arc<Probe>>>,
 ) {
     let begun = Instant::now();
@@ -47,12 +99,14 @@ pub(crate) async fn run(
         was_up = Some(is_up);
         // Nobody listening any more is no reason to stop looking.
         let _unread = latest.send_replace(Some(found));
-        let wait = if never_up && begun.elapsed() < EAGER_FOR { EAGER.min(interval) } else { interval };
+        let usual = *interval.borrow_and_update();
+        let wait = if never_up && begun.elapsed() < EAGER_FOR { EAGER.min(usual) } else { usual };
         tokio::time::sleep(LEAST.min(wait)).await;
         tokio::select! {
             () = tokio::time::sleep(wait.saturating_sub(LEAST)) => {}
             // The sender lives as long as `shared` does.
             _doubted = doubts.changed() => {}
+            _other = interval.changed() => {}
         }
     }
 }

@@ -73,7 +73,8 @@ impl Upstreams {
     }
 }
 
-fn endpoint(url: &UpstreamUrl) -> anyhow::Result<Endpoint> {
+/// The endpoint at this address.
+pub(super) fn endpoint(url: &UpstreamUrl) -> anyhow::Result<Endpoint> {
     Endpoint::new(url.tls, &url.host, url.port, &url.base).with_context(|| format!("upstream {url}"))
 }
 
@@ -88,7 +89,8 @@ fn answers(url: &UpstreamUrl) -> bool {
     addresses.into_iter().any(|address| TcpStream::connect_timeout(&address, ANSWER_TIME).is_ok())
 }
 
-fn list(urls: &[UpstreamUrl]) -> String {
+/// Addresses in words.
+pub(super) fn list(urls: &[UpstreamUrl]) -> String {
     urls.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 

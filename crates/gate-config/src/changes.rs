@@ -1,0 +1,107 @@
+//! What differs between two readings of the settings, for whoever reads them anew while they are in use.
+//!
+//! Never shows the token, only that it is another one.
+
+use crate::check::Loaded;
+use crate::problem::Plain;
+use crate::setting::SETTINGS;
+use crate::show::{shown, toml_text};
+use std::fmt;
+
+/// Settings that are looked at once, when herdgate starts: sockets, threads and started programs stay as they are.
+const AT_START: &[&str] =
+    &["listen.address", "local.enabled", "local.engine", "server.threads", "metrics.address", "log.format"];
+
+/// One setting whose value is another than before. Shows itself as `limits.body "64MiB" -> "32MiB"`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// `section.key`, or `AUTH_TOKEN`.
+    pub key: &'static str,
+    /// Whether herdgate must be started again for it to count.
+    pub at_start: bool,
+    values: Option<(String, String)>,
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.values {
+            Some((from, to)) => write!(f, "{} {} -> {}", self.key, Plain(from), Plain(to)),
+            None => write!(f, "{} is another", self.key),
+        }
+    }
+}
+
+/// Whether the setting of this name is looked at once, when herdgate starts.
+pub(crate) fn counts_at_start(key: &str) -> bool {
+    AT_START.contains(&key)
+}
+
+/// Everything that is another in `new` than it was in `old`, in the order of the reference.
+#[must_use]
+pub fn changes(old: &Loaded, new: &Loaded) -> Vec<Change> {
+    let mut changes: Vec<Change> = SETTINGS
+        .iter()
+        .filter_map(|setting| {
+            let (from, to) = (shown(setting, &old.config), shown(setting, &new.config));
+            (from != to).then(|| Change {
+                key: setting.key,
+                at_start: counts_at_start(setting.key),
+                values: Some((toml_text(&from), toml_text(&to))),
+            })
+        })
+        .collect();
+    let token = |loaded: &Loaded| loaded.config.auth_token.as_ref().map(|token| token.token.clone());
+    if token(old) != token(new) {
+        changes.push(Change { key: "AUTH_TOKEN", at_start: false, values: None });
+    }
+    changes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::problem::Place;
+    use crate::token::AuthToken;
+    use crate::units::ByteSize;
+    use gate_types::Secret;
+
+    fn loaded(shape: impl FnOnce(&mut Config)) -> Loaded {
+        let mut config = Config::default();
+        shape(&mut config);
+        Loaded { config, warnings: Vec::new(), origins: [].into(), file: None }
+    }
+
+    #[test]
+    fn each_change_is_named_with_both_values() {
+        let old = loaded(|_| {});
+        assert_eq!(changes(&old, &old), []);
+        let new = loaded(|config| {
+            config.limits.body = ByteSize(32 << 20);
+            config.server.threads = Some(3);
+        });
+        let told: Vec<_> = changes(&old, &new).iter().map(|one| (one.to_string(), one.at_start)).collect();
+        let expected =
+            [("limits.body \"64MiB\" -> \"32MiB\"", false), ("server.threads \"auto\" -> 3", true)];
+        assert_eq!(told, expected.map(|(text, at_start)| (text.to_owned(), at_start)));
+    }
+
+    #[test]
+    fn another_token_is_told_and_not_shown() {
+        let with = |token: &str| {
+            let token = Secret::new(token.to_owned());
+            loaded(|config| config.auth_token = Some(AuthToken { token, place: Place::env("AUTH_TOKEN") }))
+        };
+        let told = changes(&with("canary-one"), &with("canary-two"));
+        assert_eq!(told.iter().map(ToString::to_string).collect::<Vec<_>>(), ["AUTH_TOKEN is another"]);
+        assert_eq!(changes(&with("canary-one"), &with("canary-one")), []);
+        assert_eq!(changes(&loaded(|_| {}), &with("canary-one")).len(), 1);
+    }
+
+    #[test]
+    fn what_counts_at_the_start_is_a_setting() {
+        for key in AT_START {
+            assert!(SETTINGS.iter().any(|setting| setting.key == *key), "{key}");
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! The level in force, which may change while herdgate runs. What is not logged costs one look at a flag, as if the level
+//! stood for good.
+
+use gate_config::Level;
+use std::sync::atomic::{AtomicU8, Ordering};
+use tracing::Metadata;
+use tracing::level_filters::LevelFilter;
+use tracing::subscriber::Interest;
+use tracing_subscriber::layer::{Context, Filter};
+
+/// The levels, least important last; the flag holds a place in it.
+const LEVELS: [LevelFilter; 5] =
+    [LevelFilter::ERROR, LevelFilter::WARN, LevelFilter::INFO, LevelFilter::DEBUG, LevelFilter::TRACE];
+
+static IN_FORCE: AtomicU8 = AtomicU8::new(2);
+
+/// From now on this is the least important level that is logged.
+pub(crate) fn set(level: Level) {
+    let place = match level {
+        Level::Error => 0,
+        Level::Warn => 1,
+        Level::Info => 2,
+        Level::Debug => 3,
+        Level::Trace => 4,
+    };
+    if IN_FORCE.swap(place, Ordering::Relaxed) != place {
+        // Each place in the code that logs remembers whether it does.
+        tracing::callsite::rebuild_interest_cache();
+    }
+}
+
+fn in_force() -> LevelFilter {
+    let place = usize::from(IN_FORCE.load(Ordering::Relaxed));
+    LEVELS.get(place).copied().unwrap_or(LevelFilter::INFO)
+}
+
+/// Lets through what the level in force does.
+pub(super) struct InForce;
+
+impl<S> Filter<S> for InForce {
+    fn enabled(&self, meta: &Metadata<'_>, _cx: &Context<'_, S>) -> bool {
+        *meta.level() <= in_force()
+    }
+
+    fn callsite_enabled(&self, meta: &'static Metadata<'static>) -> Interest {
+        if *meta.level() <= in_force() { Interest::always() } else { Interest::never() }
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        Some(in_force())
+    }
+}

@@ -1,0 +1,286 @@
+//! Settings that are read anew while they are in use: on SIGHUP, and when their file has changed. All or nothing: whatever
+//! is wrong with them is told, and the old ones stay in force.
+//!
+//! Nothing of a running request changes. What cannot change while herdgate runs is told as such.
+
+use super::keys::Outside;
+use super::prober::Probers;
+use super::{notify, rules, upstreams};
+use crate::cmd::settings;
+use crate::logging;
+use anyhow::Context as _;
+use gate_config::{Config, Flags, Loaded, Place, Problem, changes};
+use gate_proxy::{NotYet, Shared};
+use gate_types::UpstreamId;
+use gate_upstream::{Endpoint, Roster, Tls};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, TrySendError};
+
+/// The settings in force, where they are read from, and all that they reach.
+pub(super) struct Settings {
+    pub(super) flags: Flags,
+    pub(super) loaded: Loaded,
+    /// Those of the start.
+    pub(super) first: Loaded,
+    pub(super) shared: Arc<Shared>,
+    pub(super) roster: Arc<Roster>,
+    pub(super) tls: Tls,
+    pub(super) probers: Probers,
+    /// The upstreams that the gate started by itself: in use until it ends.
+    pub(super) started: Vec<UpstreamId>,
+    pub(super) file: Looks,
+    pub(super) keys: Keys,
+}
+
+/// The way to the thread that keeps the keys.
+pub(super) struct Keys {
+    keeper: SyncSender<Outside>,
+    /// What it has had no time to take yet: a slow disk must hold up nobody.
+    waiting: Option<Outside>,
+}
+
+impl Keys {
+    pub(super) fn new(keeper: SyncSender<Outside>) -> Self {
+        Self { keeper, waiting: None }
+    }
+
+    fn hand_over(&mut self) {
+        if let Some(outside) = self.waiting.take()
+            && let Err(TrySendError::Full(outside)) = self.keeper.try_send(outside)
+        {
+            self.waiting = Some(outside);
+        }
+    }
+}
+
+impl Settings {
+    /// Looks whether the file has changed, and reads it if so.
+    pub(super) fn look(&mut self) {
+        self.keys.hand_over();
+        let now = Stamp::of(&self.flags);
+        if self.file.is_to_be_read(now) {
+            self.reload("the settings file changed");
+        }
+    }
+
+    /// Somebody asked for it.
+    pub(super) fn reload_now(&mut self, why: &str) {
+        self.file.is_read(Stamp::of(&self.flags));
+        self.reload(why);
+    }
+
+    fn reload(&mut self, why: &str) {
+        notify::reloading();
+        let read = self.read().and_then(|loaded| {
+            let applied = self.apply(&loaded.config);
+            // What the checks cannot know: what this machine's memory is, which certificates it has.
+            let problem = |error| vec![Problem::new(self.place(), format!("{error:#}"))];
+            applied.map(|()| loaded).map_err(problem)
+        });
+        let status = match read {
+            Ok(loaded) => {
+                self.tell(why, &loaded);
+                self.loaded = loaded;
+                "serving".to_owned()
+            }
+            Err(problems) => {
+                for problem in &problems {
+                    tracing::error!("{problem}");
+                }
+                let count = problems.len();
+                let noun = if count == 1 { "problem" } else { "problems" };
+                tracing::error!(
+                    "{why}, with {count} {noun}: nothing was reloaded, the old settings stay in force"
+                );
+                format!("serving with old settings: the new ones have {count} {noun}")
+            }
+        };
+        notify::ready(&status);
+    }
+
+    fn read(&self) -> Result<Loaded, Vec<Problem>> {
+        let (loaded, _places) = settings::load(&self.flags)?;
+        match (&self.loaded.file, &loaded.file) {
+            // Somebody is about to put another one in its place, or has made a mistake; all defaults are what nobody wants.
+            (Some(gone), None) => {
+                let problem = Problem::new(Place::Path(gone.clone()), "the settings file is gone");
+                Err(vec![problem.hint("to run on defaults, leave an empty file there")])
+            }
+            (_, _) => Ok(loaded),
+        }
+    }
+
+    fn place(&self) -> Place {
+        Place::Path(self.loaded.file.clone().unwrap_or_else(|| "settings".into()))
+    }
+
+    /// Builds everything first; only then does anything change.
+    fn apply(&mut self, config: &Config) -> anyhow::Result<()> {
+        let rules = rules::rules(config)?;
+        let named = self.named(config)?;
+        let outside = Outside::of(config)?;
+        self.shared.set_rules(rules);
+        if Outside::differ(&self.loaded.config, config) {
+            self.keys.waiting = Some(outside);
+            self.keys.hand_over();
+        }
+        if let Some(mut all) = named {
+            all.extend(&self.started);
+            self.probers.follow(&all);
+            self.shared.follow(&all, self.not_yet(config));
+        }
+        self.probers.set_times(config.fleet.probe_interval, config.timeouts.connect);
+        logging::set_level(config.log.level);
+        Ok(())
+    }
+
+    /// The upstreams that are named now, where they are others than before.
+    fn named(&self, config: &Config) -> anyhow::Result<Option<Vec<UpstreamId>>> {
+        let old = &self.loaded.config;
+        let is_given = config.upstreams_given;
+        if is_given == old.upstreams_given && (!is_given || config.upstreams == old.upstreams) {
+            return Ok(None);
+        }
+        let endpoints: Vec<Endpoint> =
+            config.upstreams.iter().map(upstreams::endpoint).collect::<Result<_, _>>()?;
+        if endpoints.iter().any(Endpoint::is_tls) {
+            self.tls.config().context("an upstream is https")?;
+        }
+        let enrol = |endpoint| {
+            self.roster.enrol(endpoint).with_context(|| {
+                format!(
+                    "more than {} different upstreams since the start; start herdgate again",
+                    Roster::MOST
+                )
+            })
+        };
+        endpoints.into_iter().map(enrol).collect::<Result<_, _>>().map(Some)
+    }
+
+    fn not_yet(&self, config: &Config) -> NotYet {
+        match (self.started.is_empty(), config.upstreams_given) {
+            (false, _) => NotYet::Starting,
+            (true, true) => NotYet::Named,
+            (true, false) => NotYet::NothingFound(format!(
+                "no upstream is given, and nothing answers at {}; start Ollama, or name another server with --upstream URL",
+                upstreams::list(&config.upstreams)
+            )),
+        }
+    }
+
+    fn tell(&self, why: &str, new: &Loaded) {
+        for warning in &new.warnings {
+            tracing::warn!("{warning}");
+        }
+        let changed = changes(&self.loaded, new);
+        if changed.is_empty() {
+            tracing::info!("{why}: settings read, none is another than before");
+        }
+        let since_start = changes(&self.first, new);
+        for change in changed {
+            if !change.at_start {
+                tracing::info!("{why}: {change}");
+            } else if since_start.iter().any(|pending| pending.key == change.key) {
+                tracing::warn!("{why}: {change} takes effect at the next start");
+            } else {
+                tracing::info!("{why}: {change} is what herdgate runs with");
+            }
+        }
+    }
+}
+
+/// What tells one state of a file from another; none where there is no file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    place: (u64, u64),
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    /// The settings file's, as it is now.
+    pub(crate) fn of(flags: &Flags) -> Option<Self> {
+        let places = settings::places(flags).ok()?;
+        Self::at(places.config.as_deref()?)
+    }
+
+    fn at(path: &Path) -> Option<Self> {
+        use std::os::unix::fs::MetadataExt as _;
+        let meta = std::fs::metadata(path).ok()?;
+        Some(Self {
+            place: (meta.dev(), meta.ino()),
+            size: meta.size(),
+            modified: (meta.mtime(), meta.mtime_nsec()),
+            changed: (meta.ctime(), meta.ctime_nsec()),
+        })
+    }
+}
+
+/// When a file is to be read: once it is another than the one that was read, and stood still from one look to the next. A
+/// file that is being written is half a file, or an empty one, which would be all defaults.
+#[derive(Debug)]
+pub(super) struct Looks {
+    read: Option<Stamp>,
+    seen: Option<Stamp>,
+}
+
+impl Looks {
+    /// The file was read when it looked so.
+    pub(super) fn new(read: Option<Stamp>) -> Self {
+        Self { read, seen: read }
+    }
+
+    fn is_to_be_read(&mut self, now: Option<Stamp>) -> bool {
+        let stood_still = now == self.seen;
+        self.seen = now;
+        let is_other = stood_still && now != self.read;
+        if is_other {
+            self.read = now;
+        }
+        is_other
+    }
+
+    fn is_read(&mut self, now: Option<Stamp>) {
+        self.read = now;
+        self.seen = now;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write as _;
+
+    fn stamp(size: u64) -> Option<Stamp> {
+        Some(Stamp { place: (1, 1), size, modified: (1, 1), changed: (1, 1) })
+    }
+
+    #[test]
+    fn a_file_is_read_once_it_stands_still() {
+        let mut looks = Looks::new(stamp(5));
+        let told = [5, 5, 0, 3, 9, 9, 9, 5, 5, 5].map(|size| looks.is_to_be_read(stamp(size)));
+        assert_eq!(told, [false, false, false, false, false, true, false, false, true, false]);
+        assert!(!looks.is_to_be_read(None), "gone for a moment");
+        assert!(!looks.is_to_be_read(stamp(5)), "and back");
+        looks.is_read(stamp(7));
+        assert!(!looks.is_to_be_read(stamp(7)), "somebody asked, and it was read");
+    }
+
+    #[test]
+    fn every_way_of_writing_is_seen() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("herdgate.toml");
+        assert_eq!(Stamp::at(&path), None);
+        std::fs::write(&path, "a = 1\n").unwrap();
+        let first = Stamp::at(&path);
+        let other = dir.path().join("other");
+        std::fs::write(&other, "a = 2\n").unwrap();
+        std::fs::rename(&other, &path).unwrap();
+        let renamed = Stamp::at(&path);
+        assert_ne!(first, renamed);
+        std::fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(b"b = 1\n").unwrap();
+        assert_ne!(renamed, Stamp::at(&path));
+    }
+}
