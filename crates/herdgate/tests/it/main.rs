@@ -16,6 +16,8 @@ mod dialects;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]
+mod life;
+#[cfg(test)]
 mod local;
 #[cfg(test)]
 mod settings;
