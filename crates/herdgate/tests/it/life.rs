@@ -123,7 +123,7 @@ impl Load {
         let client = |number: usize| {
             let (stop, whole) = (Arc::clone(&stop), Arc::clone(&whole));
             std::thread::spawn(move || {
-                let mut caller = Caller::new(to, number % 2 == 0);
+                let mut caller = Caller::new(to, number.is_multiple_of(2));
                 let mut wrong = Vec::new();
                 while !stop.load(Ordering::Relaxed) {
                     match caller.connect() {
@@ -292,7 +292,7 @@ fn it_is_not_ready_while_it_ends() {
         wire.get_mut().write_all(b"GET /readyz HTTP/1.1\r\nHost: g\r\n\r\n").unwrap();
         let mut answer = String::new();
         while !answer.ends_with("ready") {
-            assert!(wire.fill_buf().unwrap().len() > 0, "{answer}");
+            assert!(!wire.fill_buf().unwrap().is_empty(), "{answer}");
             let came = wire.fill_buf().unwrap().to_vec();
             wire.consume(came.len());
             answer.push_str(&String::from_utf8(came).unwrap());
@@ -367,4 +367,22 @@ fn limits_of_a_running_gate_follow_its_settings() {
     reload(&gate, "\\\"4KiB\\\" -> \\\"32KiB\\\"");
     assert_eq!(long(), 200);
     gate.end();
+}
+
+#[test]
+fn another_token_takes_the_place_of_the_old_one() {
+    let ollama = testkit(Setup::default());
+    let home = Home::new();
+    let file = home.path("token");
+    let tokens = ["canary-one-in-a-file-of-its-own", "canary-two-in-a-file-of-its-own"];
+    std::fs::write(&file, tokens[0]).unwrap();
+    let home = home.env("AUTH_TOKEN_FILE", &file);
+    let gate = home.serve(&["--upstream", &ollama.url()]);
+    let status = |token: &str| Ask::get("/api/tags").key(token).send(gate.address).status;
+    assert_eq!(tokens.map(status), [200, 401]);
+    std::fs::write(&file, tokens[1]).unwrap();
+    reload(&gate, "AUTH_TOKEN is another");
+    until("the other token", || (tokens.map(status) == [401, 200]).then_some(()));
+    let said = gate.end().err();
+    assert!(!said.contains("canary"), "{said}");
 }
