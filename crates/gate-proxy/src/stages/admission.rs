@@ -115,24 +115,21 @@ async fn wait<D: Downstream>(
     let begun = Instant::now();
     down.limit_silence(Some(limit));
     let waited = poll_fn(|cx| {
+        // First of all: nobody is connected to for who has left.
+        if down.poll_gone(cx).is_ready() {
+            return Poll::Ready(Err(Unserved::Gone));
+        }
         let (standing, is_up) = gate.shared.slots.standing(ticket, cx.waker());
         waiting.is_over = standing != Standing::Waiting;
         match standing {
             Standing::Granted(id) => {
-                return Poll::Ready(Ok(Turn::new(
-                    &gate.shared,
-                    Held { ticket, id, runs_model: true },
-                    is_up,
-                )));
+                let held = Held { ticket, id, runs_model: true };
+                Poll::Ready(Ok(Turn::new(&gate.shared, held, is_up)))
             }
-            Standing::Rejected(why) => return Poll::Ready(Err(Unserved::Nobody(why))),
-            Standing::Ended => return Poll::Ready(Err(Unserved::Late)),
-            Standing::Waiting => {}
+            Standing::Rejected(why) => Poll::Ready(Err(Unserved::Nobody(why))),
+            Standing::Ended => Poll::Ready(Err(Unserved::Late)),
+            Standing::Waiting => down.poll_silent(cx).map(|()| Err(Unserved::Late)),
         }
-        if down.poll_gone(cx).is_ready() {
-            return Poll::Ready(Err(Unserved::Gone));
-        }
-        down.poll_silent(cx).map(|()| Err(Unserved::Late))
     })
     .await;
     trace.queued += begun.elapsed();

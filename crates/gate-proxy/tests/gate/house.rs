@@ -105,9 +105,21 @@ impl House {
         let doors: Rc<Vec<Door>> = Rc::new(endpoints.iter().map(|_| Door::default()).collect());
         let dialled = Rc::clone(&doors);
         let dial = Rc::new(move |id: UpstreamId| dialled[id.index()].dial());
+        Self::build(gate_upstream::Client::over(endpoints, ClientLimits::default(), dial), doors, limits)
+    }
+
+    /// A gate that connects to these ports of this machine, for tests whose clock goes.
+    pub(crate) fn over_sockets(ports: &[u16], connect: Duration) -> Self {
+        let endpoints = ports.iter().map(|port| Endpoint::new(false, "127.0.0.1", *port, "").unwrap());
+        let tls = gate_upstream::Tls::system();
+        let client = gate_upstream::Client::new(endpoints.collect(), tls, ClientLimits::default());
+        let doors = Rc::new(ports.iter().map(|_| Door::default()).collect());
+        Self::build(client, doors, Limits { connect, ..LIMITS })
+    }
+
+    fn build(client: gate_upstream::Client, doors: Rc<Vec<Door>>, limits: Limits) -> Self {
         let not_yet = if doors.is_empty() { NotYet::NothingFound(HINT.to_owned()) } else { NotYet::Named };
         let door = door();
-        let client = gate_upstream::Client::over(endpoints, ClientLimits::default(), dial);
         let rules = Rules { limits, queue: QUEUE, manage: manage(), door };
         let shared = Arc::new(Shared::new(KeyRing::default(), rules, Arc::clone(client.roster()), not_yet));
         let records = Records::default();

@@ -226,3 +226,62 @@ fn metrics_have_a_listener_of_their_own() {
         "no key from the environment manages"
     );
 }
+
+#[test]
+fn how_many_run_and_how_many_wait() {
+    let busy = || {
+        let ollama = testkit(Setup::default());
+        ollama.order(Order::once(Fault::StallAfter { bytes: 0, pause: None }).on("/api/generate"));
+        ollama
+    };
+    let first = || Ask::post("/api/generate", &json!({"model": "demo", "prompt": "x"})).key(TOKEN);
+    for (settings, status) in [
+        ("", 200),
+        ("[fleet]\nslots = 1\n[queue]\nmax_wait = \"1s\"\n", 503),
+        ("[fleet]\nslots = 1\n[queue]\ndepth = 0\n", 503),
+    ] {
+        let ollama = busy();
+        let home = home().settings(settings);
+        let gate = home.serve(&["--upstream", &ollama.url()]);
+        std::thread::scope(|scope| {
+            let held = scope.spawn(|| first().send(gate.address));
+            until("the first request", || (ollama.seen_on("/api/generate").len() == 1).then_some(()));
+            let begun = Instant::now();
+            let answer = chat("hi").send(gate.address);
+            let took = begun.elapsed();
+            assert_eq!(answer.status, status, "{settings}: {answer}");
+            assert_eq!(answer.field("retry-after").is_some(), status == 503);
+            if settings.contains("max_wait") {
+                assert!(
+                    answer.text().contains("queue_timeout") && took >= Duration::from_secs(1),
+                    "{answer}"
+                );
+            } else if settings.contains("depth") {
+                assert!(answer.text().contains("queue_full"), "{answer}");
+            }
+            drop(ollama);
+            held.join().unwrap();
+        });
+    }
+}
+
+#[test]
+fn who_waits_is_called_on_whatever_core_a_slot_comes_back() {
+    let ollama = testkit(Setup::default());
+    let home = home()
+        .env("HERDGATE_SERVER__THREADS", "4")
+        .env("HERDGATE_FLEET__SLOTS", "1")
+        .env("HERDGATE_QUEUE__MAX_WAIT", "1m");
+    let gate = home.serve(&["--upstream", &ollama.url()]);
+    let to = gate.address;
+    let told: Vec<(u16, Duration)> = std::thread::scope(|scope| {
+        let ask = || {
+            let begun = Instant::now();
+            (chat("hi").send(to).status, begun.elapsed())
+        };
+        let running: Vec<_> = (0..60).map(|_| scope.spawn(ask)).collect();
+        running.into_iter().map(|one| one.join().unwrap()).collect()
+    });
+    // Who is not called waits until its time is over.
+    assert!(told.iter().all(|(status, took)| *status == 200 && *took < Duration::from_secs(30)), "{told:?}");
+}
