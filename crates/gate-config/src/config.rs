@@ -79,6 +79,8 @@ pub struct Limits {
     pub held: ByteSize,
     /// Bytes a second that a request body must bring; 0: any number.
     pub body_rate: ByteSize,
+    /// Requests at one time on one HTTP/2 connection.
+    pub streams: usize,
     /// Client connections at one time, over all listeners.
     pub connections: usize,
     /// Client connections at one time from one address, or from one /64 of IPv6.
@@ -232,6 +234,7 @@ impl Default for Config {
                 upload: ByteSize(64 << 30),
                 held: ByteSize(512 << 20),
                 body_rate: ByteSize(1 << 10),
+                streams: 128,
                 connections: 20_000,
                 per_address: 1024,
             },

@@ -207,6 +207,12 @@ pub(crate) static SETTINGS: &[Setting] = &[
                 first such stretch is free. A slower one is answered 408. `0B` asks for no rate.",
     },
     Setting {
+        key: "limits.streams",
+        flag: None,
+        form: Form::Count { slot: |config| &mut config.limits.streams, least: 1, most: 10_000 },
+        about: "Most requests at one time on one HTTP/2 connection. Clients wait with further ones.",
+    },
+    Setting {
         key: "limits.connections",
         flag: None,
         form: Form::Count { slot: |config| &mut config.limits.connections, least: 1, most: 1_000_000 },

@@ -37,6 +37,8 @@ pub struct Limits {
     pub held: usize,
     /// Bytes a second that a request body must bring on the whole, looked at in windows of `head_time`; 0: any number.
     pub body_rate: u64,
+    /// Requests at one time on one HTTP/2 connection.
+    pub streams: u32,
     /// Client connections at one time, over all cores.
     pub connections: usize,
     /// Client connections at one time from one address, or from one /64 of IPv6.
@@ -86,6 +88,7 @@ impl Rules {
                 upload: 1,
                 held: 1,
                 body_rate: 0,
+                streams: 1,
                 connections: 1,
                 per_address: 1,
                 head_time: Duration::ZERO,

@@ -30,6 +30,12 @@ impl Tick {
         Tick(self.0.saturating_add(ticks).min(u32::MAX - 1))
     }
 
+    /// Whole seconds from here to there.
+    pub(crate) fn seconds_until(self, later: Tick) -> u32 {
+        let ticks = u128::from(later.0.saturating_sub(self.0));
+        u32::try_from(ticks * TICK.as_millis() / 1000).unwrap_or(u32::MAX)
+    }
+
     /// This moment, moved by as much as lies between `from` and `to`.
     pub(crate) fn moved(self, from: Tick, to: Tick) -> Self {
         Tick(self.0.saturating_add(to.0.saturating_sub(from.0)))

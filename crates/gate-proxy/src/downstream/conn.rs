@@ -3,6 +3,7 @@
 //! A parked connection holds its socket and a watch, no buffer: reads go through one scratch buffer per core. Every wait
 //! in here has a limit. Knows nothing of what a request asks for.
 
+use super::h2::{self, Preface};
 use super::{ClientStream, Head};
 use crate::crowd::Guest;
 use crate::drain::Drain;
@@ -18,9 +19,9 @@ use std::time::Duration;
 
 /// How long a client that is answered and sent off may go on sending, so that it sees the answer and not a reset
 /// (RFC 9112, section 9.6): this long between two pieces, this long in all, this much.
-const LINGER_PAUSE: Duration = Duration::from_secs(2);
-const LINGER_IN_ALL: Duration = Duration::from_secs(10);
-const LINGER_BYTES: usize = 256 << 20;
+pub(super) const LINGER_PAUSE: Duration = Duration::from_secs(2);
+pub(super) const LINGER_IN_ALL: Duration = Duration::from_secs(10);
+pub(super) const LINGER_BYTES: usize = 256 << 20;
 
 /// How long a client may still begin a request once the gate is ending: what is on its way is answered.
 const LAST_CALL: Duration = Duration::from_secs(1);
@@ -39,6 +40,8 @@ pub(super) struct Conn<IO> {
 
 pub(super) enum Next {
     Head(Head),
+    /// The client speaks HTTP/2; its preface has come.
+    Http2,
     Closed,
     /// The gate is ending and the client asks for nothing more.
     Farewell,
@@ -72,7 +75,11 @@ impl<IO: ClientStream> Conn<IO> {
                     self.watch.rest(LAST_CALL);
                 }
             }
-            if !self.read.is_empty() {
+            let preface = if is_first { h2::preface(&self.read) } else { Preface::No };
+            if preface == Preface::Whole {
+                return Next::Http2;
+            }
+            if !self.read.is_empty() && preface == Preface::No {
                 match Head::take(&mut self.read, &mut self.scan, &limits.framing) {
                     Ok(Some(head)) => return Next::Head(head),
                     Ok(None) => {}

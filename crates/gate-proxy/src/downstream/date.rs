@@ -13,17 +13,24 @@ thread_local! {
 
 /// Writes the field with the present time.
 pub(super) fn write(out: &mut Vec<u8>) {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let (mut second, mut text) = LAST.get();
-    if second != now {
-        let long = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(now));
-        let Ok(fresh) = long.as_bytes().try_into() else { return };
-        (second, text) = (now, fresh);
-        LAST.set((second, text));
+    if let Some(text) = value() {
+        out.extend_from_slice(b"Date: ");
+        out.extend_from_slice(&text);
+        out.extend_from_slice(b"\r\n");
     }
-    out.extend_from_slice(b"Date: ");
-    out.extend_from_slice(&text);
-    out.extend_from_slice(b"\r\n");
+}
+
+/// The present time as the field has it; none where the system's clock stands beyond the year 9999.
+pub(super) fn value() -> Option<[u8; LENGTH]> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let (second, text) = LAST.get();
+    if second == now {
+        return Some(text);
+    }
+    let long = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(now));
+    let fresh = long.as_bytes().try_into().ok()?;
+    LAST.set((now, fresh));
+    Some(fresh)
 }
 
 #[cfg(test)]

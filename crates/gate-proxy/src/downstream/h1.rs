@@ -4,14 +4,14 @@
 
 use super::conn::{Conn, Next};
 use super::pace::Pace;
+use super::silence::Silence;
 use super::write::{Outgoing, Shape};
-use super::{AnswerHead, BodyError, ClientStream, Downstream, Head};
+use super::{AnswerHead, BodyError, ClientStream, Downstream, Head, h2};
 use crate::crowd::Guest;
 use crate::gate::{Gate, Limits};
 use crate::held::HeldBody;
 use crate::request_id::RequestId;
 use crate::stages::intake;
-use crate::sweep::Tick;
 use crate::{path, trace};
 use gate_h1::{Body, Framing, H1Error, Version, encode};
 use gate_types::Dialect;
@@ -38,6 +38,8 @@ pub async fn serve_connection<IO: ClientStream>(guest: Guest, io: IO) {
         let head = match conn.next_head(&gate.rules().limits, is_first, &gate.drain).await {
             Next::Head(head) => head,
             Next::Closed => return,
+            // Boxed, so that a connection that does not speak it holds no room for it.
+            Next::Http2 => return Box::pin(h2::serve(conn)).await,
             Next::Farewell => return conn.linger().await,
             Next::Refused(error) => return refuse(conn, gate, error).await,
         };
@@ -104,8 +106,7 @@ struct Request<'c, IO: ClientStream> {
     /// A body that is taken piece by piece.
     streamed: Option<Box<Streamed>>,
     aborted: bool,
-    silence: Option<Duration>,
-    moved: Tick,
+    silence: Silence,
 }
 
 impl<'c, IO: ClientStream> Request<'c, IO> {
@@ -120,8 +121,7 @@ impl<'c, IO: ClientStream> Request<'c, IO> {
             head: Rc::new(head),
             out: Outgoing::new(),
             aborted: false,
-            silence: None,
-            moved: gate.sweep.now(),
+            silence: Silence::none(gate.sweep.now()),
         }
     }
 
@@ -305,23 +305,11 @@ impl<IO: ClientStream> Downstream for Request<'_, IO> {
     }
 
     fn poll_silent(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        match self.conn.watch.poll_late(cx) {
-            // The watch is set once per limit, not once per chunk: a limit that passed starts anew while things move.
-            Poll::Ready(()) => match self.silence {
-                Some(limit) if self.moved.plus(limit) > self.gate.sweep.now() => {
-                    self.conn.watch.set_until(self.moved.plus(limit));
-                    self.conn.watch.poll_late(cx)
-                }
-                _ => Poll::Ready(()),
-            },
-            Poll::Pending => Poll::Pending,
-        }
+        self.silence.poll(&self.conn.watch, cx)
     }
 
     fn limit_silence(&mut self, limit: Option<Duration>) {
-        self.silence = limit;
-        self.moved = self.gate.sweep.now();
-        self.conn.watch.set(limit);
+        self.silence = Silence::begin(limit, &self.conn.watch);
     }
 
     async fn read_body(&mut self, limit: usize) -> Result<HeldBody, BodyError> {
@@ -410,7 +398,7 @@ impl<IO: ClientStream> Downstream for Request<'_, IO> {
         pieces: &[Range<usize>],
         end: bool,
     ) -> io::Result<()> {
-        self.moved = self.gate.sweep.now();
+        self.silence.moved(self.gate.sweep.now());
         self.out.offer(&mut self.conn.io, cx, wire, pieces, end)
     }
 
@@ -418,7 +406,7 @@ impl<IO: ClientStream> Downstream for Request<'_, IO> {
         let left = self.out.left();
         let polled = self.out.poll_flush(&mut self.conn.io, cx);
         if self.out.left() < left {
-            self.moved = self.gate.sweep.now();
+            self.silence.moved(self.gate.sweep.now());
         }
         if polled.is_ready() {
             return polled;

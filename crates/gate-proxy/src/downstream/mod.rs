@@ -1,12 +1,15 @@
-//! The client side of a request, behind one trait with static dispatch: HTTP/1.1 is our own (`h1.rs`).
+//! The client side of a request, behind one trait with static dispatch: HTTP/1.1 is our own (`h1.rs`), HTTP/2 a
+//! library's (`h2/`).
 //!
 //! The path asks for a head, a body and places to put an answer; what the bytes on the wire look like is decided here.
 
 mod conn;
 mod date;
 pub(crate) mod h1;
+mod h2;
 mod head;
 mod pace;
+mod silence;
 mod stream;
 mod write;
 

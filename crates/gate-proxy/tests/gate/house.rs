@@ -28,6 +28,7 @@ pub(crate) const LIMITS: Limits = Limits {
     upload: 8 << 20,
     held: 16 << 20,
     body_rate: 0,
+    streams: 128,
     connections: 1000,
     per_address: 1000,
     head_time: Duration::from_secs(10),

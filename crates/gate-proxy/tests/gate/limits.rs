@@ -46,7 +46,7 @@ fn a_head_with_two_readings() {
             client.closed().await;
         }
         let mut client = house.connect();
-        assert_eq!(client.ask("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.status, 505);
+        assert_eq!(client.ask("PRI * HTTP/2.0\r\nHost: g\r\n\r\n").await.status, 505);
     });
 }
 

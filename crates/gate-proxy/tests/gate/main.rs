@@ -24,6 +24,10 @@ mod failures;
 #[cfg(test)]
 mod forwarding;
 #[cfg(test)]
+mod h2;
+#[cfg(test)]
+mod h2_cancel;
+#[cfg(test)]
 mod house;
 #[cfg(test)]
 mod lease;
@@ -49,5 +53,7 @@ mod sockets;
 mod streaming;
 #[cfg(test)]
 mod uploads;
+#[cfg(test)]
+mod web;
 #[cfg(test)]
 mod wire;

@@ -23,6 +23,7 @@ fn limits(config: &Config) -> anyhow::Result<Limits> {
         upload: config.limits.upload.0,
         held: size(config.limits.held)?,
         body_rate: config.limits.body_rate.0,
+        streams: u32::try_from(config.limits.streams).unwrap_or(u32::MAX),
         connections: descriptors::connections(config.limits.connections),
         per_address: config.limits.per_address,
         head_time: config.timeouts.head,

@@ -16,6 +16,8 @@ mod dialects;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]
+mod http2;
+#[cfg(test)]
 mod life;
 #[cfg(test)]
 mod local;
