@@ -26,22 +26,19 @@ impl Stubs {
     pub fn learn(&self, id: UpstreamId, names: &[ModelName]) {
         let mut names: Box<[Box<str>]> = names.iter().map(|name| name.short().into()).collect();
         names.sort_unstable();
-        let known = self.known.load();
-        if known.of.get(id.index()).map_or(&[][..], |of| of) == &*names {
+        if self.known.load().of.get(id.index()).map_or(&[][..], |of| of) == &*names {
             return;
         }
-        drop(known);
         self.known.rcu(|known| {
-            let mut known = Known::clone(known);
-            if known.of.len() <= id.index() {
-                known.of.resize(id.index() + 1, Box::default());
+            let mut of = known.of.clone();
+            if of.len() <= id.index() {
+                of.resize(id.index() + 1, Box::default());
             }
-            known.of[id.index()].clone_from(&names);
-            let mut all: Vec<Box<str>> = known.of.iter().flatten().cloned().collect();
+            of[id.index()].clone_from(&names);
+            let mut all: Vec<Box<str>> = of.iter().flatten().cloned().collect();
             all.sort_unstable();
             all.dedup();
-            known.all = all.into();
-            Arc::new(known)
+            Arc::new(Known { of, all: all.into() })
         });
     }
 

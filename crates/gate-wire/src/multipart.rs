@@ -105,11 +105,11 @@ fn boundary(content_type: &[u8]) -> Result<&[u8], Bad> {
     const NOT_A_FORM: Bad = "the Content-Type must be multipart/form-data with one boundary";
     let mut text = content_type;
     let kind = take_until(&mut text, b";");
-    if !kind.trim_ascii().eq_ignore_ascii_case(b"multipart/form-data") {
+    if !trimmed(kind).eq_ignore_ascii_case(b"multipart/form-data") {
         return Err(NOT_A_FORM);
     }
     let (name, boundary) = parameter(&mut text).ok_or(NOT_A_FORM)?;
-    if !name.eq_ignore_ascii_case(b"boundary") || !text.trim_ascii().is_empty() {
+    if !name.eq_ignore_ascii_case(b"boundary") || !trimmed(text).is_empty() {
         return Err(NOT_A_FORM);
     }
     let is_sound = (1..=LONGEST_BOUNDARY).contains(&boundary.len())
@@ -129,10 +129,21 @@ fn take_until<'t>(text: &mut &'t [u8], ends: &[u8]) -> &'t [u8] {
     before
 }
 
+/// Without the blanks around; nothing else that some call white space is one.
+fn trimmed(text: &[u8]) -> &[u8] {
+    let end = text.iter().rposition(|byte| !b" \t".contains(byte)).map_or(0, |last| last + 1);
+    trimmed_start(&text[..end])
+}
+
+fn trimmed_start(text: &[u8]) -> &[u8] {
+    let start = text.iter().position(|byte| !b" \t".contains(byte)).unwrap_or(text.len());
+    &text[start..]
+}
+
 /// `; name=value` at the front of `text`: a token, or text between quotes without a backslash, which readers undo in
 /// different ways.
 fn parameter<'t>(text: &mut &'t [u8]) -> Option<(&'t [u8], &'t [u8])> {
-    *text = text.trim_ascii_start().strip_prefix(b";")?.trim_ascii_start();
+    *text = trimmed_start(trimmed_start(text).strip_prefix(b";")?);
     let name = take_until(text, b"=;\" \t");
     *text = text.strip_prefix(b"=")?;
     let value = if let Some(rest) = text.strip_prefix(b"\"") {
@@ -234,7 +245,7 @@ fn part_head(head: &[u8]) -> Result<PartHead<'_>, Bad> {
             .iter()
             .position(|byte| *byte == b':')
             .ok_or("a line without a colon in the head of a part")?;
-        let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
+        let (name, value) = (&line[..colon], trimmed(&line[colon + 1..]));
         if value.iter().any(|b| *b < 0x20 && *b != b'\t' || *b == 0x7f) {
             return Err("a control character in the head of a part");
         }
@@ -289,11 +300,11 @@ fn starts_with_ignoring_case(text: &[u8], start: &[u8]) -> bool {
 fn named_part(disposition: &[u8]) -> Result<PartHead<'_>, Bad> {
     const UNCLEAR: Bad = "a Content-Disposition other than form-data with one name and one file name at most";
     let mut text = disposition;
-    if !take_until(&mut text, b";").trim_ascii().eq_ignore_ascii_case(b"form-data") {
+    if !trimmed(take_until(&mut text, b";")).eq_ignore_ascii_case(b"form-data") {
         return Err(UNCLEAR);
     }
     let (mut name, mut is_file) = (None, false);
-    while !text.trim_ascii().is_empty() {
+    while !trimmed(text).is_empty() {
         let (parameter, value) = parameter(&mut text).ok_or(UNCLEAR)?;
         let twice = if parameter.eq_ignore_ascii_case(b"name") {
             name.replace(value).is_some()

@@ -168,7 +168,7 @@ const WHOLE: &[(&str, &[u8], u16, &str)] = &[
     ("chunked in HTTP/1.0", b"POST /api/chat HTTP/1.0\r\nHost: a\r\nx-api-key: @ALL@\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400, "bad_request"),
     ("an answer in place of a request", b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", 400, "bad_request"),
     ("TLS on a plain port", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400, "bad_request"),
-    ("CONNECT", b"CONNECT gate:443 HTTP/1.1\r\nHost: gate:443\r\nx-api-key: @ALL@\r\n\r\n", 400, "bad_request"),
+    ("CONNECT", b"CONNECT gate:443 HTTP/1.1\r\nHost: gate:443\r\nx-api-key: @ALL@\r\n\r\n", 403, "proxy_target_refused"),
 ];
 
 #[test]

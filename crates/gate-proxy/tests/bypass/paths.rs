@@ -120,6 +120,19 @@ fn paths_methods_and_hosts() {
         let fields = format!("{host}Authorization: Bearer @ALL@\r\nContent-Length: 0\r\n\r\n");
         refused(*what, format!("POST {target} HTTP/1.1\r\n{fields}"), 400, "bad_request")
     }));
+    // A proxy to nowhere else, with a credential for a proxy or without any.
+    for target in [
+        "http://evil.example/api/chat",
+        "http://evil.example:11434/api/chat",
+        "https://ollama.com/api/chat",
+        "http://10.0.0.1/api/tags",
+    ] {
+        let host = target.split('/').nth(2).unwrap();
+        for fields in ["", "Proxy-Authorization: Basic eDp5\r\n"] {
+            let send = format!("POST {target} HTTP/1.1\r\nHost: {host}\r\n{fields}Content-Length: 0\r\n\r\n");
+            rows.push(refused(format!("{target} {fields}"), send, 403, "proxy_target_refused"));
+        }
+    }
     for (method, override_field) in
         [("POST", "X-HTTP-Method-Override: DELETE"), ("GET", "X-HTTP-Method: POST")]
     {
@@ -139,6 +152,6 @@ fn paths_methods_and_hosts() {
             "unknown_route",
         ));
     }
-    assert!(rows.len() >= 80, "{}", rows.len());
+    assert!(rows.len() >= 95, "{}", rows.len());
     all_are_refused(&rows);
 }
