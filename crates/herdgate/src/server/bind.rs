@@ -1,7 +1,9 @@
 //! Listening sockets: one per core on each address. The first bind of an address is exclusive, so that a second herdgate
 //! fails instead of taking half of the connections; only then is the port opened to the sockets of the other cores.
 
-use socket2::{Domain, Protocol, Socket, Type};
+use anyhow::Context as _;
+use listenfd::ListenFd;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 
@@ -13,6 +15,32 @@ const BACKLOG: i32 = 4096;
 pub(crate) struct Bound {
     pub(crate) address: SocketAddr,
     pub(crate) sockets: Vec<TcpListener>,
+    /// Somebody else, such as systemd, holds it too, and goes on listening when the gate has ended.
+    pub(crate) is_lent: bool,
+}
+
+/// The listening sockets that the process was started with (`sd_listen_fds(3)`), none where there are none. It is too late
+/// to give such a port a socket for each core, so all cores accept from the same one: whoever is free does.
+///
+/// # Errors
+/// Where one of them is no listening TCP socket.
+pub(crate) fn lent(cores: usize) -> anyhow::Result<Vec<Bound>> {
+    let mut given = ListenFd::from_env();
+    (0..given.len())
+        .map(|place| {
+            let socket = given.take_tcp_listener(place)?.context("was taken already")?;
+            let kind = SockRef::from(&socket);
+            anyhow::ensure!(kind.is_listener()?, "does not listen");
+            kind.set_nonblocking(true)?;
+            let address = socket.local_addr()?;
+            let copies = (1..cores).map(|_| socket.try_clone()).collect::<io::Result<Vec<_>>>()?;
+            Ok(Bound { address, sockets: std::iter::once(socket).chain(copies).collect(), is_lent: true })
+        })
+        .enumerate()
+        .map(|(place, bound)| {
+            bound.with_context(|| format!("socket {place} of those that the service manager handed over"))
+        })
+        .collect()
 }
 
 /// Binds `address` for `cores` data-plane threads.
@@ -35,7 +63,7 @@ pub(crate) fn bind(address: SocketAddr, cores: usize) -> io::Result<Bound> {
         next.listen(BACKLOG)?;
         sockets.push(next.into());
     }
-    Ok(Bound { address, sockets })
+    Ok(Bound { address, sockets, is_lent: false })
 }
 
 /// Binds `address`; where it is the dual-stack default and there is no IPv6, binds all of IPv4 instead.

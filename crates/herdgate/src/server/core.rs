@@ -38,6 +38,13 @@ pub(crate) struct Plan {
     pub(crate) ended: mpsc::Sender<()>,
 }
 
+/// A listening socket of one core.
+pub(crate) struct Door {
+    pub(crate) socket: StdListener,
+    /// Somebody else goes on listening at it.
+    pub(crate) is_lent: bool,
+}
+
 /// A core's sign of life.
 #[derive(Debug, Default)]
 pub(crate) struct Pulse(AtomicU64);
@@ -93,18 +100,18 @@ impl Drop for TellEnd {
 /// Where the system gives no thread.
 pub(crate) fn start(
     index: usize,
-    sockets: Vec<StdListener>,
+    doors: Vec<Door>,
     pulse: Arc<Pulse>,
     plan: Plan,
 ) -> io::Result<JoinHandle<io::Result<()>>> {
     std::thread::Builder::new().name(format!("core-{index}")).spawn(move || {
         let _tell = TellEnd(plan.ended.clone(), Arc::clone(&pulse));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        LocalSet::new().block_on(&runtime, serve(sockets, pulse, plan))
+        LocalSet::new().block_on(&runtime, serve(doors, pulse, plan))
     })
 }
 
-async fn serve(sockets: Vec<StdListener>, pulse: Arc<Pulse>, plan: Plan) -> io::Result<()> {
+async fn serve(doors: Vec<Door>, pulse: Arc<Pulse>, plan: Plan) -> io::Result<()> {
     let seed = getrandom::u64().unwrap_or_default();
     let client = Client::of(plan.roster, plan.tls, ClientLimits::default());
     let gate = Rc::new(Gate::new(plan.shared, client, Box::new(crate::logging::Access), seed));
@@ -115,13 +122,13 @@ async fn serve(sockets: Vec<StdListener>, pulse: Arc<Pulse>, plan: Plan) -> io::
     duties.spawn_local(async move { tended.tend_leases().await });
     duties.spawn_local(crate::logging::gather());
     duties.spawn_local(async move { pulse.beat().await });
-    let mut doors = JoinSet::new();
-    for socket in sockets {
+    let mut open = JoinSet::new();
+    for Door { socket, is_lent } in doors {
         // Tokens are small writes that must not wait for an acknowledgement. What is accepted inherits it.
         SockRef::from(&socket).set_tcp_nodelay(true)?;
         SockRef::from(&socket).set_tcp_keepalive(&KEEP_ALIVE)?;
         let listener = TcpListener::from_std(socket)?;
-        doors.spawn_local(accept(listener, Rc::clone(&gate)));
+        open.spawn_local(accept(listener, is_lent, Rc::clone(&gate)));
     }
     let mut stage = plan.stage;
     let ended = |what: &str, how| Err(io::Error::other(format!("{what} ended: {how:?}")));
@@ -129,7 +136,7 @@ async fn serve(sockets: Vec<StdListener>, pulse: Arc<Pulse>, plan: Plan) -> io::
         // An error means that the control plane is gone: as good a reason to end.
         _ending = stage.wait_for(|stage| *stage >= Stage::Drain) => {}
         how = duties.join_next() => return ended("a duty of the core", how),
-        how = doors.join_next() => return ended("a listener", how),
+        how = open.join_next() => return ended("a listener", how),
     }
     gate.drain.begin();
     let last_words = async {
@@ -140,7 +147,7 @@ async fn serve(sockets: Vec<StdListener>, pulse: Arc<Pulse>, plan: Plan) -> io::
     tokio::select! {
         () = last_words => Ok(()),
         how = duties.join_next() => ended("a duty of the core", how),
-        () = async { while doors.join_next().await.is_some() {} } => Ok(()),
+        () = async { while open.join_next().await.is_some() {} } => Ok(()),
     }
 }
 
@@ -152,7 +159,7 @@ async fn tend_pool(gate: Rc<Gate>) {
 }
 
 /// Accepts until the core drains, then what the kernel had accepted by then; ends with the last client's connection.
-async fn accept(listener: TcpListener, gate: Rc<Gate>) {
+async fn accept(listener: TcpListener, is_lent: bool, gate: Rc<Gate>) {
     let mut clients = Clients { gate, served: JoinSet::new() };
     let mut complained = false;
     loop {
@@ -179,7 +186,7 @@ async fn accept(listener: TcpListener, gate: Rc<Gate>) {
             }
         }
     }
-    leave::close(listener, async |stream, peer| clients.serve(stream, peer).await).await;
+    leave::close(listener, is_lent, async |stream, peer| clients.serve(stream, peer).await).await;
     while clients.served.join_next().await.is_some() {}
 }
 

@@ -151,7 +151,8 @@ impl Local {
     }
 }
 
-/// What the started program must not see: the gate's own settings and secrets, and the upstream the gate was pointed at.
+/// What the started program must not see: the gate's own settings and secrets, the upstream the gate was pointed at, and what
+/// the service manager agreed upon with the gate alone.
 fn is_ours(name: &OsStr) -> bool {
     let name = name.to_string_lossy();
     name.starts_with("HERDGATE_")
@@ -160,6 +161,12 @@ fn is_ours(name: &OsStr) -> bool {
             "AUTH_TOKEN"
                 | "AUTH_TOKEN_FILE"
                 | "CREDENTIALS_DIRECTORY"
+                | "LISTEN_FDNAMES"
+                | "LISTEN_FDS"
+                | "LISTEN_PID"
+                | "NOTIFY_SOCKET"
+                | "WATCHDOG_PID"
+                | "WATCHDOG_USEC"
                 | "OLLAMA_URL"
                 | "OLLAMA_BASE_URL"
                 | "OLLAMA_HOST"
@@ -301,7 +308,7 @@ mod tests {
 
     #[test]
     fn secrets_and_pointers_are_not_inherited() {
-        for name in ["AUTH_TOKEN", "HERDGATE_DATA", "OLLAMA_HOST", "OLLAMA_URL"] {
+        for name in ["AUTH_TOKEN", "HERDGATE_DATA", "NOTIFY_SOCKET", "OLLAMA_HOST", "OLLAMA_URL"] {
             assert!(is_ours(OsStr::new(name)), "{name}");
         }
         for name in ["OLLAMA_MODELS", "PATH", "CUDA_VISIBLE_DEVICES"] {

@@ -74,9 +74,9 @@ pub(crate) fn run(given: Given, data: &Path, talk: &mut dyn Write) -> anyhow::Re
     };
     let addresses: Vec<_> = bound.iter().map(|bound| bound.address).collect();
     let mut sockets: Vec<Vec<_>> = (0..threads).map(|_| Vec::new()).collect();
-    for Bound { sockets: of_address, .. } in bound {
+    for Bound { sockets: of_address, is_lent, .. } in bound {
         for (core, socket) in of_address.into_iter().enumerate() {
-            sockets[core].push(socket);
+            sockets[core].push(core::Door { socket, is_lent });
         }
     }
     let pulses: Vec<Arc<core::Pulse>> = (0..threads).map(|_| Arc::default()).collect();
@@ -131,7 +131,12 @@ fn threads(config: &Config) -> usize {
     config.server.threads.map_or_else(cpus, usize::from)
 }
 
+/// The sockets that were handed over, else those of the settings.
 fn bind_all(listeners: &[Listen], threads: usize) -> anyhow::Result<Vec<Bound>> {
+    let lent = bind::lent(threads)?;
+    if !lent.is_empty() {
+        return Ok(lent);
+    }
     listeners
         .iter()
         .map(|listen| {

@@ -1,11 +1,13 @@
 //! From start to end under load: settings that change while requests run, and an end that loses nobody.
 
-use crate::harness::{Ask, Gate, Home, PATIENCE, testkit, until};
+use crate::harness::{Ask, Gate, Home, PATIENCE, Running, testkit, until};
 use gate_testkit::{Fault, Ollama, Order, Setup};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::io::{self, BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -385,4 +387,81 @@ fn another_token_takes_the_place_of_the_old_one() {
     until("the other token", || (tokens.map(status) == [401, 200]).then_some(()));
     let said = gate.end().err();
     assert!(!said.contains("canary"), "{said}");
+}
+
+/// Waits for the next message to the service manager.
+fn told(manager: &UnixDatagram) -> String {
+    let mut message = [0; 4096];
+    let length = manager.recv(&mut message).unwrap();
+    String::from_utf8(message[..length].to_vec()).unwrap()
+}
+
+#[test]
+fn the_service_manager_is_told() {
+    let ollama = testkit(Setup::default());
+    let home = home();
+    let socket = home.path("notify");
+    let manager = UnixDatagram::bind(&socket).unwrap();
+    manager.set_read_timeout(Some(PATIENCE)).unwrap();
+    let home = home.env("NOTIFY_SOCKET", &socket).env("WATCHDOG_USEC", "1000000");
+    let gate = home.serve(&["--upstream", &ollama.url()]);
+    let mut alive = 0;
+    let mut next = |wanted: &str| loop {
+        let message = told(&manager);
+        if message == "WATCHDOG=1\n" {
+            alive += 1;
+        } else {
+            assert!(message.starts_with(wanted), "{wanted}: {message}");
+            return (message, alive);
+        }
+    };
+    next("READY=1\n");
+    gate.running.signal(Signal::HUP);
+    let (message, _) = next("RELOADING=1\n");
+    assert!(message.contains("\nMONOTONIC_USEC="), "{message}");
+    next("READY=1\n");
+    std::fs::write(home.path("herdgate.toml"), "colour = true\n").unwrap();
+    gate.running.signal(Signal::HUP);
+    next("RELOADING=1\n");
+    let (message, _) = next("READY=1\n");
+    assert!(message.contains("STATUS=serving with old settings"), "{message}");
+    until("signs of life", || (told(&manager) == "WATCHDOG=1\n").then_some(()));
+    gate.running.signal(Signal::TERM);
+    let (message, _) = next("STOPPING=1\n");
+    assert!(message.contains("\nEXTEND_TIMEOUT_USEC="), "{message}");
+    gate.end();
+}
+
+#[test]
+fn a_socket_that_is_handed_over_outlives_the_gate() {
+    let ollama = slow_ollama();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let home = home().settings("[listen]\naddress = \"127.0.0.1:1\"\n");
+    let begin = || {
+        // The socket is its standard input first, and the fourth descriptor of the program, as the protocol has it.
+        let command = home.command(&["serve", "--upstream", &ollama.url()]);
+        let mut shell = std::process::Command::new("/bin/sh");
+        shell.args(["-c", "LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" \"$@\" 3<&0 </dev/null"]);
+        shell.arg(command.get_program()).args(command.get_args()).env_clear();
+        shell.current_dir(command.get_current_dir().unwrap());
+        for (name, value) in command.get_envs() {
+            shell.env(name, value.unwrap());
+        }
+        let running = Running::with_input(&mut shell, OwnedFd::from(listener.try_clone().unwrap()).into());
+        let line = running.says("where it listens", |line| line.contains("listening on"));
+        assert!(line.contains(&address.to_string()), "{line}");
+        running
+    };
+    let mut first = begin();
+    let load = Load::start(address, 8);
+    load.goes_on(16);
+    first.signal(Signal::TERM);
+    assert_eq!(first.ended().code(), Some(0), "{}", first.err());
+    // Who comes now waits for the next gate.
+    let mut second = begin();
+    load.goes_on(16);
+    load.stop();
+    second.signal(Signal::TERM);
+    assert_eq!(second.ended().code(), Some(0), "{}", second.err());
 }

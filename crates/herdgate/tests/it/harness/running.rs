@@ -23,8 +23,13 @@ pub(crate) struct Running {
 impl Running {
     /// Starts `command` with its output gathered and its standard input held open.
     pub(crate) fn start(command: &mut Command) -> Self {
+        Self::with_input(command, Stdio::piped())
+    }
+
+    /// Starts it with this as its standard input.
+    pub(crate) fn with_input(command: &mut Command, input: Stdio) -> Self {
         let name = command.get_program().to_string_lossy().into_owned();
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped());
         // A program that was just copied is "busy" while a fork of some other test still holds it open for writing.
         let mut child = until(&format!("{name} to be free"), || match command.spawn() {
             Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => None,
