@@ -1,5 +1,7 @@
 //! What the fuzz targets check: the properties that the tests of each crate check too, from the same file.
 
+#[path = "../../crates/gate-keys/tests/credentials/property.rs"]
+mod credentials;
 #[path = "../../crates/gate-wire/tests/forms/property.rs"]
 mod forms;
 #[path = "../../crates/gate-h1/tests/wire/property.rs"]
@@ -37,4 +39,9 @@ pub fn wire_tee(bytes: &[u8]) {
 /// Any bytes as a form: its Content-Type in the first line, its body behind that.
 pub fn wire_multipart(bytes: &[u8]) {
     forms::form(bytes);
+}
+
+/// Any bytes as the target and the `Authorization` of a request.
+pub fn keys_credential(bytes: &[u8]) {
+    credentials::credential(bytes);
 }

@@ -34,6 +34,7 @@ impl<'r> SignedRequest<'r> {
     pub fn is_one(authorization: &[u8]) -> bool {
         authorization.len() == KEY_CHARACTERS + 1 + SIGNATURE_CHARACTERS
             && authorization.get(KEY_CHARACTERS) == Some(&b':')
+            && !authorization.contains(&b' ')
     }
 
     /// Reads a signed request: its method, its target as it was sent (`/api/tags?ts=1795178222`, and no other query), and

@@ -14,6 +14,8 @@ mod clients;
 #[cfg(test)]
 mod dialects;
 #[cfg(test)]
+mod door;
+#[cfg(test)]
 mod harness;
 #[cfg(test)]
 mod http2;

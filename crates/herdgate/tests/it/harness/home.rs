@@ -162,7 +162,9 @@ impl Gate<'_> {
     #[track_caller]
     pub(crate) fn takes(&self, key: &str) {
         let ask = Ask::new("HEAD", "/api/tags").key(key);
-        until("the new key in force", || (ask.send(self.address).status != 401).then_some(()));
+        // Asking too early is a wrong key, and there may be too many of those.
+        let is_in_force = || !matches!(ask.send(self.address).status, 401 | 429);
+        until("the new key in force", || is_in_force().then_some(()));
     }
 
     /// Ends it as a service is ended, with code 0.
