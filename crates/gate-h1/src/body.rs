@@ -132,6 +132,17 @@ impl Body {
         matches!(self.state, State::Done)
     }
 
+    /// What is left of the chunk that is open: data, and behind it always a line end. None between two chunks and where
+    /// the framing is another.
+    #[must_use]
+    pub const fn open_chunk(&self) -> Option<u64> {
+        match self.state {
+            State::Data(left) => Some(left),
+            State::DataCr | State::DataLf => Some(0),
+            _ => None,
+        }
+    }
+
     /// Says that no more bytes will come. A body that lasts until then is done.
     ///
     /// # Errors

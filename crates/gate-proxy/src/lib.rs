@@ -12,6 +12,7 @@ mod held;
 mod lease;
 mod metrics;
 mod outcome;
+mod passed;
 mod path;
 mod record;
 mod replay;

@@ -16,7 +16,8 @@ pub(crate) enum Ended {
     Gone,
     /// Refused or failed before the first byte of an answer: told to the client in its dialect.
     Refused(Box<GateError>),
-    /// The upstream failed after the first byte: the client's connection is cut, so that it cannot take the answer for whole.
+    /// It ended after the first byte, by the upstream's failure or from outside: told in the answer itself where its
+    /// dialect has words for that, and then the client's connection is cut, so that nobody takes the answer for whole.
     CutShort(Box<GateError>),
 }
 

@@ -4,22 +4,30 @@
 use crate::downstream::{AnswerHead, Downstream, Head};
 use crate::gate::{Gate, Ledger};
 use crate::outcome::{Done, Ended};
+use crate::passed::Passed;
 use crate::record::{self, Outcome, Record};
 use crate::request_id::RequestId;
 use crate::stages::cors::Cors;
 use crate::stages::intake;
 use gate_h1::Framing;
 use gate_types::{Dialect, UpstreamId};
-use gate_wire::{GateError, Route};
+use gate_wire::{GateError, Reason, Route};
 use std::future::poll_fn;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Poll, ready};
 use std::time::{Duration, Instant};
 
 /// The status that a record shows for a client that left, as Ollama's own log does.
 const LEFT: u16 = 499;
+
+/// How long the last words of a broken answer wait for a client that takes nothing: its upstream and its slot are free
+/// already, and whoever revoked a key or ends the gate does not want to wait.
+const ENDING_TIME: Duration = Duration::from_secs(1);
+
+/// What a record says of an answer that carries its own error.
+const TOLD: &str = "the answer ended with an error of the upstream's own";
 
 /// What is known of a request so far.
 pub(crate) struct Trace {
@@ -43,6 +51,8 @@ pub(crate) struct Trace {
     /// What the answer tells browsers.
     pub(crate) cors: Cors,
     pub(crate) first_byte: Option<Instant>,
+    /// What has gone out of an upstream's answer; none before it began, and where the gate answers by itself.
+    pub(crate) passed: Option<Passed>,
     /// Tokens of the prompt, as the upstream counted them.
     pub(crate) tokens_in: Option<u64>,
     /// Tokens of the answer, as the upstream counted them.
@@ -68,6 +78,7 @@ impl Trace {
             queued: Duration::ZERO,
             cors: Cors::default(),
             first_byte: None,
+            passed: None,
             tokens_in: None,
             tokens_out: None,
             written: false,
@@ -79,8 +90,13 @@ impl Trace {
         self.stray = Some(record::asked(method, path));
     }
 
-    /// The answer went out whole.
+    /// The answer went out whole. One that the upstream itself ended with an error, behind a status that promised
+    /// success, went out as it came, but is not called done.
     pub(crate) fn end(&mut self, done: Done) {
+        if self.passed.as_ref().is_some_and(Passed::has_failed) {
+            let error = GateError::new(Reason::UpstreamFailed).because(TOLD);
+            return self.write(Outcome::CutShort, done.status, Some(&error));
+        }
         self.write(Outcome::Done, done.status, None);
     }
 
@@ -92,6 +108,7 @@ impl Trace {
                 self.write(Outcome::Cancelled, LEFT, None);
             }
             Ended::CutShort(error) => {
+                self.say_cut(down, &error).await;
                 down.abort();
                 self.write(Outcome::of_cut(&error), self.status, Some(&error));
             }
@@ -122,8 +139,35 @@ impl Trace {
         answer_whole(down, rendered.status, fields, rendered.body.as_bytes(), self).await
     }
 
+    /// Says in the answer itself that it breaks off, where its dialect has words for that. A client that does not take
+    /// them in time sees the broken connection alone.
+    async fn say_cut<D: Downstream>(&self, down: &mut D, error: &GateError) {
+        let Some(ending) = self.passed.as_ref().and_then(|passed| passed.ending(error, self.id.as_str()))
+        else {
+            return;
+        };
+        down.limit_silence(Some(ENDING_TIME));
+        let mut is_offered = false;
+        poll_fn(|cx| {
+            loop {
+                if ready!(down.poll_flush(cx)).is_err() || is_offered {
+                    return Poll::Ready(());
+                }
+                is_offered = true;
+                if down.offer(cx, &ending.wire, &ending.pieces, false).is_err() {
+                    return Poll::Ready(());
+                }
+            }
+        })
+        .await;
+    }
+
     fn write(&mut self, outcome: Outcome, status: u16, error: Option<&GateError>) {
         self.written = true;
+        if let Some(tokens) = self.passed.as_ref().and_then(Passed::tokens) {
+            self.tokens_in = Some(tokens.prompt);
+            self.tokens_out = Some(tokens.completion);
+        }
         self.ledger.keep(&Record {
             id: self.id.as_str(),
             client: self.peer,

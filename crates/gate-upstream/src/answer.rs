@@ -134,6 +134,12 @@ impl Answer {
         })
     }
 
+    /// What is left of the chunk that is open behind the bytes handed on: data, and a line end. None between two chunks.
+    #[must_use]
+    pub fn open_chunk(&self) -> Option<u64> {
+        self.body.open_chunk()
+    }
+
     /// The whole body's data, for answers that must be short.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! A client's connection from request to request: kept, pipelined, or closed, and nothing of one read as the other.
 
 use crate::house::{House, run};
-use crate::wire::{CHAT, LAST, STREAM, chunk, get, json, post, with_fields};
+use crate::wire::{CHAT, END, STREAM, chunk, get, json, post, with_fields};
 use std::time::Duration;
 
 #[test]
@@ -21,8 +21,8 @@ fn pipelined_requests_are_answered_in_order() {
             let asked = upstream.asked().await;
             assert_eq!(asked.body, body.as_bytes());
             upstream.send(STREAM).await;
-            upstream.send([&chunk(&format!("{number}")), LAST].concat()).await;
-            assert_eq!(client.answer().await.text(), number.to_string());
+            upstream.send([&chunk(&format!("{number}\n")), END].concat()).await;
+            assert_eq!(client.answer().await.text(), format!("{number}\n{{\"done\":true}}\n"));
         }
         client.send(later).await;
         assert_eq!(client.answer().await.text(), "Ollama is running");

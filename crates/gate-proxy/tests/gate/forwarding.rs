@@ -100,7 +100,7 @@ fn of_the_upstreams_fields_only_those_about_the_content_come_back() {
         let mut upstream = house.accept(0).await;
         upstream
             .serve(
-                "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\nServer: x\r\n\
+                "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nCache-Control: no-cache\r\nServer: x\r\n\
                  Set-Cookie: a=b\r\nX-Request-Id: theirs\r\nAccess-Control-Allow-Origin: *\r\n\
                  Date: Fri, 20 Nov 2026 12:58:10 GMT\r\nContent-Length: 2\r\n\r\n{}",
             )

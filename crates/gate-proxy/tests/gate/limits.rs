@@ -1,7 +1,7 @@
 //! Every wait and every size has a bound, and the bound is told.
 
 use crate::house::{House, LIMITS, run};
-use crate::wire::{CHAT, LAST, STREAM, chunk, get, json, post};
+use crate::wire::{CHAT, END, STREAM, chunk, get, json, post};
 use gate_proxy::TICK;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
@@ -211,8 +211,10 @@ fn silence_in_mid_answer_cuts_but_any_progress_counts() {
             client.expect(piece.as_bytes()).await;
         }
         let start = Instant::now();
-        client.closed().await;
+        let told = String::from_utf8(client.some().await).unwrap();
         is_met(start, LIMITS.idle);
+        assert!(told.contains(r#""code":"upstream_timeout"}"#), "{told}");
+        client.closed().await;
         upstream.closed().await;
         assert_eq!(house.outcome(), ("cut_short".into(), "200".into()));
     });
@@ -269,7 +271,7 @@ fn the_silence_of_one_request_is_not_held_against_the_next() {
             let upstream = upstream.as_mut().unwrap();
             upstream.asked().await;
             sleep(LIMITS.idle - Duration::from_secs(2)).await;
-            upstream.send([STREAM, LAST].concat()).await;
+            upstream.send([STREAM, END].concat()).await;
             assert_eq!(client.answer().await.status, 200);
             sleep(Duration::from_secs(50)).await;
             // Idle upstream connections live for a minute.

@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod auth;
 #[cfg(test)]
+mod broken;
+#[cfg(test)]
 mod cancel;
 #[cfg(test)]
 mod choice;
@@ -41,6 +43,8 @@ mod manage;
 mod metrics;
 #[cfg(test)]
 mod queue;
+#[cfg(test)]
+mod recorded;
 #[cfg(test)]
 mod records;
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What only a real socket shows: how a connection ends, and one that does not come about.
 
 use crate::house::House;
-use crate::wire::{CHAT, LAST, STREAM, chunk, json, post};
+use crate::wire::{CHAT, END, STREAM, chunk, json, post};
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -37,11 +37,13 @@ fn an_answer_to_http_1_0_that_was_cut_short_ends_in_a_reset() {
                 assert!(client.read_buf(&mut came).await.unwrap() > 0);
             }
             if !is_cut {
-                upstream.send(LAST).await;
+                upstream.send(END).await;
             }
             drop(upstream);
-            let end = client.read_buf(&mut came).await.map_err(|error| error.kind());
-            assert_eq!(end, if is_cut { Err(ErrorKind::ConnectionReset) } else { Ok(0) });
+            let end = client.read_to_end(&mut came).await.map_err(|error| error.kind());
+            assert_eq!(end.err(), is_cut.then_some(ErrorKind::ConnectionReset));
+            let last: &[u8] = if is_cut { b"\"code\":\"upstream_failed\"}\n" } else { b"{\"done\":true}\n" };
+            assert!(came.ends_with(last), "{}", came.escape_ascii());
         }
     });
 }

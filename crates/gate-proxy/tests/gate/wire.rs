@@ -112,6 +112,27 @@ impl Client {
         answer
     }
 
+    /// The next answer as far as it goes, framing included. It must break off where no client takes it for whole.
+    pub(crate) async fn broken(&mut self) -> Answer {
+        let mut answer = self.head().await;
+        assert_eq!(answer.field("transfer-encoding"), Some("chunked"));
+        answer.wire = self.until_closed().await;
+        assert!(!answer.wire.ends_with(b"0\r\n\r\n"), "{}", answer.wire.escape_ascii());
+        answer
+    }
+
+    /// Everything up to the end of the connection.
+    pub(crate) async fn until_closed(&mut self) -> Vec<u8> {
+        while self.fill().await {}
+        std::mem::take(&mut self.came)
+    }
+
+    /// The next answer's body, framing included, which has so many bytes.
+    pub(crate) async fn wire_of_answer(&mut self, length: usize) -> String {
+        self.head().await;
+        String::from_utf8(self.exactly(length).await).unwrap()
+    }
+
     /// Sends a request and takes its answer.
     pub(crate) async fn ask(&mut self, request: impl AsRef<[u8]>) -> Answer {
         self.send(request).await;
@@ -319,3 +340,6 @@ pub(crate) fn chunk(data: &str) -> String {
 }
 
 pub(crate) const LAST: &str = "0\r\n\r\n";
+
+/// The end of a chat that went well: its end record in a chunk, and the last chunk.
+pub(crate) const END: &str = "e\r\n{\"done\":true}\n\r\n0\r\n\r\n";
