@@ -169,7 +169,10 @@ impl EndReader {
     pub fn end(&self) -> Option<End> {
         match self.form {
             Form::Opaque => Some(End::Done),
-            Form::Whole => (self.scan.is_closed() || self.scan.is_untouched()).then_some(End::Done),
+            Form::Whole => {
+                let scan = &self.scan;
+                (scan.is_closed() || scan.is_untouched() || scan.is_odd()).then_some(End::Done)
+            }
             Form::Lines | Form::Events => self.end.or_else(|| self.verdict()),
         }
     }

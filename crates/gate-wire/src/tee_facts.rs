@@ -167,6 +167,8 @@ pub(crate) struct Scan {
     field: Field,
     word: Word,
     begun: bool,
+    /// There is more than one value, or none that is an object or array: nothing is believed of it.
+    is_odd: bool,
     facts: Facts,
 }
 
@@ -190,7 +192,12 @@ impl Scan {
 
     /// Whether there was an object or array, and all that was opened is closed.
     pub(crate) fn is_closed(&self) -> bool {
-        self.begun && self.depth == 0 && self.state == State::Between
+        self.begun && self.depth == 0 && self.state == State::Between && !self.is_odd
+    }
+
+    /// Whether it is no single object or array.
+    pub(crate) fn is_odd(&self) -> bool {
+        self.is_odd
     }
 
     /// Whether nothing has begun.
@@ -226,6 +233,8 @@ impl Scan {
 
     /// One byte where fields count.
     fn token(&mut self, byte: u8, at: usize) -> usize {
+        let opens = matches!(byte, b'{' | b'[') && !self.begun;
+        self.is_odd |= self.depth == 0 && !opens && byte > b' ';
         match byte {
             b'"' => {
                 self.word.clear();

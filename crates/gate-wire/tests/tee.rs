@@ -132,6 +132,9 @@ fn only_the_records_own_fields_count() {
         r#"{"context":[{"done":true}],"usage":{"done":true},"response":{"done":true}}"#,
         r#"{"done":"true"}"#,
         r#"[{"done":true}]"#,
+        r#"{}{"done":true}"#,
+        r#"x{"done":true}"#,
+        r#"{"done":true}"x""#,
         r#"{"done":true"#,
         r#"{"model":"m","done":true,"done":false}"#,
     ] {
@@ -182,6 +185,7 @@ fn what_is_no_stream_of_the_route_is_not_read() {
     assert!(!json.is_whole());
     json.feed(b"[1]}");
     assert!(json.is_whole());
+    assert!(read(RouteId::Show, "application/json", b"null ").is_whole(), "what is no object is not read");
 }
 
 /// What each dialect's clients read as an error.

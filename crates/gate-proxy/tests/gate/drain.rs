@@ -1,7 +1,7 @@
 //! Health without a key, and the end: what runs goes on, what is on its way is answered, what waits is taken leave of.
 
 use crate::house::{House, run};
-use crate::wire::{CHAT, LAST, STREAM, chunk, get, post};
+use crate::wire::{CHAT, END, STREAM, chunk, get, post};
 use gate_policy::Observation;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -56,15 +56,15 @@ fn a_stream_that_runs_goes_on_to_its_end() {
         let mut client = house.connect();
         client.send(post("/api/chat", &house.key, CHAT)).await;
         let mut upstream = house.accept(0).await;
-        upstream.serve([STREAM, &chunk("one")].concat()).await;
+        upstream.serve([STREAM, &chunk("one\n")].concat()).await;
         assert_eq!(client.head().await.status, 200);
         house.drain();
         for _ in 0..10 {
             tokio::time::sleep(Duration::from_secs(20)).await;
-            upstream.send(chunk("more")).await;
+            upstream.send(chunk("more\n")).await;
         }
-        upstream.send(LAST).await;
-        client.expect([chunk("one"), chunk("more").repeat(10), LAST.to_owned()].concat().as_bytes()).await;
+        upstream.send(END).await;
+        client.expect([chunk("one\n"), chunk("more\n").repeat(10), END.to_owned()].concat().as_bytes()).await;
         client.closed().await;
         assert_eq!(house.outcome(), ("done".to_owned(), "200".to_owned()));
     });
@@ -79,7 +79,7 @@ fn a_request_whose_answer_has_not_begun_is_told_that_the_connection_closes() {
         let mut upstream = house.accept(0).await;
         upstream.asked().await;
         house.drain();
-        upstream.send([STREAM, &chunk("x"), LAST].concat()).await;
+        upstream.send([STREAM, &chunk("x\n"), END].concat()).await;
         let answer = client.answer().await;
         assert_eq!((answer.status, answer.field("connection")), (200, Some("close")));
         client.closed().await;

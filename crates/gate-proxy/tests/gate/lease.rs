@@ -1,7 +1,7 @@
 //! A key that stops being valid ends what runs by it, wherever that is; other requests go on.
 
 use crate::house::{House, run};
-use crate::wire::{CHAT, LAST, STREAM, chunk, get, json, post};
+use crate::wire::{CHAT, END, LAST, STREAM, chunk, get, json, post};
 use gate_types::{Scope, ScopeSet};
 use gate_wire::Reason;
 use std::cell::Cell;
@@ -58,11 +58,13 @@ fn a_stream_ends_with_its_key_and_its_neighbour_goes_on() {
             }
         }
         assert!(!rest.ends_with(LAST.as_bytes()), "it looks whole: {}", rest.escape_ascii());
+        let told = String::from_utf8(rest).unwrap();
+        assert!(told.contains("\"code\":\"invalid_key\"}\n"), "told in its dialect: {told}");
         let record = house.records().pop().unwrap();
         assert!(record["error"].contains("revoked"), "{record:?}");
 
-        beside.send(LAST).await;
-        other.expect([&chunk("{\"b\":1}\n"), LAST].concat().as_bytes()).await;
+        beside.send(END).await;
+        other.expect([&chunk("{\"b\":1}\n"), END].concat().as_bytes()).await;
         assert_eq!(house.in_flight(0), 0);
     });
 }
