@@ -38,8 +38,10 @@ fn read(route: RouteId, kind: &str, data: &[u8]) -> EndReader {
     reader
 }
 
+type Counts = Option<(u64, u64)>;
+
 /// Recordings that end well, and the tokens that they tell; 0.24.0 counted the same.
-const WHOLE: &[(RouteId, &str, Option<(u64, u64)>)] = &[
+const WHOLE: &[(RouteId, &str, Counts)] = &[
     (RouteId::Generate, "generate-stream", Some((21, 22))),
     (RouteId::Generate, "generate-logprobs-stream", Some((21, 3))),
     (RouteId::Generate, "generate-think-stream", Some((22, 11))),

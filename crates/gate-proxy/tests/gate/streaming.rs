@@ -57,8 +57,8 @@ fn a_client_of_http_1_0_gets_the_data_alone_and_then_the_end() {
         let head = client.head().await;
         assert_eq!((head.field("transfer-encoding"), head.field("connection")), (None, Some("close")));
         client.expect(b"{\"a\":1}\n{\"b\":2}\n").await;
-        upstream.send(chunk("c")).await;
-        client.expect(b"c").await;
+        upstream.send(chunk("c\n")).await;
+        client.expect(b"c\n").await;
         upstream.send(END).await;
         client.expect(b"{\"done\":true}\n").await;
         assert_eq!(client.closed().await, Duration::ZERO);
