@@ -59,8 +59,8 @@ fn each_piece_is_there_before_the_next_is_sent_and_has_no_framing_in_it() {
         upstream.send("6\r\nab").await;
         answer.expect("ab").await;
         let last = "{\"model\":\"demo\",\"done\":true}\n";
-        upstream.send(["cdef\r\n", &chunk(last), LAST].concat()).await;
-        answer.expect(&format!("cdef{last}")).await;
+        upstream.send(["cde\n\r\n", &chunk(last), LAST].concat()).await;
+        answer.expect(&format!("cde\n{last}")).await;
         assert_eq!(answer.some().await, Ok(None));
         assert_eq!(house.in_flight(0), 0);
     });
