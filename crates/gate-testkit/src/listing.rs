@@ -60,8 +60,13 @@ fn tag(model: &Model) -> Value {
     let mut details = details(model);
     details["context_length"] = json!(512);
     details["embedding_length"] = json!(128);
-    json!({"name": model.name, "model": model.name, "modified_at": CREATED_AT, "size": model.size,
-        "digest": model.digest, "details": details, "capabilities": capabilities(model)})
+    let mut entry = json!({"name": model.name, "model": model.name, "modified_at": CREATED_AT, "size": model.size,
+        "digest": model.digest, "details": details, "capabilities": capabilities(model)});
+    if model.is_stub {
+        entry["remote_model"] = json!(model.name);
+        entry["remote_host"] = json!("https://ollama.com:443");
+    }
+    entry
 }
 
 fn loaded_entry(model: &Model) -> Value {

@@ -37,6 +37,8 @@ pub struct Model {
     pub digest: String,
     /// Makes vectors; anything else answers 501 to the embedding routes.
     pub embeds: bool,
+    /// Stands for a model of another host and says so.
+    pub is_stub: bool,
 }
 
 impl Default for Setup {
@@ -101,13 +103,19 @@ impl Model {
     pub fn named(name: &str) -> Self {
         let name = with_tag(name);
         let digest = digest_of(&name);
-        Self { name, size: 967_479, digest, embeds: false }
+        Self { name, size: 967_479, digest, embeds: false, is_stub: false }
     }
 
     /// A model that makes vectors.
     #[must_use]
     pub fn embedder(name: &str) -> Self {
         Self { embeds: true, ..Self::named(name) }
+    }
+
+    /// A name for a model of another host.
+    #[must_use]
+    pub fn stub(name: &str) -> Self {
+        Self { is_stub: true, ..Self::named(name) }
     }
 }
 

@@ -270,7 +270,8 @@ impl Reason {
                 "wrong_type",
                 Downstream,
                 "a field has the wrong type",
-                "`model` is a string, `stream` is true or false, `options` is an object.",
+                "Give the field that the text names the type that Ollama's API has for it: `model` is a string, `stream` and \
+                 `insecure` are true or false, `options` is an object, `files` maps relative paths to digests.",
             ),
             Reason::BodyTooComplex => Facts::new(
                 400,

@@ -24,6 +24,8 @@ mod life;
 #[cfg(test)]
 mod local;
 #[cfg(test)]
+mod managing;
+#[cfg(test)]
 mod settings;
 #[cfg(test)]
 mod start;
