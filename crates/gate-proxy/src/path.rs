@@ -43,7 +43,7 @@ async fn serve<D: Downstream>(
     if let Some(preflight) = cors::check(rules, &head, target, trace)? {
         return cors::answer(preflight, down, trace).await; //                   pages of other origins  403
     }
-    let route = route::of(&head, target, trace)?; //                      Ollama, OpenAI, …       404 405
+    let route = route::of(&head, target, trace)?; //                            Ollama, OpenAI, …       404 405
     let Some(scope) = route.scope() else {
         return own::greet(gate, &route, down, trace).await; //                  `/` and `/api/version`
     };
