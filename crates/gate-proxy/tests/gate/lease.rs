@@ -58,6 +58,11 @@ fn a_stream_ends_with_its_key_and_its_neighbour_goes_on() {
             }
         }
         assert!(!rest.ends_with(LAST.as_bytes()), "it looks whole: {}", rest.escape_ascii());
+        let told = String::from_utf8_lossy(&rest);
+        assert!(
+            told.contains("{\"error\":\"the API key is unknown, expired or revoked"),
+            "in its dialect: {told}"
+        );
         let told = String::from_utf8(rest).unwrap();
         assert!(told.contains("\"code\":\"invalid_key\"}\n"), "told in its dialect: {told}");
         let record = house.records().pop().unwrap();
