@@ -2,6 +2,7 @@
 //!
 //! Never shows the token, only that it is another one.
 
+use crate::keys::KeySetting;
 use crate::check::Loaded;
 use crate::problem::Plain;
 use crate::setting::SETTINGS;
@@ -54,6 +55,9 @@ pub fn changes(old: &Loaded, new: &Loaded) -> Vec<Change> {
     if token(old) != token(new) {
         changes.push(Change { key: "AUTH_TOKEN", at_start: false, values: None });
     }
+    if !KeySetting::are_same(&old.config.keys, &new.config.keys) {
+        changes.push(Change { key: "key", at_start: false, values: None });
+    }
     changes
 }
 
@@ -70,6 +74,28 @@ mod tests {
         let mut config = Config::default();
         shape(&mut config);
         Loaded { config, warnings: Vec::new(), origins: [].into(), file: None }
+    }
+
+    #[test]
+    fn keys_are_others_when_anything_but_their_place_is() {
+        let with = |digest: &str, line| {
+            let place = Place::File { file: "herdgate.toml".into(), line, column: 1 };
+            let scopes = gate_types::ScopeSet::DEFAULT;
+            let key = KeySetting {
+                name: "ci".to_owned(),
+                digest: digest.to_owned(),
+                scopes,
+                models: Vec::new(),
+                place,
+            };
+            loaded(|config| config.keys = vec![key])
+        };
+        assert_eq!(changes(&with("canary", 1), &with("canary", 9)), []);
+        for new in [with("other", 1), loaded(|_| {})] {
+            let told: Vec<_> = changes(&with("canary", 1), &new).iter().map(ToString::to_string).collect();
+            assert_eq!(told.len(), 1);
+            assert!(told[0].starts_with("key") && !told[0].contains("canary"), "{told:?}");
+        }
     }
 
     #[test]

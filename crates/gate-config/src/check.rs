@@ -25,7 +25,8 @@ pub struct Loaded {
 impl Config {
     /// Makes the settings of what was said.
     pub(crate) fn check(mut spec: Spec) -> Result<Loaded, Vec<Problem>> {
-        let mut config = Config { auth_token: spec.auth_token.take(), ..Config::default() };
+        let keys = std::mem::take(&mut spec.keys);
+        let mut config = Config { auth_token: spec.auth_token.take(), keys, ..Config::default() };
         let mut origins = BTreeMap::new();
         let (mut problems, mut warnings) = (spec.problems, spec.warnings);
         // Stable, and lowest first: the last to be applied is the one that is heard.

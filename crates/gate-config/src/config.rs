@@ -1,5 +1,6 @@
 //! The checked settings: one struct per section, used as it is by its consumer. [`Default`] is the one list of defaults.
 
+use crate::keys::KeySetting;
 use crate::listen::Listen;
 use crate::token::AuthToken;
 use crate::units::ByteSize;
@@ -37,6 +38,8 @@ pub struct Config {
     pub metrics: Metrics,
     /// What is logged, and how.
     pub log: Log,
+    /// The keys that stand in the settings.
+    pub keys: Vec<KeySetting>,
     /// The one key that comes from the environment, where there is one.
     pub auth_token: Option<AuthToken>,
 }
@@ -253,6 +256,7 @@ impl Default for Config {
             },
             metrics: Metrics { address: None },
             log: Log { level: Level::Info, format: LogFormat::Auto },
+            keys: Vec::new(),
             auth_token: None,
         }
     }

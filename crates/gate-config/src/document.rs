@@ -3,6 +3,7 @@
 //! Walks the parsed document itself instead of deserialising it: serde stops at the first value of a wrong type and does
 //! not say where an unknown key stands. The parser recovers from syntax errors, so that they come with all the rest.
 
+use crate::keys::{self, RawKey};
 use crate::nearest::nearest;
 use crate::problem::{Place, Plain, Problem};
 use crate::setting::{Form, SETTINGS, Setting, sections};
@@ -85,6 +86,10 @@ impl Walk<'_> {
             self.setting(setting, (key, value));
             return;
         }
+        if name == keys::SECTION {
+            self.keys((key, value));
+            return;
+        }
         let Some(section) = sections().find(|section| *section == name) else {
             self.unknown(None, (key, value));
             return;
@@ -106,6 +111,33 @@ impl Walk<'_> {
                 }
             }
             _ => self.no_section(section, key),
+        }
+    }
+
+    /// One key for each table.
+    fn keys(&mut self, (key, value): Entry<'_, '_>) {
+        let tables: Option<Vec<_>> = match value.get_ref() {
+            DeValue::Table(table) => Some(vec![(key.span().start, table)]),
+            DeValue::Array(array) => {
+                array.iter().map(|item| Some((item.span().start, item.get_ref().as_table()?))).collect()
+            }
+            _ => None,
+        };
+        let Some(tables) = tables else {
+            if !self.is_broken(key) {
+                let problem = Problem::new(self.place(key), "keys stand in [[key]], one each");
+                self.spec.problems.push(problem.hint("herdgate key mint NAME prints one"));
+            }
+            return;
+        };
+        for (start, table) in tables {
+            let whole = table.iter().filter(|(key, _)| !self.is_broken(key));
+            let field = |(key, value): Entry<'_, '_>| {
+                let item = self.item(value)?;
+                Some((key.get_ref().to_string(), Item { place: self.place(key), ..item }))
+            };
+            let fields = whole.filter_map(field).collect();
+            self.spec.raw_keys.push(RawKey { place: self.places.at(start), fields });
         }
     }
 
@@ -206,7 +238,7 @@ impl Walk<'_> {
 fn hint(section: Option<&str>, name: &str, is_section: bool) -> Option<String> {
     let here = SETTINGS.iter().map(Setting::section_and_name).filter(|(at, _)| *at == section);
     let here = here.map(|(_, name)| name).filter(|_| !is_section);
-    let around = sections().filter(|_| section.is_none());
+    let around = sections().chain([keys::SECTION]).filter(|_| section.is_none());
     if let Some(near) = nearest(name, here.chain(around)) {
         return Some(format!("did you mean \"{near}\"?"));
     }

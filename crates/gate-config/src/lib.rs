@@ -10,6 +10,7 @@ mod changes;
 mod check;
 mod config;
 mod document;
+mod keys;
 mod listen;
 mod nearest;
 mod ollama_host;
@@ -30,6 +31,7 @@ pub use config::{
     Auth, Config, Cors, EngineStart, Fleet, Level, Limits, Local, Log, LogFormat, Manage, Metrics, Server,
     Timeouts,
 };
+pub use keys::{KeyForm, KeyPart, KeySetting};
 pub use listen::{BadListen, Listen};
 pub use ollama_host::{Reading, ollama_host};
 pub use paths::{Locations, Surroundings, locate};

@@ -49,7 +49,31 @@ address = \"0.0.0.0:7860\"
 `AUTH_TOKEN` holds one key, any text, that is valid beside those made with `herdgate key create`; it is named `env`, may
 `infer`, `embed` and `read`, and is never written down. `AUTH_TOKEN_FILE` names a file that holds it instead, and a systemd
 credential of the name `AUTH_TOKEN` is found by itself. An empty token, one from an example (`changeme`, `ollama`), and two
-sources that differ are errors.
+sources that differ are errors; one of fewer than 16 characters is a warning.
+";
+
+const KEYS: &str = "
+## `[[key]]`
+
+One key by its digest, for containers and for settings that are kept in git. The key itself is not in there and cannot be
+found out from it. `herdgate key mint NAME` makes a key and prints what belongs here; it needs no data directory.
+
+```toml
+[[key]]
+name = \"ci\"                         # 1 to 64 of A-Z a-z 0-9 . _ -
+digest = \"sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08\"
+scopes = [\"infer\", \"read\"]         # default: infer, embed, read
+models = [\"qwen3:*\", \"gemma3\"]     # default: every model
+```
+
+- `digest` is that of a key that herdgate made, or the fingerprint of an ssh public key (`SHA256:…` as `ssh-keygen -lf
+  ~/.ollama/id_ed25519.pub` prints it) for Ollama's command line with `OLLAMA_AUTH=1`.
+- Up to 1000 keys, no two of one name or one digest. They have no end: take one out, and within a second of the reload its
+  running requests end. Keys of the store work beside them; one of the same name is another key (herdgate warns of that),
+  and a key that was revoked in the store stays revoked.
+- With a key here or an `AUTH_TOKEN` no first key is made, and the data directory may be read-only or absent, as long as
+  there is no database in it.
+- Every change of them is in the audit log: `herdgate key log`.
 ";
 
 /// The page in Markdown.
@@ -63,6 +87,7 @@ pub fn reference() -> String {
         let own = SETTINGS.iter().filter(|setting| setting.section_and_name().0 == Some(section));
         page.extend(own.map(entry));
     }
+    page.push_str(KEYS);
     page
 }
 

@@ -4,7 +4,8 @@
 
 use crate::check::Loaded;
 use crate::config::Config;
-use crate::problem::Place;
+use crate::keys::KeySetting;
+use crate::problem::{Place, Plain};
 use crate::setting::{Form, SETTINGS, Setting};
 use crate::units::show_duration;
 use std::fmt::Write;
@@ -49,7 +50,18 @@ pub fn rows(loaded: &Loaded) -> Vec<Row> {
         value: Shown::Text(MASK.to_owned()),
         origin: Some(token.place.origin()),
     });
-    SETTINGS.iter().map(setting).chain(token).collect()
+    let key = |key: &KeySetting| Row {
+        key: "key",
+        value: Shown::Text(format!(
+            "{}: digest {MASK}, scopes {}, models {}",
+            key.name,
+            key.scopes,
+            if key.models.is_empty() { "all".to_owned() } else { key.models.join(",") }
+        )),
+        origin: Some(key.place.origin()),
+    };
+    let keys = loaded.config.keys.iter().map(key);
+    SETTINGS.iter().map(setting).chain(keys).chain(token).collect()
 }
 
 /// The settings as a file. With `origin` each line says where its value came from.
@@ -80,12 +92,21 @@ pub fn to_toml(loaded: &Loaded, origin: bool) -> String {
         section = here;
         let value = toml_text(&row.value);
         match row.key {
+            // A comment, since it could not be read back without its digest.
+            "key" => line(&mut out, format_args!("\n# [[{name}]] {}{from}", Plain(&text_of(&row.value)))),
             "AUTH_TOKEN" => line(&mut out, format_args!("\n# {name} = {value}{from}")),
             "upstreams" if row.origin.is_none() => line(&mut out, format_args!("# {name} = {value}{from}")),
             _ => line(&mut out, format_args!("{name} = {value}{from}")),
         }
     }
     out
+}
+
+fn text_of(value: &Shown) -> String {
+    match value {
+        Shown::Text(text) => text.clone(),
+        Shown::Number(_) | Shown::Switch(_) | Shown::List(_) => toml_text(value),
+    }
 }
 
 /// One `[listen]`, or `[[listen]]` for each of several.

@@ -3,6 +3,7 @@
 //! Unknown names end here: an error in the file, a warning in the environment.
 
 use crate::document;
+use crate::keys::{self, KeyForm, KeySetting, RawKey};
 use crate::nearest::nearest;
 use crate::ollama_host::{Reading, ollama_host};
 use crate::problem::{Place, Plain, Problem};
@@ -38,6 +39,8 @@ pub struct Sources<'a> {
     pub file: Option<(PathBuf, String)>,
     /// Reads the files that variables name.
     pub files: &'a dyn FileAccess,
+    /// What the parts of a key of the settings look like.
+    pub key_form: KeyForm,
     /// Whether a token is one of those that stand in examples (`ollama`, `changeme`, …).
     pub is_dummy: fn(&str) -> bool,
 }
@@ -91,6 +94,9 @@ pub(crate) struct Given {
 #[derive(Default)]
 pub(crate) struct Spec {
     pub(crate) given: Vec<Given>,
+    /// The tables of keys, and then what they mean.
+    pub(crate) raw_keys: Vec<RawKey>,
+    pub(crate) keys: Vec<KeySetting>,
     pub(crate) auth_token: Option<AuthToken>,
     pub(crate) problems: Vec<Problem>,
     pub(crate) warnings: Vec<Problem>,
@@ -106,12 +112,19 @@ impl Spec {
             document::read(&mut spec, name, text);
             spec.file = Some(name.clone());
         }
+        match keys::read(std::mem::take(&mut spec.raw_keys), sources.key_form) {
+            Ok(keys) => spec.keys = keys,
+            Err(problems) => spec.problems.extend(problems),
+        }
         spec.gather_env(&sources.env);
         spec.gather_flags(&sources.flags);
         spec.gather_ollama(&sources.env);
         spec.gather_origins(&sources.env);
         match token::find(&sources.env, sources.files, sources.is_dummy) {
-            Ok(token) => spec.auth_token = token,
+            Ok(token) => {
+                spec.warnings.extend(token.as_ref().and_then(token::short));
+                spec.auth_token = token;
+            }
             Err(problems) => spec.problems.extend(problems),
         }
         spec

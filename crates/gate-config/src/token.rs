@@ -12,6 +12,9 @@ use std::path::{Path, PathBuf};
 /// Longest token in bytes: it travels in a request head of 4 KiB at least.
 const MOST_BYTES: usize = 2048;
 
+/// Fewer are worth a warning.
+const FEW_CHARACTERS: usize = 16;
+
 /// Reads the small files that variables name. The caller's, as nothing here opens a file.
 pub trait FileAccess {
     /// The whole text of a file; bounded by the implementation.
@@ -93,6 +96,16 @@ fn from_credential(env: &BTreeMap<String, String>, files: &dyn FileAccess) -> Ca
 /// Files end in a line break that belongs to no token.
 fn first_line(text: &str) -> Secret {
     Secret::new(text.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+/// A token that somebody may guess is told to whoever set it. It is not refused: the tokens of other gates are as short.
+pub(crate) fn short(token: &AuthToken) -> Option<Problem> {
+    let length = token.token.expose().chars().count();
+    (length < FEW_CHARACTERS).then(|| {
+        let reason = format!("the token has {length} characters: whoever tries can guess it");
+        let hint = format!("use {FEW_CHARACTERS} or more, best: openssl rand -hex 32");
+        Problem::new(token.place.clone(), reason).hint(hint)
+    })
 }
 
 /// Refuses what would protect nothing, and what no client could send in a header field (RFC 9110 5.5).

@@ -312,3 +312,58 @@ fn an_address_copied_from_a_client_is_warned_about() {
     let told = loaded.warnings[0].to_string();
     assert!(told.starts_with("OLLAMA_BASE_URL the upstream http://gpu1:11434/v1 has a base path"), "{told}");
 }
+
+#[test]
+fn every_problem_of_every_key_is_told_at_its_place_and_no_digest() {
+    let file = "\
+[[key]]
+name = \"ci\"
+digest = \"canary\"
+
+[[key]]
+nam = \"x\"
+digest = \"sha256:1\"
+expires = \"30d\"
+
+[[key]]
+name = \"a b\"
+digest = 7
+scopes = [\"infer\", \"rite\"]
+models = []
+
+[[key]]
+name = \"one\"
+digest = \"sha256:2\"
+scopes = \"infer\"
+
+[[key]]
+name = \"two\"
+digest = \"sha256:3\"
+
+[[key]]
+name = \"two\"
+digest = \"sha256:4\"
+
+[[key]]
+name = \"three\"
+digest = \"sha256:3\"
+";
+    let problems = load(Said { file: Some(file), ..Said::default() }).unwrap_err();
+    for told in [
+        "herdgate.toml:3:1 is no digest  hint: make one",
+        "herdgate.toml:5:1 a key without name  hint: write name = \"ci\"",
+        "herdgate.toml:6:1 unknown setting \"nam\" of a key  hint: did you mean \"name\"?",
+        "herdgate.toml:8:1 unknown setting \"expires\" of a key  hint: a key of the settings ends when it is taken out of them; keys of the store may expire",
+        "herdgate.toml:11:1 holds a blank  hint: leave it out",
+        "herdgate.toml:12:1 digest wants a text between quotes",
+        "herdgate.toml:13:20 unknown scope \"rite\"  hint: the scopes are infer, embed, read, manage and cloud",
+        "herdgate.toml:14:1 models is empty  hint: write models = [\"qwen3:*\"], or leave it out for the usual",
+        "herdgate.toml:19:1 scopes wants a list of texts  hint: write scopes = [\"infer\", \"read\"]",
+        "herdgate.toml:25:1 there is a key \"two\" at herdgate.toml:21:1 already  hint: give each its own name",
+        "herdgate.toml:29:1 the key \"three\" has the digest of the one at herdgate.toml:21:1  hint: make each its own: herdgate key mint NAME",
+    ] {
+        assert!(problems.iter().any(|problem| problem == told), "no {told}\nin {problems:#?}");
+    }
+    assert_eq!(problems.len(), 11, "{problems:#?}");
+    assert!(!problems.iter().any(|problem| problem.contains("canary")), "{problems:#?}");
+}

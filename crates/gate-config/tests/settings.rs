@@ -287,3 +287,50 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn keys_stand_in_the_settings_by_their_digests() {
+    let file = "\
+upstreams = [\"http://a:1\"]
+
+[[key]]
+name = \"ci\"
+digest = \"sha256:AB\"
+scopes = [\"read\", \"infer\"]
+models = [\"Qwen3:*\", \"qwen3:*\"]
+
+[[key]]
+name = \"bot\"
+digest = \"sha256:cd\"
+";
+    let loaded = load(Said { file: Some(file), ..Said::default() }).unwrap();
+    let told: Vec<_> = loaded
+        .config
+        .keys
+        .iter()
+        .map(|key| (key.name.as_str(), key.digest.as_str(), key.scopes.to_string(), key.models.join(",")))
+        .collect();
+    let wanted = [
+        ("ci", "sha256:ab", "infer,read".to_owned(), "qwen3:*".to_owned()),
+        ("bot", "sha256:cd", "infer,embed,read".to_owned(), String::new()),
+    ];
+    assert_eq!(told, wanted);
+    let shown = to_toml(&loaded, true);
+    assert!(
+        shown.contains("# [[key]] ci: digest …, scopes infer,read, models qwen3:*  # from herdgate.toml:3"),
+        "{shown}"
+    );
+    let all = format!("{shown}{:?}{:?}", loaded.config.keys, gate_config::rows(&loaded));
+    assert!(!all.contains("sha256:"), "a digest is shown: {all}");
+    let again = load(Said { file: Some(&to_toml(&loaded, false)), ..Said::default() }).unwrap();
+    assert!(again.config.keys.is_empty());
+}
+
+#[test]
+fn a_short_token_is_a_warning() {
+    let with = |token| load(Said { env: &[("AUTH_TOKEN", token)], ..Said::default() }).unwrap().warnings;
+    let warnings = with("hunter2");
+    assert!(warnings[0].to_string().starts_with("AUTH_TOKEN the token has 7 characters"), "{warnings:?}");
+    assert!(!warnings[0].to_string().contains("hunter2"));
+    assert!(with("my_secure_token_123").is_empty());
+}

@@ -69,9 +69,8 @@ impl SettingsKey {
         scopes: ScopeSet,
         models: Vec<ModelGlob>,
     ) -> Result<Self, BadDigest> {
-        let (kind, digest) = read(digest)?;
-        let prefix = if kind == Kind::Ssh { digest.fingerprint() } else { String::new() };
-        let mut key = Key::new(KeyId::of_settings(&digest), name, Mark { kind, digest, prefix }, scopes, 0);
+        let mark = Mark::from_digest_text(digest)?;
+        let mut key = Key::new(KeyId::of_settings(&mark.digest), name, mark, scopes, 0);
         key.models = models;
         Ok(SettingsKey(Arc::new(key)))
     }
@@ -80,6 +79,18 @@ impl SettingsKey {
     #[must_use]
     pub fn key(&self) -> Arc<Key> {
         Arc::clone(&self.0)
+    }
+}
+
+impl Mark {
+    /// The mark of a key of which there is the digest alone, as [`digest_text`] writes it.
+    ///
+    /// # Errors
+    /// [`BadDigest`].
+    pub fn from_digest_text(text: &str) -> Result<Self, BadDigest> {
+        let (kind, digest) = read(text)?;
+        let prefix = if kind == Kind::Ssh { digest.fingerprint() } else { String::new() };
+        Ok(Mark { kind, digest, prefix })
     }
 }
 

@@ -86,7 +86,11 @@ fn dispatch(cli: Cli, out: &mut dyn Write, talk: &mut dyn Write) -> u8 {
         Command::Key(args) => {
             let flags = Flags { config, data, ..Flags::default() };
             match cmd::settings::places(&flags) {
-                Ok(places) => cmd::key::run(&args, &places, out, talk),
+                Ok(places) => {
+                    // Whoever wants to revoke a key shall not have to mend other settings first.
+                    let settings = cmd::settings::load(&flags).map(|(loaded, _)| loaded.config.keys);
+                    cmd::key::run(&args, &places, &settings.unwrap_or_default(), out, talk)
+                }
                 Err(problems) => cmd::settings::tell(&problems, talk),
             }
         }

@@ -1,6 +1,6 @@
 //! Short ways to say things to `gate_config::load` in tests.
 
-use gate_config::{FileAccess, Flags, Loaded, Sources};
+use gate_config::{FileAccess, Flags, KeyPart, Loaded, Sources};
 use std::io;
 use std::path::Path;
 
@@ -35,6 +35,17 @@ pub(crate) fn load(said: Said<'_>) -> Result<Loaded, Vec<String>> {
         env: said.env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
         file: said.file.map(|text| ("herdgate.toml".into(), text.to_owned())),
         files: &NoFiles,
+        key_form: |part| match part {
+            KeyPart::Name(text) | KeyPart::Model(text) if text.contains(' ') => {
+                Err(("holds a blank".to_owned(), "leave it out"))
+            }
+            KeyPart::Digest(text) if !text.starts_with("sha256:") => {
+                Err(("is no digest".to_owned(), "make one"))
+            }
+            KeyPart::Name(text) | KeyPart::Digest(text) | KeyPart::Model(text) => {
+                Ok(text.to_ascii_lowercase())
+            }
+        },
         is_dummy: |token| token == "changeme",
     };
     gate_config::load(&sources).map_err(|problems| problems.iter().map(ToString::to_string).collect())

@@ -15,7 +15,7 @@ mod wanted;
 pub(crate) use args::KeyArgs;
 
 use args::{KeyCommand, ListArgs, RevokeArgs, ShowArgs};
-use gate_config::{Locations, Place};
+use gate_config::{KeySetting, Locations, Place};
 use gate_keys::{Entropy, Key, KeyDigest, KeyName, KeyStore, OsEntropy, StoreError, UnixSeconds};
 use gate_store::{DataDir, FIRST_KEY_FILE, SqliteStore};
 use jiff::tz::TimeZone;
@@ -25,13 +25,21 @@ use std::path::Path;
 use trouble::Trouble;
 use wanted::read_name;
 
-/// Runs the command over the data directory of `places` and gives its exit code: 0 done, 1 failed, 64 wrong usage.
-pub(crate) fn run(args: &KeyArgs, places: &Locations, out: &mut dyn Write, talk: &mut dyn Write) -> u8 {
+/// Runs the command over the data directory of `places` and gives its exit code: 0 done, 1 failed, 64 wrong usage. `settings`
+/// are the keys of the settings, as far as these can be read: they are told of, and changed nowhere but there.
+pub(crate) fn run(
+    args: &KeyArgs,
+    places: &Locations,
+    settings: &[KeySetting],
+    out: &mut dyn Write,
+    talk: &mut dyn Write,
+) -> u8 {
     let now = jiff::Timestamp::now().as_second();
     let zone = TimeZone::try_system().unwrap_or(TimeZone::UTC);
     let is_flag = matches!(&places.data_named, Some(Place::Flag { .. }));
     let desk = Desk {
         data: &places.data,
+        settings,
         command: if is_flag { command(&places.data) } else { PLAIN.to_owned() },
         who: crate::user::name(),
         now,
@@ -61,6 +69,7 @@ fn command(data: &Path) -> String {
 /// What a command works with. Time and chance come in here, so that tests know both.
 struct Desk<'d> {
     data: &'d Path,
+    settings: &'d [KeySetting],
     /// How hints call this command: with the flags that it was called with.
     command: String,
     /// Who makes the changes.
@@ -111,6 +120,10 @@ impl Desk<'_> {
             keys.into_iter().partition(|key| args.all || self.shape.is_listed(key));
         let text = if args.json { self.shape.json_list(&shown) } else { self.shape.table(&shown) };
         self.out.write_all(text.as_bytes())?;
+        if !self.settings.is_empty() {
+            let names: Vec<_> = self.settings.iter().map(|key| key.name.as_str()).collect();
+            self.say(format_args!("In the settings, and not shown: {}.", names.join(", ")));
+        }
         if none {
             self.say(format_args!("No keys in {}. Make one: herdgate key create NAME", self.data.display()));
         } else if !hidden.is_empty() {
@@ -137,6 +150,9 @@ impl Desk<'_> {
         self.say(format_args!(
             "Key \"{name}\" revoked. A running gate refuses it within a second; its name is free."
         ));
+        if let Some(place) = in_settings(self.settings, &name) {
+            self.say(format_args!("The settings have another key of this name, which still works: {place}."));
+        }
         let old = revoked.len().saturating_sub(1);
         if old > 0 {
             self.say(format_args!("Earlier secrets of it that still worked, revoked too: {old}."));
@@ -181,7 +197,12 @@ impl Desk<'_> {
     /// The store, in which `name` is to be looked for.
     fn holding(&mut self, name: &KeyName) -> Result<(DataDir, SqliteStore), Trouble> {
         let nowhere = || {
-            let hint = format!("{} has no keys at all: is it the right data directory?", self.data.display());
+            let hint = match in_settings(self.settings, name) {
+                Some(place) => in_settings_hint(place),
+                None => {
+                    format!("{} has no keys at all: is it the right data directory?", self.data.display())
+                }
+            };
             Trouble::Unknown(StoreError::UnknownName(name.clone()), hint)
         };
         let nowhere = nowhere();
@@ -194,13 +215,24 @@ impl Desk<'_> {
         let keys = store.list().unwrap_or_default();
         let live = keys.iter().filter(|key| self.shape.is_listed(key)).map(|key| &key.name);
         let nearest: Vec<_> = name.nearest(live).iter().map(|near| format!("\"{near}\"")).collect();
-        let hint = if nearest.is_empty() {
+        let hint = if let Some(place) = in_settings(self.settings, &name) {
+            in_settings_hint(place)
+        } else if nearest.is_empty() {
             format!("see what is in {}: herdgate key list", self.data.display())
         } else {
             format!("did you mean {}?", nearest.join(" or "))
         };
         Trouble::Unknown(StoreError::UnknownName(name), hint)
     }
+}
+
+/// Where a key of this name stands in the settings.
+fn in_settings<'s>(settings: &'s [KeySetting], name: &KeyName) -> Option<&'s Place> {
+    settings.iter().find(|key| key.name == name.as_str()).map(|key| &key.place)
+}
+
+fn in_settings_hint(place: &Place) -> String {
+    format!("a key of this name stands in the settings: change it there, {place}")
 }
 
 /// Whether the file of the first start holds one of these keys.

@@ -1,7 +1,8 @@
 //! Gathers what the settings are read from: flags, environment, file. Reading them is `gate-config`'s.
 
 use crate::cli::EXIT_USAGE;
-use gate_config::{FileAccess, Flags, Loaded, Locations, Problem, Sources, Surroundings, locate};
+use gate_config::{FileAccess, Flags, KeyPart, Loaded, Locations, Problem, Sources, Surroundings, locate};
+use gate_keys::{KeyName, Mark, ModelGlob, digest_text};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
@@ -35,9 +36,25 @@ pub(crate) fn load(flags: &Flags) -> Result<(Loaded, Locations), Vec<Problem>> {
         env: gate_config::environment(std::env::vars_os()),
         file,
         files: &Disk,
+        key_form,
         is_dummy: gate_keys::is_dummy,
     };
     gate_config::load(&sources).map(|loaded| (loaded, places))
+}
+
+/// What the parts of a key of the settings look like.
+fn key_form(part: KeyPart<'_>) -> Result<String, (String, &'static str)> {
+    match part {
+        KeyPart::Name(text) => {
+            KeyName::parse(text).map(|name| name.to_string()).map_err(|bad| (bad.to_string(), bad.hint()))
+        }
+        KeyPart::Model(text) => ModelGlob::parse(text)
+            .map(|glob| glob.as_str().to_owned())
+            .map_err(|bad| (bad.to_string(), bad.hint())),
+        KeyPart::Digest(text) => Mark::from_digest_text(text)
+            .map(|mark| digest_text(&mark))
+            .map_err(|bad| (bad.to_string(), bad.hint())),
+    }
 }
 
 /// Tells problems, one each with its hint, and gives the exit code for them.

@@ -7,8 +7,8 @@
 
 use super::unix_now;
 use anyhow::Context as _;
-use gate_config::Config;
-use gate_keys::{EnvKey, KeyName, KeyRing, KeyStore, SettingsKey, StoreError};
+use gate_config::{Config, KeySetting};
+use gate_keys::{EnvKey, KeyName, KeyRing, KeyStore, ModelGlob, SettingsKey, State, StoreError};
 use gate_proxy::Shared;
 use gate_store::SqliteStore;
 use std::fmt;
@@ -41,12 +41,13 @@ impl Outside {
     /// Where a key of the settings cannot be one, which checked settings exclude.
     pub(super) fn of(config: &Config) -> anyhow::Result<Self> {
         let env = config.auth_token.as_ref().map(|token| EnvKey::new(&token.token)).transpose();
-        Ok(Outside { env: env.context("AUTH_TOKEN")?, settings: Vec::new() })
+        let settings = config.keys.iter().map(key_of).collect::<anyhow::Result<_>>()?;
+        Ok(Outside { env: env.context("AUTH_TOKEN")?, settings })
     }
 
     /// Whether two settings name other keys.
     pub(super) fn differ(old: &Config, new: &Config) -> bool {
-        old.auth_token != new.auth_token
+        old.auth_token != new.auth_token || !KeySetting::are_same(&old.keys, &new.keys)
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -60,6 +61,12 @@ impl Outside {
             None => ring,
         }
     }
+}
+
+fn key_of(setting: &KeySetting) -> anyhow::Result<SettingsKey> {
+    let models = setting.models.iter().map(|model| ModelGlob::parse(model)).collect::<Result<_, _>>()?;
+    let name = KeyName::parse(&setting.name)?;
+    Ok(SettingsKey::new(name, &setting.digest, setting.scopes, models)?)
 }
 
 impl fmt::Display for Outside {
@@ -107,6 +114,7 @@ impl Keeper {
             keeper.told = tell_changes(store, keeper.told)?;
         }
         let ring = keeper.outside.added_to(ring);
+        keeper.warn_of_twins(&ring);
         Ok((keeper, ring))
     }
 
@@ -133,6 +141,22 @@ impl Keeper {
                 self.judge(saved, &shared);
             }
         })
+    }
+
+    /// Warns of a name that stands for two keys: revoking the one does not end the other.
+    fn warn_of_twins(&self, ring: &KeyRing) {
+        let now = unix_now();
+        for key in self.outside.settings.iter().map(SettingsKey::key) {
+            let has_twin = |other: &gate_keys::Key| {
+                other.id.is_stored() && other.name == key.name && other.state(now) != State::Revoked
+            };
+            if ring.iter().any(has_twin) {
+                tracing::warn!(
+                    "the key \"{}\" stands in the settings and in the store: two keys of one name, both in force",
+                    key.name
+                );
+            }
+        }
     }
 
     fn turn(&mut self, shared: &Shared) {
@@ -172,7 +196,9 @@ impl Keeper {
     fn replace_outside(&mut self, other: Outside, shared: &Shared) {
         let ring = shared.keys().stored_alone();
         self.outside = other;
-        let before = shared.replace_keys(self.outside.added_to(ring));
+        let ring = self.outside.added_to(ring);
+        self.warn_of_twins(&ring);
+        let before = shared.replace_keys(ring);
         self.is_noted = false;
         if let (Some(store), false) = (&mut self.store, self.is_degraded) {
             let saved = save(store, &before);

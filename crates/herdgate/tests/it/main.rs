@@ -20,6 +20,8 @@ mod harness;
 #[cfg(test)]
 mod http2;
 #[cfg(test)]
+mod keys;
+#[cfg(test)]
 mod life;
 #[cfg(test)]
 mod local;
