@@ -2,8 +2,8 @@
 //!
 //! Never shows the token, only that it is another one.
 
-use crate::keys::KeySetting;
 use crate::check::Loaded;
+use crate::keys::KeySetting;
 use crate::problem::Plain;
 use crate::setting::SETTINGS;
 use crate::show::{shown, toml_text};

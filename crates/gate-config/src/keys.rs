@@ -59,7 +59,8 @@ impl KeySetting {
     /// Whether these are the same keys in the same order, wherever they stand.
     #[must_use]
     pub fn are_same(some: &[Self], others: &[Self]) -> bool {
-        let placed = |(one, other): (&Self, &Self)| *one == KeySetting { place: one.place.clone(), ..other.clone() };
+        let placed =
+            |(one, other): (&Self, &Self)| *one == KeySetting { place: one.place.clone(), ..other.clone() };
         some.len() == others.len() && some.iter().zip(others).all(placed)
     }
 }

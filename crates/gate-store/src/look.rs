@@ -11,6 +11,7 @@ use crate::rows::{READ, WRITE};
 use crate::schema::{DATABASE_FILE, unusable};
 use crate::sqlite::SqliteStore;
 use gate_keys::{StoreError, UnixSeconds};
+use rusqlite::ErrorCode;
 use rustix::fs::{Access, AtFlags, CWD};
 use rustix::io::Errno;
 use std::fs::{self, File};
@@ -64,7 +65,7 @@ impl SqliteStore {
             self.is_doubtful = true;
             self.reopen(found)?;
         }
-        self.read_if_touched().inspect_err(|_| self.is_doubtful = true)?;
+        self.read_if_touched()?;
         self.check_access()?;
         Ok(self.loaded.get() != Some(self.commits()?))
     }
@@ -96,12 +97,30 @@ impl SqliteStore {
     /// Moves the log into the file, as far as no reader needs it. What is in the file afterwards is whole.
     ///
     /// # Errors
-    /// [`StoreError::Storage`].
+    /// [`StoreError::Storage`]; nothing is written to a file that is not what it was a moment before.
     pub fn settle(&mut self) -> Result<(), StoreError> {
+        self.read_if_touched()?;
         let moved = self.conn()?.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
         moved.map_err(|cause| unusable(&self.path, WRITE, cause))?;
-        self.seen = Seen::of(&self.file, &self.path)?;
-        Ok(())
+        // Not taken for granted: somebody else may have written to it in the same moment.
+        self.read_if_touched()
+    }
+
+    /// Tells the store of an error of its own. What time or room on the disk will not mend may come from pages that SQLite
+    /// remembers and that are no longer there: then the next look opens the database anew.
+    pub fn met(&mut self, error: &StoreError) {
+        let StoreError::Storage { source: Some(source), .. } = error else { return };
+        let Some(cause) = source.downcast_ref::<rusqlite::Error>() else { return };
+        let will_pass = matches!(
+            cause.sqlite_error_code(),
+            Some(
+                ErrorCode::DatabaseBusy
+                    | ErrorCode::DatabaseLocked
+                    | ErrorCode::DiskFull
+                    | ErrorCode::ReadOnly
+            )
+        );
+        self.is_doubtful |= !will_pass;
     }
 
     /// Opens what has the database's name now, if it is the same database.
@@ -136,11 +155,20 @@ impl SqliteStore {
         if seen == self.seen && !self.looks.is_multiple_of(LOOKS_PER_READING) {
             return Ok(());
         }
-        match image::read(&self.file, &self.path)? {
-            Some(id) if id != self.id => return Err(another(&self.path)),
-            Some(_) | None => self.seen = seen,
+        match image::read(&self.file, &self.path) {
+            Ok(Some(id)) if id != self.id => {
+                self.is_doubtful = true;
+                Err(another(&self.path))
+            }
+            Ok(_) => {
+                self.seen = seen;
+                Ok(())
+            }
+            Err(error) => {
+                self.is_doubtful = true;
+                Err(error)
+            }
         }
-        Ok(())
     }
 
     /// Whether changes could be made at all. An open file stays writable whatever becomes of its mode or its file system,

@@ -151,6 +151,24 @@ fn garbage_is_noticed_left_alone_and_forgotten_when_the_database_is_back() {
 }
 
 #[test]
+fn pages_that_were_garbage_are_not_remembered() {
+    let place = Place::new();
+    let mut store = place.watched();
+    store.settle().unwrap();
+    let whole = fs::read(place.file("")).unwrap();
+    // What another connection writes makes SQLite forget the pages that it has read.
+    let mut other = place.store();
+    other.create(&new("late", &minted()), 300).unwrap();
+    assert!(store.look().unwrap());
+    fs::write(place.file(""), vec![b'x'; whole.len()]).unwrap();
+    // Between two looks, so that SQLite meets it first.
+    let error = store.touch_store(300).unwrap_err();
+    store.met(&error);
+    fs::write(place.file(""), whole).unwrap();
+    well_again(&mut store);
+}
+
+#[test]
 fn garbage_is_not_written_to_when_the_store_is_closed() {
     let place = Place::new();
     let mut store = place.watched();

@@ -2,7 +2,7 @@
 
 use super::keys::Outside;
 use anyhow::Context as _;
-use gate_keys::{OsEntropy, UnixSeconds, mint};
+use gate_keys::{KeyStore as _, OsEntropy, UnixSeconds, mint};
 use gate_store::{DataDir, FIRST_KEY_FILE, SqliteStore};
 use gate_types::Secret;
 use std::io::IsTerminal;
@@ -24,7 +24,9 @@ pub(crate) fn make(
     now: UnixSeconds,
 ) -> anyhow::Result<Option<FirstKey>> {
     if !outside.is_empty() {
-        tracing::info!("no first key is made: the settings have {outside}");
+        if store.list()?.is_empty() {
+            tracing::info!("no first key is made: the settings have {outside}");
+        }
         return Ok(None);
     }
     let minted = mint(&mut OsEntropy).context("cannot make the first key")?;

@@ -92,7 +92,8 @@ pub(super) struct Keeper {
     is_noted: bool,
     /// The last line of the audit log that the gate's own log told.
     told: i64,
-    is_degraded: bool,
+    /// Why the store is degraded, where it is.
+    trouble: Option<String>,
     looks: u32,
 }
 
@@ -103,7 +104,7 @@ impl Keeper {
     /// Where the store cannot be read or written: with nothing in memory there would be nothing to go on with.
     pub(super) fn begin(store: Option<SqliteStore>, outside: Outside) -> Result<(Self, KeyRing), StoreError> {
         let store = store.map(|store| store.with_patience(PATIENCE));
-        let mut keeper = Keeper { store, outside, is_noted: false, told: 0, is_degraded: false, looks: 0 };
+        let mut keeper = Keeper { store, outside, is_noted: false, told: 0, trouble: None, looks: 0 };
         let mut ring = KeyRing::default();
         if let Some(store) = &mut keeper.store {
             keeper.told = store.last_line()?;
@@ -136,7 +137,7 @@ impl Keeper {
                     Err(RecvTimeoutError::Disconnected) => break,
                 }
             }
-            if let (Some(store), false) = (&mut self.store, self.is_degraded) {
+            if let (Some(store), false) = (&mut self.store, self.trouble.is_some()) {
                 let saved = save(store, &shared.keys());
                 self.judge(saved, &shared);
             }
@@ -162,10 +163,13 @@ impl Keeper {
     fn turn(&mut self, shared: &Shared) {
         self.looks = self.looks.wrapping_add(1);
         let writes = self.looks.is_multiple_of(LOOKS_PER_WRITE);
-        if self.is_degraded && !writes {
+        if self.trouble.is_some() && !writes {
             return;
         }
         let outcome = self.follow(shared, writes);
+        if let (Some(store), Err(error)) = (&mut self.store, &outcome) {
+            store.met(error);
+        }
         self.judge(outcome, shared);
     }
 
@@ -200,7 +204,7 @@ impl Keeper {
         self.warn_of_twins(&ring);
         let before = shared.replace_keys(ring);
         self.is_noted = false;
-        if let (Some(store), false) = (&mut self.store, self.is_degraded) {
+        if let (Some(store), false) = (&mut self.store, self.trouble.is_some()) {
             let saved = save(store, &before);
             self.judge(saved, shared);
         }
@@ -208,19 +212,22 @@ impl Keeper {
 
     /// Tells the gate how the store is, and the log when that changes.
     fn judge(&mut self, outcome: Result<(), StoreError>, shared: &Shared) {
-        let is_degraded = outcome.is_err();
-        shared.set_store_degraded(is_degraded);
-        match outcome {
-            Err(error) if !self.is_degraded => {
-                let hint = error.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
-                tracing::error!(
-                    "{error}; the store of keys is degraded: the keys known so far stay in force{hint}"
-                );
+        shared.set_store_degraded(outcome.is_err());
+        let trouble = outcome.err().map(|error| {
+            let hint = error.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
+            format!("{error}{hint}")
+        });
+        match (&self.trouble, &trouble) {
+            (None, Some(reason)) => tracing::error!(
+                "the store of keys is degraded, the keys known so far stay in force: {reason}"
+            ),
+            (Some(before), Some(reason)) if before != reason => {
+                tracing::warn!("the store of keys is degraded still: {reason}");
             }
-            Ok(()) if self.is_degraded => tracing::info!("the store of keys is well again"),
-            Ok(()) | Err(_) => {}
+            (Some(_), None) => tracing::info!("the store of keys is well again"),
+            (Some(_) | None, _) => {}
         }
-        self.is_degraded = is_degraded;
+        self.trouble = trouble;
     }
 }
 

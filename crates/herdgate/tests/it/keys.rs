@@ -64,8 +64,8 @@ fn a_key_of_the_settings_stands_beside_those_of_the_store() {
     let minted = mint(&home, &["ci"]);
     let home = home.settings(&minted.block);
     let gate = home.serve(&["--upstream", &ollama.url()]);
-    let said = gate.running.err();
-    assert!(said.contains("no first key is made: the settings have ci"), "{said}");
+    let words = "no first key is made: the settings have ci";
+    gate.running.says(words, |line| line.contains(words));
     assert!(!home.data("first-key").exists());
     let stored = home.key("ci", &[]);
     gate.takes(&stored);
@@ -75,7 +75,8 @@ fn a_key_of_the_settings_stands_beside_those_of_the_store() {
     gate.end();
     // A second start warns of the two, and finds nothing new in the settings; a third finds the key gone.
     let gate = home.serve(&["--upstream", &ollama.url()]);
-    assert!(gate.running.err().contains("two keys of one name"), "{}", gate.running.err());
+    let words = "two keys of one name";
+    gate.running.says(words, |line| line.contains(words));
     gate.end();
     let home = home.settings("");
     let gate = home.serve(&["--upstream", &ollama.url()]);
