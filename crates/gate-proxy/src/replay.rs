@@ -40,16 +40,10 @@ impl Replays {
             table.tidied = now;
             table.keys.retain(|_, seen| seen.forget(now));
         }
-        let [half, _] = halves(signature);
+        let mut half = [0; 32];
+        half.copy_from_slice(&signature[..32]);
         table.keys.entry(key).or_default().admit(half, from.to_canonical(), until, now)
     }
-}
-
-fn halves(signature: &[u8; 64]) -> [Half; 2] {
-    let (mut one, mut other) = ([0; 32], [0; 32]);
-    one.copy_from_slice(&signature[..32]);
-    other.copy_from_slice(&signature[32..]);
-    [one, other]
 }
 
 #[derive(Debug, Default)]
