@@ -4,6 +4,8 @@
 mod credentials;
 #[path = "../../crates/gate-wire/tests/forms/property.rs"]
 mod forms;
+#[path = "../../crates/gate-keys/tests/parsed/property.rs"]
+mod parsed;
 #[path = "../../crates/gate-h1/tests/wire/property.rs"]
 mod property;
 #[path = "../../crates/gate-wire/tests/fuzzed/tee.rs"]
@@ -44,4 +46,9 @@ pub fn wire_multipart(bytes: &[u8]) {
 /// Any bytes as the target and the `Authorization` of a request.
 pub fn keys_credential(bytes: &[u8]) {
     credentials::credential(bytes);
+}
+
+/// Any bytes where somebody writes about keys: key, public key, digest, name, pattern, span of time.
+pub fn keys_parse(bytes: &[u8]) {
+    parsed::text(bytes);
 }

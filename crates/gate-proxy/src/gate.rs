@@ -393,7 +393,8 @@ impl Gate {
 }
 
 /// Seconds since 1970: what expiry is counted in.
-pub(crate) fn unix_now() -> i64 {
+#[must_use]
+pub fn unix_now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }

@@ -28,7 +28,7 @@ pub use crowd::{Crowd, Guest, TurnedAway};
 pub use downstream::ClientStream;
 pub use downstream::h1::serve_connection;
 pub use drain::Drain;
-pub use gate::{DoorRules, Gate, Limits, Manage, NotYet, Rules, Shared};
+pub use gate::{DoorRules, Gate, Limits, Manage, NotYet, Rules, Shared, unix_now};
 pub use lease::Leases;
 pub use metrics::{metrics_reference, serve_metrics};
 pub use record::{AccessLog, Fields, Outcome, Record};

@@ -5,11 +5,10 @@
 //! every key in memory keeps its answer, and what is not among them may be a key or not. It is well again when a look finds
 //! the same database sound and a write goes through.
 
-use super::unix_now;
 use anyhow::Context as _;
 use gate_config::{Config, KeySetting};
 use gate_keys::{EnvKey, KeyName, KeyRing, KeyStore, ModelGlob, SettingsKey, State, StoreError};
-use gate_proxy::Shared;
+use gate_proxy::{Shared, unix_now};
 use gate_store::SqliteStore;
 use std::fmt;
 use std::io;

@@ -121,11 +121,6 @@ fn with_hint(error: gate_keys::StoreError) -> anyhow::Error {
     }
 }
 
-fn unix_now() -> gate_keys::UnixSeconds {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
-}
-
 fn threads(config: &Config) -> usize {
     let cpus = || std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
     config.server.threads.map_or_else(cpus, usize::from)

@@ -2,8 +2,9 @@
 
 use super::first_key::{self, FirstKey};
 use super::keys::{Keeper, Outside};
-use super::{unix_now, with_hint};
+use super::with_hint;
 use gate_keys::KeyRing;
+use gate_proxy::unix_now;
 use gate_store::{DATABASE_FILE, DataDir, SqliteStore};
 use std::io::ErrorKind;
 use std::path::Path;
