@@ -2,6 +2,7 @@
 //! allocating. It never holds a prompt or a credential, and no words of the client's own but the model's name, the name
 //! of the request and the path that no route takes, each masked where it could be a key (`docs/records.md`).
 
+use gate_types::ModelName;
 use gate_wire::{GateError, Reason, Route, Side};
 use std::borrow::Cow;
 use std::fmt;
@@ -92,6 +93,10 @@ pub trait AccessLog {
 pub trait Fields {
     /// A text.
     fn text(&mut self, name: &'static str, value: &str);
+    /// A text without quotes, backslashes and control characters.
+    fn plain(&mut self, name: &'static str, value: &str);
+    /// An address.
+    fn address(&mut self, name: &'static str, value: IpAddr);
     /// A text that is put together only now.
     fn shown(&mut self, name: &'static str, value: fmt::Arguments<'_>);
     /// A number.
@@ -108,7 +113,7 @@ pub struct Record<'a> {
     pub(crate) key: Option<&'a str>,
     pub(crate) route: Option<&'static Route>,
     pub(crate) asked: Option<&'a str>,
-    pub(crate) model: Option<&'a str>,
+    pub(crate) model: Option<&'a ModelName>,
     pub(crate) upstream: Option<&'a str>,
     pub(crate) status: u16,
     pub(crate) outcome: Outcome,
@@ -143,15 +148,17 @@ impl Record<'_> {
 
     /// Hands every known field to `fields`.
     pub fn visit<F: Fields>(&self, fields: &mut F) {
-        fields.text("id", self.id);
-        fields.shown("client", format_args!("{}", self.client));
+        fields.plain("id", self.id);
+        fields.address("client", self.client);
         optional(fields, "key", self.key);
-        optional(fields, "route", self.route.map(|route| route.path));
+        if let Some(route) = self.route {
+            fields.plain("route", route.path);
+        }
         optional(fields, "asked", self.asked);
-        optional(fields, "model", self.model.map(masked).as_deref());
+        optional(fields, "model", self.model.map(|model| masked(model.short())).as_deref());
         optional(fields, "upstream", self.upstream);
         fields.number("status", self.status.into());
-        fields.text("outcome", self.outcome.as_str());
+        fields.plain("outcome", self.outcome.as_str());
         fields.millis("queued_ms", self.queued);
         if let Some(ttft) = self.ttft {
             fields.millis("ttft_ms", ttft);
@@ -163,7 +170,7 @@ impl Record<'_> {
             }
         }
         if let Some(error) = self.error {
-            fields.text("reason", error.reason.code());
+            fields.plain("reason", error.reason.code());
             let causes = Causes(error);
             if !causes.is_empty() {
                 fields.shown("error", format_args!("{causes}"));
@@ -219,8 +226,10 @@ const SECRET_START: &str = "sk-";
 
 /// `text` without what could be a key that was put in the wrong place.
 pub(crate) fn masked(text: &str) -> Cow<'_, str> {
+    let is_harmless = text.len() < SECRET_RUN
+        && !text.as_bytes().windows(SECRET_START.len()).any(|part| part == SECRET_START.as_bytes());
     let parts = || text.split_inclusive(['/', ':', '@', ' ']);
-    if text.len() <= SECRET_START.len() || !parts().any(is_secret) {
+    if is_harmless || !parts().any(is_secret) {
         return Cow::Borrowed(text);
     }
     let mut kept = String::with_capacity(text.len());

@@ -10,7 +10,7 @@ use crate::request_id::RequestId;
 use crate::stages::cors::Cors;
 use crate::stages::intake;
 use gate_h1::Framing;
-use gate_types::{Dialect, UpstreamId};
+use gate_types::{Dialect, ModelName, UpstreamId};
 use gate_wire::{GateError, Reason, Route};
 use std::future::poll_fn;
 use std::net::IpAddr;
@@ -42,7 +42,7 @@ pub(crate) struct Trace {
     /// Method and path of a request that no route takes.
     stray: Option<String>,
     pub(crate) key: Option<Arc<gate_keys::Key>>,
-    pub(crate) model: Option<String>,
+    pub(crate) model: Option<ModelName>,
     pub(crate) upstream: Option<UpstreamId>,
     /// The status that the client was told; 0 before that.
     pub(crate) status: u16,
@@ -174,7 +174,7 @@ impl Trace {
             key: self.key.as_deref().map(|key| key.name.as_str()),
             route: self.route,
             asked: self.stray.as_deref(),
-            model: self.model.as_deref(),
+            model: self.model.as_ref(),
             upstream: self.upstream.map(|id| self.ledger.shared.upstream_name(id)),
             status,
             outcome,

@@ -5,6 +5,7 @@
 //! `library`, tag `latest`. A final `:local` or `:cloud` says where to run the model and is no tag.
 
 use std::fmt;
+use std::sync::Arc;
 
 const DEFAULT_HOST: &str = "registry.ollama.ai";
 const DEFAULT_NAMESPACE: &str = "library";
@@ -17,7 +18,8 @@ const PART_BYTES: usize = 80;
 /// Two spellings are equal exactly when Ollama would run the same model for them.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ModelName {
-    short: Box<str>,
+    /// Shared: a request names its model in several places.
+    short: Arc<str>,
     cloud: bool,
 }
 
@@ -38,6 +40,9 @@ impl ModelName {
     /// # Errors
     /// [`BadName`] where Ollama itself answers 400.
     pub fn parse(text: &str) -> Result<Self, BadName> {
+        if let Some(name) = plain(text) {
+            return Ok(name);
+        }
         let (name, source) = strip_source(text.trim())?;
         let name = name.split_once("://").map_or(name, |(_scheme, rest)| rest);
         let (path, tag) = match name.rsplit_once(':') {
@@ -98,6 +103,29 @@ impl fmt::Debug for ModelName {
     }
 }
 
+/// The name that is written as nearly all are: `model` or `model:tag` in lower case. Nothing where anything has to be
+/// looked at more closely.
+fn plain(text: &str) -> Option<ModelName> {
+    let mut colon = None;
+    for (at, byte) in text.bytes().enumerate() {
+        match byte {
+            b'a'..=b'z' | b'0'..=b'9' | b'_' => {}
+            // Not in front: there only letters and digits may stand.
+            b'-' | b'.' if at > 0 && colon != Some(at - 1) => {}
+            b':' if at > 0 && colon.is_none() => colon = Some(at),
+            _ => return None,
+        }
+    }
+    let (model, tag) = colon.map_or((text, DEFAULT_TAG), |at| (&text[..at], &text[at + 1..]));
+    let is_short = (1..=PART_BYTES).contains(&model.len()) && (1..=PART_BYTES).contains(&tag.len());
+    // Tags that say where a model runs.
+    if !is_short || tag.ends_with("cloud") || tag.ends_with("local") {
+        return None;
+    }
+    let short = if colon.is_some() { text.into() } else { [model, ":", tag].concat().into() };
+    Some(ModelName { short, cloud: false })
+}
+
 enum Source {
     Unsaid,
     Local,
@@ -133,14 +161,14 @@ fn is_part(part: &str, longest: usize, also: &str) -> bool {
 }
 
 /// The canonical text, made in one allocation: this runs once per request.
-fn join(host: &str, namespace: &str, model: &str, tag: &str) -> Box<str> {
+fn join(host: &str, namespace: &str, model: &str, tag: &str) -> Arc<str> {
     let is_default_host = host.eq_ignore_ascii_case(DEFAULT_HOST);
     let is_default_namespace = is_default_host && namespace.eq_ignore_ascii_case(DEFAULT_NAMESPACE);
     let host = if is_default_host { ["", ""] } else { [host, "/"] };
     let namespace = if is_default_namespace { ["", ""] } else { [namespace, "/"] };
     let mut short = [host[0], host[1], namespace[0], namespace[1], model, ":", tag].concat();
     short.make_ascii_lowercase();
-    short.into_boxed_str()
+    short.into()
 }
 
 #[cfg(test)]
@@ -231,6 +259,12 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn the_short_way_and_the_long_way_read_the_same(text in "[a-z0-9_.:-]{1,100}|[a-z]{1,3}[:-](cloud|local)") {
+            let long = ModelName::parse(&format!("registry.ollama.ai/library/{text}"));
+            prop_assert_eq!(ModelName::parse(&text), long);
+        }
+
         #[test]
         fn a_canonical_name_is_its_own_spelling(text in "[a-zA-Z0-9_./:-]{1,40}") {
             if let Ok(name) = ModelName::parse(&text) && !name.is_cloud() {

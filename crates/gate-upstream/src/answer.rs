@@ -19,6 +19,9 @@ use crate::error::UpstreamError;
 use crate::exchange::Begun;
 use crate::socket::Socket;
 
+/// Bytes of a body that may stay with the head when they have been handed on: fewer are not worth a copy.
+const KEPT: usize = 1024;
+
 /// The answer of an upstream. Dropping it before its end closes the connection at once.
 pub struct Answer {
     shared: Rc<Shared>,
@@ -29,9 +32,11 @@ pub struct Answer {
     framing: Framing,
     keep_alive: bool,
     body: Body,
-    head: Box<[u8]>,
-    /// What came along with the head and has not been handed on; freed with the last of it.
-    rest: Box<[u8]>,
+    /// The head, and what came along with it.
+    came: Box<[u8]>,
+    /// Bytes of the head alone.
+    head: usize,
+    /// Bytes of `came` that were used or handed on.
     handed: usize,
 }
 
@@ -54,12 +59,12 @@ impl Answer {
             status: begun.status,
             framing: begun.framing,
             keep_alive: begun.keep_alive,
+            came: begun.came,
             head: begun.head,
-            rest: begun.rest,
-            handed: 0,
+            handed: begun.head,
         };
         if answer.body.is_done() {
-            let strays = !answer.rest.is_empty();
+            let strays = answer.has_rest();
             answer.finish(strays);
         }
         answer
@@ -84,19 +89,26 @@ impl Answer {
     }
 
     /// All fields as sent: name (a token, case kept) and value without the white space around it.
-    pub fn fields(&self) -> impl Iterator<Item = (&str, &[u8])> {
+    pub fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         // The head has passed gate-h1: every line ends in CRLF, none is folded, each but the first has a colon.
-        self.head.split(|&byte| byte == b'\n').skip(1).filter_map(|line| {
-            let colon = line.iter().position(|&byte| byte == b':')?;
-            let name = std::str::from_utf8(&line[..colon]).ok()?;
-            Some((name, line[colon + 1..].trim_ascii()))
+        let mut rest = &self.came[..self.head];
+        let mut line = move || {
+            let end = memchr::memchr(b'\n', rest)?;
+            let line = &rest[..end];
+            rest = &rest[end + 1..];
+            Some(line)
+        };
+        let _status_line = line();
+        std::iter::from_fn(line).filter_map(|line| {
+            let colon = memchr::memchr(b':', line)?;
+            Some((&line[..colon], line[colon + 1..].trim_ascii()))
         })
     }
 
     /// The first value of that name, in any case.
     #[must_use]
     pub fn field(&self, name: &str) -> Option<&[u8]> {
-        self.fields().find(|(sent, _)| sent.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+        self.fields().find(|(sent, _)| sent.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value)
     }
 
     /// Reads once into `scratch` and checks the framing: `scratch[..n]` are the next bytes of the body as they came,
@@ -120,7 +132,7 @@ impl Answer {
             let at = self.shared.label(self.id);
             return Poll::Ready(Err(UpstreamError::Unsendable { at, what: "there is no room to read into" }));
         }
-        if !self.rest.is_empty() {
+        if self.has_rest() {
             let n = self.hand_on(scratch);
             return Poll::Ready(self.check(&scratch[..n], pieces));
         }
@@ -173,15 +185,21 @@ impl Answer {
         Ok(data)
     }
 
-    /// Copies what is left of `rest` into the scratch.
+    /// Whether something of the body came along with the head and has not been handed on.
+    fn has_rest(&self) -> bool {
+        self.handed < self.came.len()
+    }
+
+    /// Copies what is left of it into the scratch.
     fn hand_on(&mut self, scratch: &mut [u8]) -> usize {
-        let left = &self.rest[self.handed..];
+        let left = &self.came[self.handed..];
         let n = left.len().min(scratch.len());
         scratch[..n].copy_from_slice(&left[..n]);
         self.handed += n;
-        if self.handed == self.rest.len() {
-            self.rest = Box::default();
-            self.handed = 0;
+        if !self.has_rest() && self.came.len() > self.head + KEPT {
+            // A stream that goes on for minutes holds its head, and not the first of its body.
+            self.came = self.came[..self.head].into();
+            self.handed = self.head;
         }
         n
     }
@@ -202,7 +220,7 @@ impl Answer {
             }
             used += step.used;
             if step.done {
-                let strays = used < bytes.len() || !self.rest.is_empty();
+                let strays = used < bytes.len() || self.has_rest();
                 self.finish(strays);
                 return Ok(Wire { n: used, end: true });
             }
@@ -212,7 +230,7 @@ impl Answer {
 
     /// The body has ended: the connection goes back to the pool, or is closed.
     fn finish(&mut self, strays: bool) {
-        self.rest = Box::default();
+        self.handed = self.came.len();
         if let Some(socket) = self.socket.take()
             && self.keep_alive
             && !strays

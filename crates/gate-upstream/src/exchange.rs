@@ -31,10 +31,10 @@ pub(crate) struct Begun {
     pub(crate) framing: Framing,
     /// The connection may be used again once the body has ended.
     pub(crate) keep_alive: bool,
-    /// The head's bytes, empty line included.
-    pub(crate) head: Box<[u8]>,
-    /// Bytes of the body (or strays) that came along.
-    pub(crate) rest: Box<[u8]>,
+    /// The head's bytes, empty line included, and behind them those of the body (or strays) that came along.
+    pub(crate) came: Box<[u8]>,
+    /// Bytes of the head alone.
+    pub(crate) head: usize,
 }
 
 /// Sends `ask` and reads up to the end of the answer's head.
@@ -230,8 +230,8 @@ impl Reading {
                         status: head.status,
                         framing: head.framing,
                         keep_alive: head.keep_alive,
-                        head: bytes[place..place + used].into(),
-                        rest: bytes[place + used..].into(),
+                        came: bytes[place..].into(),
+                        head: used,
                     }));
                 }
                 Parsed::Done(_, used) => {

@@ -30,6 +30,9 @@ pub(super) struct Shape {
     pub(super) keep_alive: bool,
 }
 
+/// Bytes of a usual head with a short answer behind it.
+const USUAL: usize = 1000;
+
 /// One answer on its way out.
 #[derive(Debug)]
 pub(super) struct Outgoing {
@@ -50,6 +53,8 @@ impl Outgoing {
     pub(super) fn begin(&mut self, head: &AnswerHead<'_>, shape: Shape) {
         self.keep_alive = shape.keep_alive && shape.version == Version::H11;
         let out = &mut self.backlog;
+        // Room for a head and the first of its body, or for a short answer as a whole.
+        out.reserve(USUAL);
         encode::status_line(out, head.status);
         let mut is_dated = false;
         for (name, value) in head.fields {

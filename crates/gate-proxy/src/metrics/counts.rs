@@ -160,16 +160,14 @@ impl Counter {
 
     /// Where the tokens of a model are counted: those of models that no upstream lists, which a client could invent, and
     /// those beyond the bound together.
-    fn tokens_of(&self, model: &str, shared: &Shared) -> Arc<Tokens> {
+    fn tokens_of(&self, model: &ModelName, shared: &Shared) -> Arc<Tokens> {
         let mut known = self.known.borrow_mut();
-        if let Some(tokens) = known.get(model) {
+        if let Some(tokens) = known.get(model.short()) {
             return Arc::clone(tokens);
         }
         let is_listed = known.len() < MOST_MODELS
-            && ModelName::parse(model).is_ok_and(|name| {
-                shared.with_fleet(|fleet| fleet.iter().any(|(_, upstream)| upstream.has(&name)))
-            });
-        let label = if is_listed { model } else { OTHER };
+            && shared.with_fleet(|fleet| fleet.iter().any(|(_, upstream)| upstream.has(model)));
+        let label = if is_listed { model.short() } else { OTHER };
         if let Some(tokens) = known.get(label) {
             return Arc::clone(tokens);
         }

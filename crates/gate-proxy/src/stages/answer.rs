@@ -18,7 +18,17 @@ use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 /// The fields of an upstream's answer that reach the client. All others are Ollama's own business, or the gate's.
-const PASSED: [&str; 4] = ["content-type", "cache-control", "date", "retry-after"];
+fn passed(name: &[u8]) -> Option<&'static str> {
+    // The lengths first: all others are passed over with one comparison.
+    let kept = match name.len() {
+        4 => "Date",
+        11 => "Retry-After",
+        12 => "Content-Type",
+        13 => "Cache-Control",
+        _ => return None,
+    };
+    name.eq_ignore_ascii_case(kept.as_bytes()).then_some(kept)
+}
 
 /// An answer whose framing ended well without the record that every whole answer ends with.
 const UNFINISHED: &str = "the answer ended without its end record; the model's runner has died or given up";
@@ -46,13 +56,13 @@ pub(crate) async fn stream<D: Downstream>(
 
 fn begin<D: Downstream>(live: &Live, down: &mut D, trace: &mut Trace) {
     trace.status = live.answer.status();
-    let passed =
-        live.answer.fields().filter(|(name, _)| PASSED.iter().any(|kept| kept.eq_ignore_ascii_case(name)));
-    let fields: Vec<_> = passed
-        .chain(live.added)
-        .chain([("x-request-id", trace.id.as_str().as_bytes())])
-        .chain(trace.cors.fields())
-        .collect();
+    let mut fields: Vec<(&str, &[u8])> = Vec::with_capacity(16);
+    for (name, value) in live.answer.fields() {
+        fields.extend(passed(name).map(|name| (name, value)));
+    }
+    fields.extend(live.added);
+    fields.push(("x-request-id", trace.id.as_str().as_bytes()));
+    fields.extend(trace.cors.fields());
     down.begin(&AnswerHead { status: live.answer.status(), fields: &fields, framing: live.answer.framing() });
 }
 

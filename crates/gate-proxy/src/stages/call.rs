@@ -100,7 +100,7 @@ impl Door<'_> {
             return Ok(None);
         }
         let model = facts.model.ok_or_else(|| GateError::unnamed(shape.unnamed))?;
-        trace.model = Some(model.short().to_owned());
+        trace.model = Some(model.clone());
         self.model(&model, &facts.model_as_sent)?;
         let from = match facts.from.as_deref().filter(|from| !from.is_empty()).map(ModelName::parse) {
             Some(Ok(from)) => Some(from),
@@ -128,7 +128,7 @@ impl Door<'_> {
         };
         let facts = gate_wire::multipart::read(content_type, body)?;
         let model = facts.model.ok_or_else(|| GateError::unnamed(Unnamed::Required))?;
-        trace.model = Some(model.short().to_owned());
+        trace.model = Some(model.clone());
         self.model(&model, &facts.model_as_sent)?;
         Ok((model, facts.model_as_sent.into()))
     }

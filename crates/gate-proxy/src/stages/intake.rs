@@ -20,11 +20,15 @@ pub(crate) struct Target<'h> {
 
 /// The path of a target whose form nobody has checked yet: enough to tell in which dialect its sender speaks.
 pub(crate) fn likely_path(target: &str) -> &str {
-    let path = match target.split_once("://") {
+    let path = if target.starts_with('/') { target } else { behind_authority(target) };
+    path.split_once('?').map_or(path, |(path, _query)| path)
+}
+
+fn behind_authority(target: &str) -> &str {
+    match target.split_once("://") {
         Some((scheme, rest)) if !scheme.contains('/') => rest.find('/').map_or("", |start| &rest[start..]),
         _ => target,
-    };
-    path.split_once('?').map_or(path, |(path, _query)| path)
+    }
 }
 
 /// Checks fields that could be taken for others, the host, and the form of the target.

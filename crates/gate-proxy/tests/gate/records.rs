@@ -4,6 +4,7 @@ use gate_proxy::{AccessLog, Fields};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -34,6 +35,18 @@ struct Texts(Record);
 impl Fields for Texts {
     fn text(&mut self, name: &'static str, value: &str) {
         self.0.insert(name.to_owned(), value.to_owned());
+    }
+
+    fn plain(&mut self, name: &'static str, value: &str) {
+        assert!(
+            value.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"\\".contains(&byte)),
+            "{name}: {value}"
+        );
+        self.text(name, value);
+    }
+
+    fn address(&mut self, name: &'static str, value: IpAddr) {
+        self.text(name, &value.to_string());
     }
 
     fn shown(&mut self, name: &'static str, value: fmt::Arguments<'_>) {

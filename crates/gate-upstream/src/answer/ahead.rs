@@ -26,7 +26,7 @@ impl Answer {
     fn poll_ahead(&mut self, cx: &mut Context<'_>, shared: &Shared, max: usize) -> Poll<Vec<u8>> {
         loop {
             let (data, goes_on) = self.data_ahead();
-            let held = self.rest.len() - self.handed;
+            let held = self.came.len() - self.handed;
             if !goes_on || data.len() >= max || held / FRAMING_SHARE >= max {
                 return Poll::Ready(data);
             }
@@ -35,16 +35,15 @@ impl Answer {
             match ready!(socket.poll_read(cx, scratch)) {
                 // Told by the socket once more, to whoever reads the body itself.
                 Ok(0) | Err(_) => return Poll::Ready(data),
-                Ok(n) => self.rest = [&self.rest[self.handed..], &scratch[..n]].concat().into(),
+                Ok(n) => self.came = [&self.came, &scratch[..n]].concat().into(),
             }
-            self.handed = 0;
         }
     }
 
     /// The data among what is held, and whether more may come. The connection is given back behind the last of them.
     fn data_ahead(&mut self) -> (Vec<u8>, bool) {
         let mut body = self.body.clone();
-        let held = &self.rest[self.handed..];
+        let held = &self.came[self.handed..];
         let (mut data, mut used) = (Vec::new(), 0);
         while used < held.len() && !body.is_done() {
             // What is wrong with the framing is told to whoever reads the body itself.

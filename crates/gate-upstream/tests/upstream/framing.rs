@@ -141,10 +141,10 @@ async fn the_end_is_told_again_and_the_fields_stay() {
     assert_eq!(
         fields,
         [
-            ("X-A", b"one".as_slice()),
-            ("x-a", b"two: 3".as_slice()),
-            ("X-Empty", b"".as_slice()),
-            ("Content-Length", b"2".as_slice())
+            (b"X-A".as_slice(), b"one".as_slice()),
+            (b"x-a".as_slice(), b"two: 3".as_slice()),
+            (b"X-Empty".as_slice(), b"".as_slice()),
+            (b"Content-Length".as_slice(), b"2".as_slice())
         ]
     );
     assert_eq!(answer.field("x-A"), Some(b"one".as_slice()));

@@ -58,7 +58,11 @@ async fn play(file: &Path, pieces: Vec<Vec<u8>>, bytes: &[u8]) {
     assert!(
         answer
             .fields()
-            .map(|(name, value)| format!("{name}: {}", String::from_utf8_lossy(value)))
+            .map(|(name, value)| format!(
+                "{}: {}",
+                String::from_utf8_lossy(name),
+                String::from_utf8_lossy(value)
+            ))
             .eq(lines.map(str::to_owned)),
         "{file:?}"
     );

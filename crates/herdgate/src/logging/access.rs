@@ -4,6 +4,7 @@
 use super::json;
 use gate_proxy::{AccessLog, Fields, Record};
 use std::fmt::{self, Write as _};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tracing::Level;
@@ -62,6 +63,14 @@ impl Fields for Text {
             // Control characters are escaped: no value can act on the terminal.
             self.push(name, format_args!("{value:?}"));
         }
+    }
+
+    fn plain(&mut self, name: &'static str, value: &str) {
+        self.text(name, value);
+    }
+
+    fn address(&mut self, name: &'static str, value: IpAddr) {
+        self.push(name, format_args!("{value}"));
     }
 
     fn shown(&mut self, name: &'static str, value: fmt::Arguments<'_>) {
