@@ -165,7 +165,12 @@ fn an_answer_that_breaks_off_is_reset_and_the_connection_goes_on() {
                 end => break end,
             }
         };
-        assert!(rest.starts_with("{\"b\":2}\n"), "what came before is not lost: {rest:?}");
+        let (before, error) = rest.split_at(8);
+        assert_eq!(before, "{\"b\":2}\n", "what came before is not lost");
+        assert!(
+            error.starts_with("{\"error\":") && error.ends_with("\"code\":\"upstream_failed\"}\n"),
+            "{error}"
+        );
         assert_eq!(end, Err(Some(Reason::INTERNAL_ERROR)), "never an end that looks whole");
         assert_eq!(house.in_flight(0), 0);
         assert_eq!(web.ask(request("GET", "/", "-"), "").await.status, 200);

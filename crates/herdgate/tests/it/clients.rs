@@ -1,8 +1,9 @@
 //! The clients that people already have, as their registries give them, through the gate: chat, stream, vectors, lists,
-//! and their own errors for a wrong key and an unknown model. The scripts are in `tools/clients`.
+//! their own errors for a wrong key and an unknown model, and what they make of a stream that breaks off. The scripts are in `tools/clients`.
 
 use crate::harness::peer::workspace;
-use crate::harness::{Demo, Home, Peer, leave_out};
+use crate::harness::{Demo, Home, Peer, leave_out, testkit};
+use gate_testkit::{Fault, Order, Setup};
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -41,6 +42,38 @@ fn anthropic_for_python() {
         assert_eq!(told["stop"], "end_turn", "{told}");
         assert!(told["tokens"].as_u64() > Some(3), "{told}");
     });
+}
+
+/// Ollama ends such a stream without a word; every client must raise what the gate says behind it.
+#[test]
+fn a_stream_whose_model_gives_up_is_an_error_to_every_client() {
+    for (script, installed) in [("broken_streams.py", python()), ("broken_streams.mjs", javascript())] {
+        let runner = match installed {
+            Ok(runner) => runner,
+            Err(why) => {
+                leave_out(&why);
+                continue;
+            }
+        };
+        let ollama = testkit(Setup::default());
+        ollama.order(Order::always(Fault::GivesUp { tokens: 4 }));
+        let home = Home::new();
+        let gate = home.serve(&["--upstream", &ollama.url()]);
+        let mut command = Command::new(&runner.program);
+        command.arg(runner.folder.join(script)).env("PYTHONDONTWRITEBYTECODE", "1");
+        command.env("HERDGATE_URL", gate.url()).env("HERDGATE_KEY", gate.first_key());
+        command.env("MODEL", "demo").env("EMBEDDER", "demo").env("QUESTION", "x").env("WRONG_KEY", "x");
+        command.env("NO_PROXY", "127.0.0.1").env("no_proxy", "127.0.0.1");
+        let output = command.output().unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{script}:\n{errors}");
+        let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+        for (route, told) in told.as_object().unwrap() {
+            let text = told["text"].as_str().unwrap_or_default();
+            assert!(text.contains("the model server broke off"), "{script}, {route}: {told}");
+            assert!(told["parts"].as_u64() >= Some(4), "{script}, {route}: {told}");
+        }
+    }
 }
 
 /// Runs a script before each server that has the demo model and checks what every client can do, then the rest.
@@ -109,12 +142,15 @@ fn python() -> Result<Runner, String> {
 
 fn javascript() -> Result<Runner, String> {
     let pinned = fs::read_to_string(scripts().join("package.json")).unwrap();
-    let script = "ollama_client.mjs";
-    // Modules are looked for where the script lies, so it goes with them.
-    let text = fs::read_to_string(scripts().join(script)).unwrap();
-    let folder = installed("javascript", &format!("{pinned}{text}"), |folder| {
+    // Modules are looked for where the scripts lie, so they go with them.
+    let texts = ["ollama_client.mjs", "broken_streams.mjs"]
+        .map(|script| (script, fs::read_to_string(scripts().join(script)).unwrap()));
+    let wanted = texts.iter().fold(pinned.clone(), |all, (_, text)| all + text);
+    let folder = installed("javascript", &wanted, |folder| {
         fs::write(folder.join("package.json"), &pinned).unwrap();
-        fs::write(folder.join(script), &text).unwrap();
+        for (script, text) in &texts {
+            fs::write(folder.join(script), text).unwrap();
+        }
         let npm = ["install", "--no-package-lock", "--no-audit", "--no-fund", "--loglevel=error"];
         run(Command::new("npm").args(npm).current_dir(folder))
     })?;
