@@ -145,6 +145,9 @@ pub fn reference() -> String {
          it, `error.type` and the text tell the reason. Where the answer has a `Retry-After`, its seconds are named.\n\
          Errors that an upstream answers pass through as they are and are not listed here. Ollama's own command line, which\n\
          hides the text of a 401 from its user and shows that of a 403, gets 403 with the same code wherever 401 is listed.\n\n\
+         A stream that breaks off after it began, or whose server ends it without its end record, has told its status\n\
+         already. The same object then stands in it as its last line, or as its last event (`event: error` on\n\
+         `/v1/responses` and `/v1/messages`), and the connection breaks behind it, so that nobody takes it for whole.\n\n\
          | code | status | whose doing | what it means | what to do |\n|---|---|---|---|---|\n",
     );
     for reason in Reason::ALL.iter().copied() {
