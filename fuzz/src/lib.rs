@@ -1,5 +1,7 @@
 //! What the fuzz targets check: the properties that the tests of each crate check too, from the same file.
 
+#[path = "../../crates/gate-config/tests/fuzzed/property.rs"]
+mod config;
 #[path = "../../crates/gate-keys/tests/credentials/property.rs"]
 mod credentials;
 #[path = "../../crates/gate-wire/tests/forms/property.rs"]
@@ -51,4 +53,14 @@ pub fn keys_credential(bytes: &[u8]) {
 /// Any bytes where somebody writes about keys: key, public key, digest, name, pattern, span of time.
 pub fn keys_parse(bytes: &[u8]) {
     parsed::text(bytes);
+}
+
+/// Any bytes as a settings file.
+pub fn config_settings(bytes: &[u8]) {
+    config::settings(bytes);
+}
+
+/// Any bytes as the value of `OLLAMA_HOST`.
+pub fn config_ollama_host(bytes: &[u8]) {
+    config::host(bytes);
 }

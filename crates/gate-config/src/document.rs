@@ -1,13 +1,15 @@
 //! The settings file: TOML text to [`Given`](crate::spec::Given) values, each with line and column.
 //!
 //! Walks the parsed document itself instead of deserialising it: serde stops at the first value of a wrong type and does
-//! not say where an unknown key stands. The parser recovers from syntax errors, so that they come with all the rest.
+//! not say where an unknown key stands. Statements that are no TOML are told and left out, so that they come with all the
+//! rest.
 
 use crate::keys::{self, RawKey};
 use crate::nearest::nearest;
 use crate::problem::{Place, Plain, Problem};
 use crate::setting::{Form, SETTINGS, Setting, sections};
 use crate::spec::{Item, Rank, Raw, Spec};
+use crate::statements;
 use std::collections::BTreeSet;
 use std::path::Path;
 use toml::Spanned;
@@ -25,10 +27,16 @@ pub(crate) fn read(spec: &mut Spec, file: &Path, text: &str) {
         spec.problems.push(Problem::new(places.at(0), "is longer than 256 KiB, which no settings file is"));
         return;
     }
-    let (root, errors) = DeTable::parse_recoverable(text);
-    let broken: Vec<Problem> = errors.iter().map(|error| places.syntax(error)).collect();
-    let broken_lines = broken.iter().filter_map(|problem| problem.place.line()).collect();
-    spec.problems.extend(broken);
+    let readable = statements::readable(text);
+    let (root, errors) = DeTable::parse_recoverable(&readable.text);
+    let between = errors.iter().map(|error| {
+        let message: Vec<&str> = error.message().lines().collect();
+        (error.span().unwrap_or_default().start, message.join(": "))
+    });
+    let between: Vec<Problem> = between.map(|(at, what)| places.syntax(at, &what)).collect();
+    let broken_lines = between.iter().filter_map(|problem| problem.place.line()).collect();
+    spec.problems.extend(readable.mistakes.iter().map(|(at, what)| places.syntax(*at, what)));
+    spec.problems.extend(between);
     let mut walk = Walk { spec, places, broken_lines };
     for entry in root.get_ref() {
         walk.top(entry);
@@ -55,10 +63,8 @@ impl<'a> Places<'a> {
         Place::File { file: self.file.to_owned(), line, column: before.chars().count() + 1 }
     }
 
-    fn syntax(&self, error: &toml::de::Error) -> Problem {
-        let start = error.span().unwrap_or_default().start;
-        let message: Vec<&str> = error.message().lines().collect();
-        let problem = Problem::new(self.at(start), Plain(&message.join(": ")).to_string());
+    fn syntax(&self, start: usize, what: &str) -> Problem {
+        let problem = Problem::new(self.at(start), Plain(what).to_string());
         if self.is_bare_text(start) { problem.hint("write texts between double quotes") } else { problem }
     }
 

@@ -21,6 +21,7 @@ mod reference;
 mod setting;
 mod show;
 mod spec;
+mod statements;
 mod token;
 mod units;
 mod upstream_url;

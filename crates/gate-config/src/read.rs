@@ -134,8 +134,9 @@ fn measure<M: PartialOrd + Copy>(
     let hint = format!("write it like \"{example}\"; from {bounds}");
     let text = match &item.raw {
         Raw::Text(text) | Raw::Word(text) => text,
-        Raw::Number(_) => {
-            return Err(Problem::new(item.place.clone(), BadUnit::NoUnit.to_string()).hint(hint));
+        Raw::Number(number) => {
+            let reason = format!("{number} {}", BadUnit::NoUnit);
+            return Err(Problem::new(item.place.clone(), reason).hint(hint));
         }
         Raw::Switch(_) | Raw::List(_) | Raw::Upstream(_) | Raw::Other(_) => {
             return Err(wants(item, "a number with a unit").hint(hint));

@@ -118,7 +118,7 @@ fn every_problem_has_its_place_reason_and_hint() {
         // Bounds and units.
         (
             "[limits]\nhead = 32768",
-            &["herdgate.toml:2:8 has no unit  hint: write it like \"32KiB\"; from 4KiB to 1MiB"],
+            &["herdgate.toml:2:8 32768 has no unit  hint: write it like \"32KiB\"; from 4KiB to 1MiB"],
         ),
         ("[limits]\nhead = \"1KiB\"", &["herdgate.toml:2:8 1KiB is below what is allowed: 4KiB to 1MiB"]),
         ("[limits]\nbody = \"5GiB\"", &["herdgate.toml:2:8 5GiB is above what is allowed: 1KiB to 4GiB"]),
@@ -183,10 +183,14 @@ fn syntax_errors_have_a_place_and_do_not_hide_the_rest() {
     let told = load(Said { file: Some(text), ..Said::default() }).unwrap_err();
     assert!(told[0].starts_with("herdgate.toml:2:8 ") && told[0].contains("quoted"), "{told:#?}");
     assert!(told[0].ends_with("  hint: write texts between double quotes"), "{told:#?}");
-    assert!(told.iter().any(|told| told.starts_with("herdgate.toml:3:8 has no unit")), "{told:#?}");
+    assert!(told.iter().any(|told| told.starts_with("herdgate.toml:3:8 5 has no unit")), "{told:#?}");
     assert!(told.iter().any(|told| told.starts_with("herdgate.toml:6:")), "{told:#?}");
     assert!(told.iter().any(|told| told.starts_with("herdgate.toml:8:9 \"loud\"")), "{told:#?}");
     assert_eq!(told.iter().filter(|told| told.starts_with("herdgate.toml:2:")).count(), 1, "{told:#?}");
+    let text = "upstreams = [\"http://a\"\n[limits]\nhead = \"8KiB\"\nbody = \"1PiB\"\n";
+    let told = load(Said { file: Some(text), ..Said::default() }).unwrap_err();
+    assert_eq!(told.len(), 2, "a bracket that is not closed is one mistake: {told:#?}");
+    assert!(told[0].contains("unclosed array") && told[1].starts_with("herdgate.toml:4:8 "), "{told:#?}");
 }
 
 #[test]

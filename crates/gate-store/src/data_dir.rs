@@ -289,6 +289,11 @@ impl<'d> Unfinished<'d> {
         self.dir.path.join(&self.name)
     }
 
+    /// Waits until all that was written to it has reached the disk.
+    pub(crate) fn sync(&self) -> Result<(), StoreError> {
+        self.file.sync_all().map_err(|cause| refused(&self.path(), "write this file", cause))
+    }
+
     /// Gives the file its real name unless something has it already. Says whether it did.
     pub(crate) fn publish(&self, name: &str) -> Result<bool, StoreError> {
         let handle = &self.dir.handle;

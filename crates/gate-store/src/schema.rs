@@ -198,6 +198,9 @@ fn create(dir: &DataDir) -> Result<(), StoreError> {
     let make = || {
         let mut conn = connect(&file.path())?;
         let tables = |conn: &mut Connection| {
+            // Nobody knows of the file before it is whole, and then it is made to reach the disk at once: a first start
+            // need not wait for the disk a dozen times.
+            conn.pragma_update(None, "synchronous", "off")?;
             // The number first and in the file itself, not in the log: it must be there whenever the file is.
             conn.pragma_update(None, "application_id", APPLICATION_ID)?;
             migrate(conn, MIGRATIONS)?;
@@ -207,6 +210,7 @@ fn create(dir: &DataDir) -> Result<(), StoreError> {
         conn.close().map_err(|(_, cause)| unusable(&file.path(), "make the database", cause))
     };
     make()?;
+    file.sync()?;
     file.publish(DATABASE_FILE).map(drop)
 }
 

@@ -264,6 +264,8 @@ fn what_outlives_the_grace_is_told_and_cut() {
     assert_eq!((refused.status, refused.field("connection")), (503, Some("close")), "{refused}");
     let cut = begun.rest();
     assert!(cut.cut.is_some(), "a stream that was cut looks whole: {cut}");
+    let last = cut.text().lines().last().map(str::to_owned).unwrap_or_default();
+    assert!(last.contains("\"error\""), "{cut}");
     assert_eq!(gate.running.ended().code(), Some(0), "{}", gate.running.err());
 }
 
