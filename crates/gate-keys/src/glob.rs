@@ -99,11 +99,20 @@ impl ModelGlob {
         }
         let lower = given.to_ascii_lowercase();
         let lower = lower.split_once("://").map_or(lower.as_str(), |(_scheme, rest)| rest);
+        // What is left is read again wherever it is stored: a second scheme would make another pattern of it then.
+        if lower.contains("://") {
+            return Err(BadGlob::NotAName(given.to_owned()));
+        }
         let (name, runs) = split_runs(lower);
         if split_runs(name).1 != Runs::Wherever {
             return Err(BadGlob::NotAName(given.to_owned()));
         }
-        if name.contains('*') { Ok(Self::wild(name, runs)) } else { Self::plain(name, runs, given) }
+        let glob = if name.contains('*') { Self::wild(name, runs) } else { Self::plain(name, runs, given)? };
+        // The tag that a pattern without one gets counts, or a store could not read what it holds.
+        match glob.text.len() {
+            long if long > LONGEST => Err(BadGlob::TooLong(long)),
+            _ => Ok(glob),
+        }
     }
 
     /// Whether this pattern means `name`. Takes time in proportion to the lengths of both.
@@ -300,10 +309,12 @@ mod tests {
     fn what_is_no_pattern() {
         assert_eq!(ModelGlob::parse(" "), Err(BadGlob::Empty));
         assert!(matches!(ModelGlob::parse(&"*".repeat(601)), Err(BadGlob::TooLong(601))));
+        let untagged = format!("*{}", "a".repeat(597));
+        assert!(matches!(ModelGlob::parse(&untagged), Err(BadGlob::TooLong(605))), "too long with its tag");
         for text in ["qwen?", "qwen[3]", "a b", "a,b", "a\\b", "ä*", "a\0*"] {
             assert!(matches!(ModelGlob::parse(text), Err(BadGlob::Character { .. })), "{text}");
         }
-        for text in ["a/b/c/d", "demo:", "-demo", "demo:cloud:local", ":cloud"] {
+        for text in ["a/b/c/d", "demo:", "-demo", "demo:cloud:local", ":cloud", "http://a*://b"] {
             assert!(matches!(ModelGlob::parse(text), Err(BadGlob::NotAName(_))), "{text}");
         }
     }
