@@ -119,7 +119,8 @@ fn a_database_that_cannot_be_read_is_named_and_left_alone() {
 #[test]
 fn a_change_of_the_keys_is_in_force_within_a_second() {
     let ollama = testkit(Setup::default());
-    let home = Home::new();
+    // It asks with keys that are not yet known, as fast as it can.
+    let home = Home::new().env("HERDGATE_AUTH__FAILURES", "1000000");
     let gate = home.serve(&["--upstream", &ollama.url()]);
     let status = |key: &str| Ask::get("/api/tags").key(key).send(gate.address).status;
     let becomes = |key: &str, wanted: u16, what: &str| {
