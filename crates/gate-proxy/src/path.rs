@@ -59,7 +59,7 @@ async fn serve<D: Downstream>(
     let turn = admission::wait_turn(gate, rules, &call, down, trace).await?; // one slot                503
     let live = attempt::send(gate, rules, &caller, call, turn, down, trace).await?; // fail over         404 502 503
     if tells_less && live.answer.status() == 200 {
-        return show::tell(live, &caller, down, trace).await; //                 `/api/show` without its secrets
+        return Box::pin(show::tell(live, &caller, down, trace)).await; //                 `/api/show` without its secrets
     }
     answer::stream(live, down, trace).await //                                  until the last byte or the hang-up
 }

@@ -310,7 +310,8 @@ fn plain_run(bytes: &[u8]) -> usize {
         done += 8;
         words -= 1;
         if words == 0 {
-            done += plain_blocks(bytes.get(done..).unwrap_or_default());
+            done += plain_blocks::<128>(bytes.get(done..).unwrap_or_default());
+            done += plain_blocks::<32>(bytes.get(done..).unwrap_or_default());
             words = WORDS;
         }
     }
@@ -320,8 +321,7 @@ fn plain_run(bytes: &[u8]) -> usize {
 
 /// How many bytes lie in whole blocks without a special byte. No branch within a block, so that the compiler makes it a
 /// few vector instructions.
-fn plain_blocks(bytes: &[u8]) -> usize {
-    const BLOCK: usize = 32;
+fn plain_blocks<const BLOCK: usize>(bytes: &[u8]) -> usize {
     let blocks = bytes.as_chunks::<BLOCK>().0;
     let is_plain = |block: &&[u8; BLOCK]| !block.iter().fold(false, |found, byte| found | is_special(*byte));
     blocks.iter().take_while(is_plain).count() * BLOCK

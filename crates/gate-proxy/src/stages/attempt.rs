@@ -19,7 +19,7 @@ use gate_types::{ModelName, Scope, UpstreamId};
 use gate_upstream::{Answer, UpstreamError};
 use gate_wire::{BodyKind, Class, GateError, Reason};
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
@@ -138,8 +138,13 @@ async fn attempt<D: Downstream>(
     down: &mut D,
     trace: &Trace,
 ) -> Result<Tried, Ended> {
-    match exchange(gate, rules, turn.id(), call, down, trace).await {
-        Ok(answer) => judge(gate, turn, call, answer, down).await,
+    // Boxed, here and below: a stream shall not carry for minutes the room that its beginning took.
+    match Box::pin(exchange(gate, rules, turn.id(), call, down, trace)).await {
+        Ok(answer) if answer.status() < 300 => {
+            turn.answered();
+            Ok(Tried::Answered(answer))
+        }
+        Ok(answer) => Box::pin(judge(gate, turn, call, answer, down)).await,
         Err(Failed::Gone) => Err(Ended::Gone),
         Err(Failed::Silent) => Err(GateError::new(Reason::UpstreamTimeout).into()),
         Err(Failed::Body(error)) => Err(call::told(error)),
@@ -212,7 +217,7 @@ async fn judge<D: Downstream>(
 /// What a refusal says; none where its end does not come. Its connection can be used again.
 async fn look_ahead<D: Downstream>(answer: &mut Answer, down: &mut D) -> Result<Option<Vec<u8>>, Ended> {
     down.limit_silence(Some(REFUSAL_TIME));
-    match race(down, async { Ok(answer.read_ahead(REFUSAL_BYTES).await) }).await {
+    match race(down, pin!(async { Ok(answer.read_ahead(REFUSAL_BYTES).await) })).await {
         Ok(said) => Ok(Some(said)),
         Err(Failed::Gone) => Err(Ended::Gone),
         Err(Failed::Silent | Failed::Body(_) | Failed::Upstream(_)) => Ok(None),
@@ -288,7 +293,9 @@ async fn exchange<D: Downstream>(
     down.limit_silence(Some(rules.limits.idle));
     match call.open.route.body {
         BodyKind::Raw => upload(gate, rules, id, &ask, down).await,
-        BodyKind::None | BodyKind::Json(_) | BodyKind::Form => race(down, gate.upstream.send(id, &ask)).await,
+        BodyKind::None | BodyKind::Json(_) | BodyKind::Form => {
+            race(down, pin!(gate.upstream.send(id, &ask))).await
+        }
     }
 }
 
@@ -316,9 +323,8 @@ async fn upload<D: Downstream>(
 /// Waits for an upstream, but not longer than the client does and than the limit of silence allows.
 async fn race<D: Downstream, T>(
     down: &mut D,
-    upstream: impl Future<Output = Result<T, UpstreamError>>,
+    mut upstream: Pin<&mut impl Future<Output = Result<T, UpstreamError>>>,
 ) -> Result<T, Failed> {
-    let mut upstream = pin!(upstream);
     poll_fn(|cx| {
         if let Poll::Ready(told) = upstream.as_mut().poll(cx) {
             return Poll::Ready(told.map_err(Failed::Upstream));

@@ -12,6 +12,7 @@ mod holder;
 mod keys;
 mod leave;
 mod local;
+mod memory;
 mod metrics;
 mod notify;
 mod prober;
@@ -50,6 +51,7 @@ pub(crate) fn run(given: Given, data: &Path, talk: &mut dyn Write) -> anyhow::Re
     let Given { loaded, flags, file } = given;
     let config = &loaded.config;
     core_dumps::turn_off();
+    memory::settle();
     let outside = keys::Outside::of(config)?;
     let threads = threads(config);
     let bound = bind_all(&config.listen, threads)?;
