@@ -2,6 +2,7 @@
 
 mod bench;
 mod count;
+mod hangup;
 
 use clap::Parser;
 
@@ -10,6 +11,8 @@ use clap::Parser;
 enum Chore {
     /// Measure herdgate beside nginx with Lua (and HAProxy), one core each, under the same load
     Bench(bench::Options),
+    /// Measure how soon a hang-up reaches the upstream, in each phase and dialect, beside nginx
+    Hangup(hangup::Options),
     /// Count the instructions and allocations that herdgate itself spends on a request, under callgrind
     Count(count::Options),
 }
@@ -17,6 +20,7 @@ enum Chore {
 fn main() -> anyhow::Result<()> {
     match Chore::parse() {
         Chore::Bench(options) => bench::run(&options),
+        Chore::Hangup(options) => hangup::run(&options),
         Chore::Count(options) => count::run(&options),
     }
 }

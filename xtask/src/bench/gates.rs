@@ -50,46 +50,79 @@ pub(crate) struct Place {
 pub(crate) struct Gate {
     pub(crate) kind: Kind,
     pub(crate) address: SocketAddr,
+    begun: Instant,
     /// From start to the first answer.
     pub(crate) ready_after: Duration,
     process: Option<Process>,
     // After the process, so that it is gone before its folder is.
-    _folder: Option<TempDir>,
+    folder: Option<TempDir>,
 }
 
 impl Gate {
     pub(crate) async fn start(kind: Kind, place: &Place) -> Result<Self> {
+        let mut gate = Self::begin(kind, place, "")?;
+        if kind != Kind::Direct {
+            gate.wait_ready().await?;
+        }
+        Ok(gate)
+    }
+
+    /// Starts it without waiting for an answer; `settings` are herdgate's own.
+    pub(crate) fn begin(kind: Kind, place: &Place, settings: &str) -> Result<Self> {
         if kind == Kind::Direct {
             return Ok(Self {
                 kind,
                 address: place.stub,
+                begun: Instant::now(),
                 ready_after: Duration::ZERO,
                 process: None,
-                _folder: None,
+                folder: None,
             });
         }
         let folder = tempfile::Builder::new().prefix("herdgate-bench-").tempdir()?;
         let address = free_port()?;
-        let log = folder.path().join("output.log");
-        let mut command = command(kind, place, folder.path(), address)?;
+        let log = folder.path().join(LOG);
+        let mut command = command(kind, place, folder.path(), address, settings)?;
         command
             .stdin(Stdio::null())
             .stdout(fs::File::create(&log)?)
             .stderr(fs::File::options().append(true).open(&log)?);
-        let begin = Instant::now();
+        let begun = Instant::now();
         let child = command.spawn().with_context(|| format!("cannot start {}", kind.name()))?;
-        let mut gate = Self {
+        Ok(Self {
             kind,
             address,
+            begun,
             ready_after: Duration::ZERO,
             process: Some(Process::new(child)),
-            _folder: Some(folder),
-        };
-        gate.wait_ready(begin).await.with_context(|| {
-            let said = fs::read_to_string(&log).unwrap_or_default();
-            format!("{} did not get ready; it said:\n{said}", kind.name())
-        })?;
-        Ok(gate)
+            folder: Some(folder),
+        })
+    }
+
+    /// Makes a key of herdgate's that may manage, and waits until it is in force.
+    pub(crate) async fn manage_key(&self, herdgate: &Path) -> Result<String> {
+        let folder = self.folder.as_ref().context("no herdgate")?;
+        let made = Command::new(herdgate)
+            .args(["key", "create", "manage", "--scope", "manage", "--data"])
+            .arg(folder.path().join("data"))
+            .output()?;
+        ensure!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let key = String::from_utf8(made.stdout)?.trim().to_owned();
+        let begun = Instant::now();
+        while load::status_of_metrics(self.address, &key).await? != 200 {
+            ensure!(begun.elapsed() < Duration::from_secs(15), "the new key is not taken");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Ok(key)
+    }
+
+    /// Waits until it takes connections.
+    pub(crate) async fn listens(&self) -> Result<()> {
+        while tokio::net::TcpStream::connect(self.address).await.is_err() {
+            ensure!(self.begun.elapsed() < Duration::from_secs(15), "{} does not listen", self.kind.name());
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        Ok(())
     }
 
     /// Nanoseconds of run time so far; nothing for the stub itself.
@@ -101,7 +134,16 @@ impl Gate {
         self.process.as_ref().map_or(Ok(0), Process::resident)
     }
 
-    async fn wait_ready(&mut self, begin: Instant) -> Result<()> {
+    /// Waits until it answers as it should, and refuses whom it should.
+    async fn wait_ready(&mut self) -> Result<()> {
+        self.wait_answer().await.with_context(|| {
+            let log = self.folder.as_ref().map(|folder| folder.path().join(LOG));
+            let said = log.and_then(|log| fs::read_to_string(log).ok()).unwrap_or_default();
+            format!("{} did not get ready; it said:\n{said}", self.kind.name())
+        })
+    }
+
+    async fn wait_answer(&mut self) -> Result<()> {
         let request = whole_request(100);
         loop {
             let tried = match Clients::connect(self.address, 1).await {
@@ -114,10 +156,10 @@ impl Gate {
             {
                 bail!("ended with {how}");
             }
-            ensure!(begin.elapsed() < Duration::from_secs(15), error.context("not ready after 15 s"));
+            ensure!(self.begun.elapsed() < Duration::from_secs(15), error.context("not ready after 15 s"));
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
-        self.ready_after = begin.elapsed();
+        self.ready_after = self.begun.elapsed();
         // A gate that lets everyone in would be fast for nothing.
         let statuses = load::statuses_without_key(self.address).await?;
         ensure!(statuses == [401; 3], "requests without the key were answered {statuses:?}");
@@ -125,8 +167,11 @@ impl Gate {
     }
 }
 
+/// What it says, in its folder.
+const LOG: &str = "output.log";
+
 /// The program under `taskset`, ended by the kernel should this program vanish.
-fn command(kind: Kind, place: &Place, folder: &Path, address: SocketAddr) -> Result<Command> {
+fn command(kind: Kind, place: &Place, folder: &Path, address: SocketAddr, settings: &str) -> Result<Command> {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "TERM", "taskset", "-c", &place.core.to_string()]);
     match kind {
@@ -148,7 +193,7 @@ fn command(kind: Kind, place: &Place, folder: &Path, address: SocketAddr) -> Res
         }
         Kind::Herdgate => {
             let config = folder.join("herdgate.toml");
-            fs::write(&config, "[server]\nthreads = 1\n")?;
+            fs::write(&config, format!("[server]\nthreads = 1\n{settings}"))?;
             command.arg(&place.herdgate).arg("serve").arg("--config").arg(&config);
             command.arg("--data").arg(folder.join("data")).arg("--listen").arg(address.to_string());
             command.arg("--upstream").arg(format!("http://{}", place.stub));

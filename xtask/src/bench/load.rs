@@ -160,6 +160,15 @@ pub(crate) async fn statuses_without_key(address: SocketAddr) -> Result<[u16; 3]
     Ok(statuses)
 }
 
+/// The status of `/metrics` for this key.
+pub(crate) async fn status_of_metrics(address: SocketAddr, key: &str) -> Result<u16> {
+    let mut connection = connect(address).await?;
+    let request =
+        format!("GET /metrics HTTP/1.1\r\nHost: gate.example\r\nAuthorization: Bearer {key}\r\n\r\n");
+    connection.write_all(request.as_bytes()).await?;
+    answer::read_whole(&mut connection, &mut Vec::new()).await
+}
+
 /// How many streams, and their shape.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Shape {
