@@ -122,8 +122,16 @@ fn plain(text: &str) -> Option<ModelName> {
     if !is_short || tag.ends_with("cloud") || tag.ends_with("local") {
         return None;
     }
-    let short = if colon.is_some() { text.into() } else { [model, ":", tag].concat().into() };
-    Some(ModelName { short, cloud: false })
+    if colon.is_some() {
+        return Some(ModelName { short: text.into(), cloud: false });
+    }
+    // Put together beside the heap: this runs once per request.
+    let mut room = [0; PART_BYTES + 1 + DEFAULT_TAG.len()];
+    let end = model.len() + 1 + DEFAULT_TAG.len();
+    room[..model.len()].copy_from_slice(model.as_bytes());
+    room[model.len()] = b':';
+    room[model.len() + 1..end].copy_from_slice(DEFAULT_TAG.as_bytes());
+    Some(ModelName { short: std::str::from_utf8(&room[..end]).ok()?.into(), cloud: false })
 }
 
 enum Source {

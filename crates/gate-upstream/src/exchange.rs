@@ -16,7 +16,7 @@ use crate::client::Shared;
 use crate::endpoint::Endpoint;
 use crate::error::UpstreamError;
 use crate::request::{self, Ask};
-use crate::socket::Socket;
+use crate::socket::{self, Socket};
 
 /// Up to this size a body is copied behind its head: cheaper than a gathering write.
 const COPIED_BODY: usize = 4 << 10;
@@ -46,9 +46,11 @@ pub(crate) async fn begin(
 ) -> Result<Begun, UpstreamError> {
     let mut sending = Sending::new(shared, endpoint, ask)?;
     let mut reading = Reading::default();
+    let mut on = socket::Sending::on(socket);
     poll_fn(|cx| {
-        sending.poll(cx, socket, shared);
-        let polled = reading.poll(cx, socket, shared, ask.method == "HEAD");
+        sending.poll(cx, on.socket, shared);
+        on.is_whole = sending.is_done();
+        let polled = reading.poll(cx, on.socket, shared, ask.method == "HEAD");
         Poll::Ready(match ready!(polled) {
             Ok(mut begun) => {
                 // Whatever of the request is unsent would be read as the next one.

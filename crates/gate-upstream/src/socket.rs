@@ -68,6 +68,17 @@ impl Socket {
         }
     }
 
+    /// Makes the close that dropping will bring a reset: what the kernel still holds of a request is not sent any more.
+    fn reset_on_drop(&self) {
+        let refused = match self {
+            Socket::Tcp(stream) => stream.set_zero_linger(),
+            Socket::Tls(stream) => stream.get_ref().0.set_zero_linger(),
+            Socket::Given(_) => Ok(()),
+        };
+        // A socket that refuses is broken already.
+        drop(refused);
+    }
+
     /// Whether an idle connection is still silent and open. No system call unless the kernel has reported something.
     ///
     /// Whatever can be read between two exchanges, bytes or the end, spoils the connection: bytes would be taken for the
@@ -87,5 +98,26 @@ fn write_some<S: AsyncWrite + ?Sized>(
     match slices {
         [one] => stream.poll_write(cx, one),
         many => stream.as_mut().poll_write_vectored(cx, many),
+    }
+}
+
+/// A socket while a request goes out on it. Given up before all of the request has left, it resets its connection: without
+/// that an upstream that reads slowly would be fed what the kernel holds, megabytes perhaps, before it saw the end.
+pub(crate) struct Sending<'s> {
+    pub(crate) socket: &'s mut Socket,
+    pub(crate) is_whole: bool,
+}
+
+impl<'s> Sending<'s> {
+    pub(crate) fn on(socket: &'s mut Socket) -> Self {
+        Self { socket, is_whole: false }
+    }
+}
+
+impl Drop for Sending<'_> {
+    fn drop(&mut self) {
+        if !self.is_whole {
+            self.socket.reset_on_drop();
+        }
     }
 }

@@ -19,7 +19,7 @@ use crate::endpoint::Endpoint;
 use crate::error::UpstreamError;
 use crate::exchange::{Begun, Reading};
 use crate::request::{self, Ask};
-use crate::socket::Socket;
+use crate::socket::{Sending, Socket};
 
 /// Bytes of the one buffer that an upload has.
 const PIECE: usize = 64 << 10;
@@ -152,9 +152,11 @@ impl<'a> Upload<'a> {
     ) -> Result<Begun, UpstreamError> {
         self.buffer = vec![0; PIECE + TAIL].into_boxed_slice();
         let mut reading = Reading::default();
+        let mut on = Sending::on(socket);
         poll_fn(|cx| {
-            self.poll(cx, socket)?;
-            Poll::Ready(match ready!(reading.poll(cx, socket, shared, false)) {
+            self.poll(cx, on.socket)?;
+            on.is_whole = self.stage == Stage::Done;
+            Poll::Ready(match ready!(reading.poll(cx, on.socket, shared, false)) {
                 Ok(mut begun) => {
                     // Whatever of the body is unsent would be read as the next request.
                     begun.keep_alive &= self.stage == Stage::Done;

@@ -107,6 +107,13 @@ impl Field {
     }
 }
 
+impl Field {
+    /// Whether a text in it counts.
+    fn is_text(self) -> bool {
+        matches!(self, Field::Status | Field::Type | Field::Error)
+    }
+}
+
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum State {
     /// Between two tokens.
@@ -129,6 +136,11 @@ struct Word {
 }
 
 impl Word {
+    /// Nothing of it has come yet.
+    fn is_empty(&self) -> bool {
+        self.length == 0 && !self.is_other
+    }
+
     fn clear(&mut self) {
         self.length = 0;
         self.is_other = false;
@@ -152,6 +164,20 @@ impl Word {
 
     fn number(&self) -> Option<u64> {
         std::str::from_utf8(self.get()?).ok()?.parse().ok()
+    }
+}
+
+/// How many bytes go by before a quote, a backslash or the end. Names and short values end before a search by vectors has
+/// begun.
+fn until_mark(bytes: &[u8]) -> usize {
+    const SHORT: usize = 20;
+    let short = &bytes[..bytes.len().min(SHORT)];
+    match short.iter().position(|byte| matches!(byte, b'"' | b'\\')) {
+        Some(at) => at,
+        None => {
+            let rest = &bytes[short.len()..];
+            short.len() + memchr::memchr2(b'"', b'\\', rest).unwrap_or(rest.len())
+        }
     }
 }
 
@@ -288,16 +314,19 @@ impl Scan {
 
     fn text(&mut self, bytes: &[u8], from: usize) -> usize {
         let rest = &bytes[from..];
-        let length = memchr::memchr2(b'"', b'\\', rest).unwrap_or(rest.len());
-        let counts = self.depth == self.inside;
-        if counts {
+        let length = until_mark(rest);
+        let counts = self.depth == self.inside && (self.wants_name || self.field.is_text());
+        // Nearly every word lies in one piece, and is read where it lies.
+        let is_whole = rest.get(length) == Some(&b'"') && self.word.is_empty();
+        if counts && !is_whole {
             self.word.push(&rest[..length]);
         }
         match rest.get(length) {
             Some(b'"') => {
                 self.state = State::Between;
                 if counts {
-                    self.text_ended();
+                    let word = self.word;
+                    self.text_ended(if is_whole { Some(&rest[..length]) } else { word.get() });
                 }
             }
             Some(_) => {
@@ -309,16 +338,16 @@ impl Scan {
         from + length + 1
     }
 
-    fn text_ended(&mut self) {
+    fn text_ended(&mut self, word: Option<&[u8]>) {
         if self.wants_name {
-            self.field = self.word.get().map_or(Field::Other, |name| Field::of(self.place(), name));
+            self.field = word.map_or(Field::Other, |name| Field::of(self.place(), name));
             self.facts.forget(self.field);
             return;
         }
         match self.field {
-            Field::Status => self.facts.success = self.word.get() == Some(b"success"),
-            Field::Type => self.facts.kind = self.word.get().map_or(Kind::Other, Kind::of),
-            Field::Error => self.facts.error |= self.word.get() != Some(b""),
+            Field::Status => self.facts.success = word == Some(b"success"),
+            Field::Type => self.facts.kind = word.map_or(Kind::Other, Kind::of),
+            Field::Error => self.facts.error |= word != Some(b""),
             _ => {}
         }
     }

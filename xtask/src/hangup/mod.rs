@@ -68,7 +68,7 @@ impl Phase {
         match self {
             Phase::Queued => "queued",
             Phase::Connecting => "connecting",
-            Phase::SendingBody => "sending a body of 1 MB",
+            Phase::SendingBody => "sending a body of 8 MB",
             Phase::Waiting => "waiting for the first byte",
             Phase::NotStreamed => "waiting for a whole answer",
             Phase::Streaming => "streaming",
@@ -276,7 +276,7 @@ async fn trial(stand: &Stand, phase: Phase, way: Way, upstream: &mut Upstream) -
     let mut client = Client::connect(address).await?;
     match phase {
         Phase::Uploading => client.upload(&stand.manage).await?,
-        Phase::SendingBody => client.ask(way.path(), true, 1 << 20).await?,
+        Phase::SendingBody => client.ask(way.path(), true, 8 << 20).await?,
         Phase::NotStreamed => client.ask(way.path(), false, 100).await?,
         Phase::Queued | Phase::Connecting | Phase::Waiting | Phase::Streaming => {
             client.ask(way.path(), true, 100).await?;

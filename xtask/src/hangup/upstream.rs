@@ -151,7 +151,7 @@ async fn until_left(stream: &mut TcpStream, mode: Mode, left: &Cell<bool>) -> Re
         Mode::SlowBody => {
             while stream.read(&mut scratch[..4096]).await? > 0 {
                 if !left.get() {
-                    tokio::time::sleep(PIECE_TIME).await;
+                    tokio::time::sleep(Duration::from_millis(1)).await;
                 }
             }
         }

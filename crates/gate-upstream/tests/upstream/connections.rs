@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use gate_types::UpstreamId;
 use gate_upstream::{Ask, Client, ClientLimits, Counts, Endpoint, Tls, UpstreamError};
+use tokio::io::AsyncReadExt as _;
 use tokio::time::timeout;
 
 use crate::played::{self, GET, ID, Played, Then, body};
@@ -240,4 +241,24 @@ fn what_waits_is_small() {
     let client = client(1);
     assert!(size_of_val(&client.send(ID, &GET)) <= 512, "{}", size_of_val(&client.send(ID, &GET)));
     assert!(size_of::<gate_upstream::Answer>() <= 256, "{}", size_of::<gate_upstream::Answer>());
+}
+
+#[tokio::test]
+async fn a_request_that_is_given_up_half_sent_is_not_fed_to_the_upstream() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = Endpoint::new(false, "127.0.0.1", listener.local_addr().unwrap().port(), "").unwrap();
+    let client = Client::new(vec![endpoint], Tls::system(), ClientLimits::default());
+    let body = vec![b'x'; 32 << 20];
+    let ask = Ask { method: "POST", path: "/", fields: &[], body: &body };
+    let begun = async {
+        let (mut upstream, _) = listener.accept().await.unwrap();
+        upstream.read_u8().await.unwrap();
+        upstream
+    };
+    let mut upstream = tokio::select! {
+        _ = client.send(ID, &ask) => panic!("nobody answers"),
+        upstream = begun => upstream,
+    };
+    let ended = upstream.read_to_end(&mut Vec::new()).await;
+    assert_eq!(ended.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
 }

@@ -1,7 +1,7 @@
 //! Access records on their way into the log. As JSON they are written straight into the thread's lines, past the tracing
 //! machinery: one is written for every request, and the detour was a tenth of one.
 
-use super::json;
+use super::{json, level};
 use gate_proxy::{AccessLog, Fields, Record};
 use std::fmt::{self, Write as _};
 use std::net::IpAddr;
@@ -25,7 +25,7 @@ pub(crate) struct Access;
 
 impl AccessLog for Access {
     fn take(&self, record: &Record<'_>) {
-        if !tracing::enabled!(target: "herdgate::access", LEVEL) {
+        if !level::is_usual_logged() {
             return;
         }
         if !IS_JSON.load(Ordering::Relaxed) {

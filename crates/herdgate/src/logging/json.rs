@@ -55,17 +55,21 @@ fn push_now(line: &mut String) {
         }
         line.push_str(text);
     });
-    push_digits(line, now.subsec_microsecond().unsigned_abs(), 6);
+    push_digits(line, now.subsec_microsecond().unsigned_abs().into(), 6);
     line.push('Z');
 }
 
-/// `number` with leading zeros, in `width` digits.
-fn push_digits(line: &mut String, number: u32, width: u32) {
-    let mut place = 10_u32.pow(width - 1);
-    while place > 0 {
-        line.push(char::from(b'0' + (number / place % 10) as u8));
-        place /= 10;
+/// `number` with leading zeros, in `width` digits or as many more as it has.
+fn push_digits(line: &mut String, number: u64, width: usize) {
+    // The greatest has 20 digits. Divided by ten again and again, which compilers make a multiplication.
+    let (mut digits, mut from, mut left) = ([b'0'; 20], 20, number);
+    while left > 0 && from > 0 {
+        from -= 1;
+        digits[from] = b'0' + (left % 10) as u8;
+        left /= 10;
     }
+    let from = from.min(digits.len() - width);
+    line.push_str(std::str::from_utf8(&digits[from..]).unwrap_or_default());
 }
 
 /// Appends fields to a line: those of an event, or of an access record.
@@ -100,7 +104,7 @@ impl Fields<'_> {
     fn thousandths(&mut self, name: &str, value: u64) {
         self.whole(name, value / 1000);
         self.0.push('.');
-        push_digits(self.0, (value % 1000) as u32, 3);
+        push_digits(self.0, value % 1000, 3);
     }
 }
 
@@ -180,17 +184,7 @@ impl Visit for Fields<'_> {
 
 /// `number` in decimal: the formatter of the standard library costs several times as much.
 fn push_number(line: &mut String, number: u64) {
-    // The greatest has 20 digits.
-    let (mut digits, mut from, mut left) = ([b'0'; 20], 20, number);
-    loop {
-        from -= 1;
-        digits[from] = b'0' + (left % 10) as u8;
-        left /= 10;
-        if left == 0 || from == 0 {
-            break;
-        }
-    }
-    line.push_str(std::str::from_utf8(&digits[from..]).unwrap_or_default());
+    push_digits(line, number, 1);
 }
 
 /// Escapes what is written through it.

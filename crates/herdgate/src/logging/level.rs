@@ -38,7 +38,16 @@ fn in_force() -> LevelFilter {
 const NEVER_HEARD: &str = "h2";
 
 fn is_let_through(meta: &Metadata<'_>) -> bool {
-    *meta.level() <= in_force() && meta.target().split("::").next() != Some(NEVER_HEARD)
+    let is_never_heard = || {
+        let rest = meta.target().strip_prefix(NEVER_HEARD);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+    };
+    *meta.level() <= in_force() && !is_never_heard()
+}
+
+/// Whether what is usual is logged, access records among it. Asked for every request.
+pub(super) fn is_usual_logged() -> bool {
+    in_force() >= LevelFilter::INFO
 }
 
 /// Lets through what the level in force does.
