@@ -82,6 +82,12 @@ impl Upstream {
         self.in_flight
     }
 
+    /// So many requests may run a model there at one time.
+    #[must_use]
+    pub fn slots(&self) -> u32 {
+        self.slots
+    }
+
     /// Requests of this gate that run a model there, each in one of its slots.
     #[must_use]
     pub fn running(&self) -> u32 {

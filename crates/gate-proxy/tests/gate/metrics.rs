@@ -50,6 +50,9 @@ fn what_happened_is_counted_once() {
             ("herdgate_connections_total", 2),
             ("herdgate_connections", 1),
             (r#"herdgate_upstream_up{upstream="http://up0:11434"}"#, 1),
+            (r#"herdgate_upstream_slots{upstream="http://up0:11434"}"#, 64),
+            ("herdgate_queue_length", 0),
+            ("herdgate_store_degraded", 0),
             (r#"herdgate_upstream_in_flight{upstream="http://up0:11434"}"#, 0),
         ] {
             assert_eq!(value(page, series), Some(expected), "{series}\n{page}");

@@ -16,6 +16,8 @@ mod dialects;
 #[cfg(test)]
 mod door;
 #[cfg(test)]
+mod hangup;
+#[cfg(test)]
 mod harness;
 #[cfg(test)]
 mod http2;

@@ -65,6 +65,12 @@ impl Ask {
         Stream::open(BufReader::new(wire), self.method == "HEAD")
     }
 
+    /// Sends it over a connection of the test's own.
+    #[track_caller]
+    pub(crate) fn write_to(&self, mut stream: &TcpStream, to: SocketAddr) {
+        stream.write_all(&self.wire(to)).unwrap();
+    }
+
     fn wire(&self, to: SocketAddr) -> Vec<u8> {
         let mut text = format!("{} {} HTTP/1.1\r\n", self.method, self.path);
         if !self.fields.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
