@@ -129,6 +129,7 @@ impl Gate {
         }
         // From here on dropping the guest takes back both counts.
         let guest = Guest { gate: Rc::clone(self), peer };
+        self.ledger.opened();
         if crowd.open.fetch_add(1, Ordering::Relaxed) >= rules.limits.connections && !self.make_room() {
             return Err(crowd.turn_away(TurnedAway::ByAll, peer));
         }
@@ -148,6 +149,7 @@ impl Drop for Guest {
         let crowd = &self.gate.shared.crowd;
         crowd.open.fetch_sub(1, Ordering::Relaxed);
         crowd.leave(Net::of(self.peer));
+        self.gate.ledger.closed();
     }
 }
 

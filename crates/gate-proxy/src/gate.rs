@@ -5,7 +5,7 @@ use crate::drain::Drain;
 use crate::failures::Failures;
 use crate::held::{Allowance, Taken};
 use crate::lease::Leases;
-use crate::metrics::{Connection, Counter, Metrics};
+use crate::metrics::{Counter, Metrics};
 use crate::record::{AccessLog, Record};
 use crate::replay::Replays;
 use crate::slots::{Held, Slots};
@@ -319,9 +319,14 @@ impl Ledger {
         self.log.take(record);
     }
 
-    /// A connection was opened; it counts until the guard is dropped.
-    pub(crate) fn connection(&self) -> Connection<'_> {
-        self.counter.connection()
+    /// A connection was let in.
+    pub(crate) fn opened(&self) {
+        self.counter.opened();
+    }
+
+    /// One of them has ended.
+    pub(crate) fn closed(&self) {
+        self.counter.closed();
     }
 }
 

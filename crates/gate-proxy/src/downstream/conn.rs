@@ -7,13 +7,13 @@ use super::h2::{self, Preface};
 use super::{ClientStream, Head};
 use crate::crowd::Guest;
 use crate::drain::Drain;
-use crate::gate::Limits;
 use crate::scratch;
 use crate::sweep::Watch;
 use gate_h1::{H1Error, HeadScan};
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -48,7 +48,8 @@ pub(super) enum Next {
     Refused(H1Error),
 }
 
-pub(super) enum Filled {
+enum Filled {
+    Head(Result<Head, H1Error>),
     Some,
     Ended,
     Late,
@@ -62,7 +63,10 @@ impl<IO: ClientStream> Conn<IO> {
 
     /// Waits for the next request head. On a new connection its time runs from the beginning, later from the head's first
     /// byte, which may take as long as a connection may rest. Once the gate is ending, [`LAST_CALL`] is all the rest there is.
-    pub(super) async fn next_head(&mut self, limits: &Limits, is_first: bool, drain: &Drain) -> Next {
+    pub(super) async fn next_head(&mut self, is_first: bool) -> Next {
+        let gate = Rc::clone(&self.guest.gate);
+        let rules = gate.rules();
+        let (limits, drain) = (&rules.limits, &gate.drain);
         self.trim();
         let mut begun = is_first;
         let mut is_told = false;
@@ -90,8 +94,10 @@ impl<IO: ClientStream> Conn<IO> {
                     self.watch.rest_until(self.watch.now().plus(limits.head_time));
                 }
             }
-            match self.fill_or_drain(drain, is_told).await {
+            match self.fill_or_drain(&limits.framing, is_first, drain, is_told).await {
                 None | Some(Filled::Some) => {}
+                Some(Filled::Head(Ok(head))) => return Next::Head(head),
+                Some(Filled::Head(Err(error))) => return Next::Refused(error),
                 Some(Filled::Late) if is_told && self.read.is_empty() => return Next::Farewell,
                 Some(Filled::Ended | Filled::Late) => return Next::Closed,
             }
@@ -99,8 +105,14 @@ impl<IO: ClientStream> Conn<IO> {
     }
 
     /// Reads once, up to the limit of the watch; nothing when the gate begins to end, unless that `is_known`.
-    async fn fill_or_drain(&mut self, drain: &Drain, is_known: bool) -> Option<Filled> {
-        poll_fn(|cx| match self.poll_fill(cx) {
+    async fn fill_or_drain(
+        &mut self,
+        limits: &gate_h1::Limits,
+        is_first: bool,
+        drain: &Drain,
+        is_known: bool,
+    ) -> Option<Filled> {
+        poll_fn(|cx| match self.poll_fill(cx, limits, is_first) {
             Poll::Ready(filled) => Poll::Ready(Some(filled)),
             // The watch is what wakes this wait when the gate begins to end.
             Poll::Pending if drain.has_begun() && !is_known => Poll::Ready(None),
@@ -127,12 +139,30 @@ impl<IO: ClientStream> Conn<IO> {
         }
     }
 
-    /// Reads once, up to the limit of the watch.
-    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Filled> {
-        match self.poll_read(cx) {
-            Poll::Ready(Ok(0) | Err(_)) => Poll::Ready(Filled::Ended),
-            Poll::Ready(Ok(_)) => Poll::Ready(Filled::Some),
-            Poll::Pending => self.watch.poll_late(cx).map(|()| Filled::Late),
+    /// Reads once, up to the limit of the watch. A head that comes whole, as nearly all do, is read where it lies: what
+    /// follows it is all that is copied into `self.read`.
+    fn poll_fill(&mut self, cx: &mut Context<'_>, limits: &gate_h1::Limits, is_first: bool) -> Poll<Filled> {
+        let Self { io, read, scan, ended, .. } = self;
+        let mut head = None;
+        let polled = poll_read(io, ended, cx, |came| {
+            let mut used = 0;
+            if read.is_empty() && !(is_first && h2::preface(came) != Preface::No) {
+                match Head::read(came, scan, limits) {
+                    Ok(Some((whole, length))) => {
+                        used = length;
+                        head = Some(Ok(whole));
+                    }
+                    Ok(None) => {}
+                    Err(error) => head = Some(Err(error)),
+                }
+            }
+            read.extend_from_slice(&came[used..]);
+        });
+        match (polled, head) {
+            (Poll::Ready(_), Some(head)) => Poll::Ready(Filled::Head(head)),
+            (Poll::Ready(Ok(0) | Err(_)), None) => Poll::Ready(Filled::Ended),
+            (Poll::Ready(Ok(_)), None) => Poll::Ready(Filled::Some),
+            (Poll::Pending, _) => self.watch.poll_late(cx).map(|()| Filled::Late),
         }
     }
 
@@ -165,7 +195,7 @@ impl<IO: ClientStream> Conn<IO> {
     }
 
     /// Closes our side and reads on for a while, so that a client that is still sending sees the answer.
-    pub(super) async fn linger(mut self) {
+    pub(super) async fn linger(&mut self) {
         self.read = Vec::new();
         self.watch.set(Some(LINGER_PAUSE));
         let shut = poll_fn(|cx| match Pin::new(&mut self.io).poll_shutdown(cx) {

@@ -29,36 +29,44 @@ use std::time::Duration;
 const AHEAD_BYTES: usize = 64 * 1024;
 
 /// Serves the connection of a client until either side ends it.
-pub async fn serve_connection<IO: ClientStream>(guest: Guest, io: IO) {
-    let gate = &*Rc::clone(&guest.gate);
-    let _counted = gate.ledger.connection();
+///
+/// What is rare or lasts for one request only is boxed, and the connection is built outside of the future that keeps it: a
+/// parked connection holds room for nothing but its own state, once.
+pub fn serve_connection<IO: ClientStream>(guest: Guest, io: IO) -> impl Future<Output = ()> {
     let mut conn = Conn::new(io, guest);
-    let mut is_first = true;
-    loop {
-        let head = match conn.next_head(&gate.rules().limits, is_first, &gate.drain).await {
-            Next::Head(head) => head,
-            Next::Closed => return,
-            // Boxed, so that a connection that does not speak it holds no room for it.
-            Next::Http2 => return Box::pin(h2::serve(conn)).await,
-            Next::Farewell => return conn.linger().await,
-            Next::Refused(error) => return refuse(conn, gate, error).await,
-        };
-        is_first = false;
-        let rules = gate.rules();
-        let mut request = Request::new(gate, &rules.limits, &mut conn, head);
-        // Boxed, so that a parked connection does not hold room for a request's whole life.
-        Box::pin(path::handle(gate, &rules, &mut request)).await;
-        match request.finish() {
-            After::Again => {}
-            After::Linger => return conn.linger().await,
-            After::Cut => return,
+    async move {
+        let mut is_first = true;
+        loop {
+            let after = match conn.next_head(is_first).await {
+                Next::Head(head) => Box::pin(answer(&mut conn, Rc::new(head))).await,
+                Next::Refused(error) => Box::pin(refuse(&mut conn, error)).await,
+                Next::Http2 => return Box::pin(h2::serve(conn)).await,
+                Next::Farewell => After::Linger,
+                Next::Closed => After::Cut,
+            };
+            is_first = false;
+            match after {
+                After::Again => {}
+                After::Linger => return Box::pin(conn.linger()).await,
+                After::Cut => return,
+            }
         }
     }
 }
 
+/// One request and its answer.
+async fn answer<IO: ClientStream>(conn: &mut Conn<IO>, head: Rc<Head>) -> After {
+    let gate = Rc::clone(&conn.guest.gate);
+    let rules = gate.rules();
+    let mut request = Request::new(&gate, &rules.limits, conn, head);
+    path::handle(&gate, &rules, &mut request).await;
+    request.finish()
+}
+
 /// Answers a head that has no single reading, in the plainest form, and closes. There is no path, so it is told in
 /// Ollama's dialect.
-async fn refuse<IO: ClientStream>(mut conn: Conn<IO>, gate: &Gate, error: H1Error) {
+async fn refuse<IO: ClientStream>(conn: &mut Conn<IO>, error: H1Error) -> After {
+    let gate = Rc::clone(&conn.guest.gate);
     let id = RequestId::fresh();
     let told = intake::unreadable(error);
     let rendered = gate_wire::render(Dialect::Ollama, &told, None);
@@ -72,10 +80,9 @@ async fn refuse<IO: ClientStream>(mut conn: Conn<IO>, gate: &Gate, error: H1Erro
     );
     let mut answer = out.into_bytes();
     answer.extend_from_slice(rendered.body.as_bytes());
-    trace::unreadable(gate, &id, conn.guest.peer, &told);
-    if conn.say(&answer, gate.rules().limits.head_time).await {
-        conn.linger().await;
-    }
+    trace::unreadable(&gate, &id, conn.guest.peer, &told);
+    let is_told = conn.say(&answer, gate.rules().limits.head_time).await;
+    if is_told { After::Linger } else { After::Cut }
 }
 
 /// What becomes of the connection after a request.
@@ -110,7 +117,7 @@ struct Request<'c, IO: ClientStream> {
 }
 
 impl<'c, IO: ClientStream> Request<'c, IO> {
-    fn new(gate: &'c Gate, limits: &'c Limits, conn: &'c mut Conn<IO>, head: Head) -> Self {
+    fn new(gate: &'c Gate, limits: &'c Limits, conn: &'c mut Conn<IO>, head: Rc<Head>) -> Self {
         conn.watch.set(None);
         Self {
             gate,
@@ -118,7 +125,7 @@ impl<'c, IO: ClientStream> Request<'c, IO> {
             conn,
             body_read: head.framing.is_empty(),
             streamed: None,
-            head: Rc::new(head),
+            head,
             out: Outgoing::new(),
             aborted: false,
             silence: Silence::none(gate.sweep.now()),

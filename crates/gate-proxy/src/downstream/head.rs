@@ -1,14 +1,13 @@
 //! A request head that owns its bytes: what every stage reads, whichever protocol it came in by.
 
 use gate_h1::{Framing, H1Error, HeadScan, Limits, Parsed, RequestHead, Version};
-use std::ops::Range;
 
 /// A parsed request head. Every text is a slice of one buffer.
 pub(crate) struct Head {
-    bytes: Vec<u8>,
-    method: Range<usize>,
-    target: Range<usize>,
-    fields: Box<[(Range<usize>, Range<usize>)]>,
+    bytes: Box<[u8]>,
+    method: Place,
+    target: Place,
+    fields: Box<[(Place, Place)]>,
     /// How the body is delimited.
     pub(crate) framing: Framing,
     /// Protocol version of the request line.
@@ -19,28 +18,54 @@ pub(crate) struct Head {
     pub(crate) expect_continue: bool,
 }
 
+/// Where a text lies in the bytes of its head, which is far shorter than 4 GiB.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    start: u32,
+    length: u32,
+}
+
+impl Place {
+    /// `text` is a part of `bytes`.
+    fn of(text: &[u8], bytes: &[u8]) -> Self {
+        let start = text.as_ptr().addr().wrapping_sub(bytes.as_ptr().addr());
+        Self { start: start as u32, length: text.len() as u32 }
+    }
+
+    fn in_bytes(self, bytes: &[u8]) -> &[u8] {
+        let start = self.start as usize;
+        bytes.get(start..start + self.length as usize).unwrap_or_default()
+    }
+}
+
 impl Head {
-    /// Takes one head off the front of `buf`, if all of it is there; what follows it stays in `buf`. `scan` knows how far
-    /// earlier calls looked.
+    /// Reads one head at the front of `bytes`, if all of it is there, and says how long it is. `scan` knows how far earlier
+    /// calls looked.
     ///
     /// # Errors
     /// Where the bytes have no reading or more than one.
+    pub(crate) fn read(
+        bytes: &[u8],
+        scan: &mut HeadScan,
+        limits: &Limits,
+    ) -> Result<Option<(Self, usize)>, H1Error> {
+        match scan.request(bytes, limits)? {
+            Parsed::Partial => Ok(None),
+            Parsed::Done(parsed, used) => Ok(Some((Head::places(&bytes[..used], &parsed), used))),
+        }
+    }
+
+    /// Takes one head off the front of `buf`, if all of it is there; what follows it stays in `buf`.
+    ///
+    /// # Errors
+    /// As [`Head::read`].
     pub(crate) fn take(
         buf: &mut Vec<u8>,
         scan: &mut HeadScan,
         limits: &Limits,
     ) -> Result<Option<Self>, H1Error> {
-        let (mut head, used) = match scan.request(buf, limits)? {
-            Parsed::Partial => return Ok(None),
-            Parsed::Done(parsed, used) => (Head::places(buf, &parsed), used),
-        };
-        if used == buf.len() {
-            head.bytes = std::mem::take(buf);
-        } else {
-            // A copy of the few bytes, so that a head does not keep the room of a large body for as long as it lives.
-            head.bytes = buf[..used].to_vec();
-            buf.drain(..used);
-        }
+        let Some((head, used)) = Self::read(buf, scan, limits)? else { return Ok(None) };
+        buf.drain(..used);
         Ok(Some(head))
     }
 
@@ -51,14 +76,11 @@ impl Head {
         Self::take(&mut bytes, &mut HeadScan::default(), &Limits::DEFAULT).unwrap().unwrap()
     }
 
-    /// Where the texts of `parsed` lie in `buf`; the bytes are filled in by the caller once the borrow is over.
-    fn places(buf: &[u8], parsed: &RequestHead<'_>) -> Self {
-        let place = |text: &[u8]| {
-            let start = text.as_ptr().addr() - buf.as_ptr().addr();
-            start..start + text.len()
-        };
+    /// `parsed` was read from `bytes`.
+    fn places(bytes: &[u8], parsed: &RequestHead<'_>) -> Self {
+        let place = |text: &[u8]| Place::of(text, bytes);
         Self {
-            bytes: Vec::new(),
+            bytes: bytes.into(),
             method: place(parsed.method.as_bytes()),
             target: place(parsed.target.as_bytes()),
             fields: parsed
@@ -76,21 +98,21 @@ impl Head {
     /// The method as sent; methods are case-sensitive.
     #[must_use]
     pub(crate) fn method(&self) -> &str {
-        self.text(&self.method)
+        self.text(self.method)
     }
 
     /// The request target as sent.
     #[must_use]
     pub(crate) fn target(&self) -> &str {
-        self.text(&self.target)
+        self.text(self.target)
     }
 
     /// All values of a field, in order. `name` is matched without regard to case.
     pub(crate) fn all<'h>(&'h self, name: &'h str) -> impl Iterator<Item = &'h [u8]> {
         self.fields
             .iter()
-            .filter(move |(field, _)| self.bytes[field.clone()].eq_ignore_ascii_case(name.as_bytes()))
-            .map(|(_, value)| &self.bytes[value.clone()])
+            .filter(move |(field, _)| self.is_named(*field, name))
+            .map(|(_, value)| value.in_bytes(&self.bytes))
     }
 
     /// The first value of a field.
@@ -98,19 +120,25 @@ impl Head {
     pub(crate) fn first(&self, name: &str) -> Option<&[u8]> {
         self.fields
             .iter()
-            .find(|(field, _)| self.bytes[field.clone()].eq_ignore_ascii_case(name.as_bytes()))
-            .map(|(_, value)| &self.bytes[value.clone()])
+            .find(|(field, _)| self.is_named(*field, name))
+            .map(|(_, value)| value.in_bytes(&self.bytes))
     }
 
     /// The names of all fields that have this byte in them; nearly free where nothing in the head has it.
     pub(crate) fn names_with(&self, byte: u8) -> impl Iterator<Item = &[u8]> {
         let fields = if self.bytes.contains(&byte) { &self.fields[..] } else { &[] };
-        fields.iter().map(|(name, _)| &self.bytes[name.clone()]).filter(move |name| name.contains(&byte))
+        fields.iter().map(|(name, _)| name.in_bytes(&self.bytes)).filter(move |name| name.contains(&byte))
     }
 
-    fn text(&self, place: &Range<usize>) -> &str {
+    fn is_named(&self, field: Place, name: &str) -> bool {
+        // Nearly every other field differs in its length.
+        field.length as usize == name.len()
+            && field.in_bytes(&self.bytes).eq_ignore_ascii_case(name.as_bytes())
+    }
+
+    fn text(&self, place: Place) -> &str {
         // The framing crate hands these out as text, so they are ASCII; the empty text is never a known method or target.
-        std::str::from_utf8(&self.bytes[place.clone()]).unwrap_or_default()
+        std::str::from_utf8(place.in_bytes(&self.bytes)).unwrap_or_default()
     }
 }
 

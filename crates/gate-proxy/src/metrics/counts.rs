@@ -152,10 +152,14 @@ impl Counter {
         }
     }
 
-    /// A client's connection was opened; it is closed when the guard is dropped.
-    pub(crate) fn connection(&self) -> Connection<'_> {
+    /// A client's connection was let in.
+    pub(crate) fn opened(&self) {
         self.counts.opened.add(1);
-        Connection(&self.counts)
+    }
+
+    /// One of them has ended.
+    pub(crate) fn closed(&self) {
+        self.counts.closed.add(1);
     }
 
     /// Where the tokens of a model are counted: those of models that no upstream lists, which a client could invent, and
@@ -176,15 +180,6 @@ impl Counter {
         let mut models = self.counts.models.lock().unwrap_or_else(PoisonError::into_inner);
         models.push((label.into(), Arc::clone(&tokens)));
         tokens
-    }
-}
-
-/// An open connection.
-pub(crate) struct Connection<'c>(&'c Counts);
-
-impl Drop for Connection<'_> {
-    fn drop(&mut self) {
-        self.0.closed.add(1);
     }
 }
 

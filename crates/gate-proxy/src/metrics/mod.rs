@@ -6,7 +6,7 @@ mod counts;
 mod door;
 mod text;
 
-pub(crate) use counts::{Connection, Counter};
+pub(crate) use counts::Counter;
 pub use door::serve_metrics;
 
 use crate::gate::Shared;
