@@ -1,6 +1,7 @@
 //! What a request finds on its way: the state that all cores share, and what each core has for itself.
 
 use crate::crowd::Crowd;
+use crate::downstream::Head;
 use crate::drain::Drain;
 use crate::failures::Failures;
 use crate::held::{Allowance, Taken};
@@ -297,6 +298,8 @@ pub struct Gate {
     pub drain: Drain,
     /// This core's running requests.
     pub leases: Leases,
+    /// What a request has for a head once its answer has begun: nothing, so that a stream does not hold the real one.
+    pub(crate) no_head: Rc<Head>,
     /// This core's part of the room for request bodies.
     pub(crate) allowance: Rc<Allowance>,
     chance: RefCell<Chance>,
@@ -356,7 +359,18 @@ impl Gate {
         let allowance = Rc::new(Allowance::new(Arc::clone(&shared)));
         let chance = RefCell::new(Chance::seeded(seed));
         let leases = Leases::default();
-        Self { shared, upstream, sweep, drain, leases, allowance, chance, rules, ledger }
+        Self {
+            shared,
+            upstream,
+            sweep,
+            drain,
+            leases,
+            no_head: Rc::default(),
+            allowance,
+            chance,
+            rules,
+            ledger,
+        }
     }
 
     /// Ends this core's running requests whose keys stop being valid, for ever: at once where the keys changed, within a

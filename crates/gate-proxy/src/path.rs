@@ -61,5 +61,5 @@ async fn serve<D: Downstream>(
     if tells_less && live.answer.status() == 200 {
         return Box::pin(show::tell(live, &caller, down, trace)).await; //                 `/api/show` without its secrets
     }
-    answer::stream(live, down, trace).await //                                  until the last byte or the hang-up
+    answer::Way::begin(live, trace).stream(down, trace).await //                until the last byte or the hang-up
 }

@@ -60,7 +60,7 @@ pub(crate) struct Gate {
 
 impl Gate {
     pub(crate) async fn start(kind: Kind, place: &Place) -> Result<Self> {
-        let mut gate = Self::begin(kind, place, "")?;
+        let mut gate = Self::begin(kind, place, ROOMY)?;
         if kind != Kind::Direct {
             gate.wait_ready().await?;
         }
@@ -166,6 +166,9 @@ impl Gate {
         Ok(())
     }
 }
+
+/// All clients come from one address, and more streams are open than one upstream gets by default.
+const ROOMY: &str = "[limits]\nper_address = 100000\n[fleet]\nslots = 4096\n";
 
 /// What it says, in its folder.
 const LOG: &str = "output.log";

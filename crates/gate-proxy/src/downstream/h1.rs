@@ -395,6 +395,7 @@ impl<IO: ClientStream> Downstream for Request<'_, IO> {
         let keep_alive = is_kept && self.skip_body() && !self.conn.ended;
         let is_head = self.head.method() == "HEAD";
         self.out.begin(head, Shape { version: self.head.version, is_head, keep_alive });
+        self.head = Rc::clone(&self.gate.no_head);
         self.limit_silence(Some(self.limits.idle));
     }
 

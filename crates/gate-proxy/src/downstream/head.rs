@@ -19,7 +19,7 @@ pub(crate) struct Head {
 }
 
 /// Where a text lies in the bytes of its head, which is far shorter than 4 GiB.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 struct Place {
     start: u32,
     length: u32,
@@ -139,6 +139,22 @@ impl Head {
     fn text(&self, place: Place) -> &str {
         // The framing crate hands these out as text, so they are ASCII; the empty text is never a known method or target.
         std::str::from_utf8(place.in_bytes(&self.bytes)).unwrap_or_default()
+    }
+}
+
+impl Default for Head {
+    /// The head of nothing: no method, no target, no field.
+    fn default() -> Self {
+        Self {
+            bytes: Box::default(),
+            method: Place::default(),
+            target: Place::default(),
+            fields: Box::default(),
+            framing: Framing::None,
+            version: Version::H11,
+            keep_alive: false,
+            expect_continue: false,
+        }
     }
 }
 

@@ -58,7 +58,8 @@ impl From<NoRoom> for BodyError {
 
 /// One request and the way back to who sent it.
 pub(crate) trait Downstream {
-    /// The request's head; shared, so that its texts can be borrowed while the client is watched.
+    /// The request's head; shared, so that its texts can be borrowed while the client is watched. Once an answer has begun
+    /// it is that of nothing.
     fn head(&self) -> &Rc<Head>;
 
     /// The address of the other end of the connection.

@@ -33,27 +33,6 @@ fn passed(name: &[u8]) -> Option<&'static str> {
 /// An answer whose framing ended well without the record that every whole answer ends with.
 const UNFINISHED: &str = "the answer ended without its end record; the model's runner has died or given up";
 
-/// Sends the answer on, to its last byte.
-pub(crate) async fn stream<D: Downstream>(
-    live: Live,
-    down: &mut D,
-    trace: &mut Trace,
-) -> Result<Done, Ended> {
-    let status = live.answer.status();
-    trace.passed = trace.route.map(|route| Passed::nothing(route, &live.answer));
-    let mut way = Way { live, pieces: Vec::new(), held: Vec::new() };
-    let streamed = poll_fn(|cx| way.poll(down, trace, cx)).await;
-    let error = match streamed {
-        Ok(()) => return Ok(Done { status }),
-        Err(Cut::Gone) => return Err(Ended::Gone),
-        Err(Cut::Silent) => GateError::new(Reason::UpstreamTimeout),
-        Err(Cut::Unfinished) => GateError::new(Reason::UpstreamFailed).because(UNFINISHED),
-        Err(Cut::Upstream(error)) => GateError::new(Reason::UpstreamFailed).because(error),
-    };
-    // As long as the client was told nothing, it can be told the truth.
-    Err(if trace.status == 0 { Ended::Refused(Box::new(error)) } else { Ended::CutShort(Box::new(error)) })
-}
-
 fn begin<D: Downstream>(live: &Live, down: &mut D, trace: &mut Trace) {
     trace.status = live.answer.status();
     let mut fields: Vec<(&str, &[u8])> = Vec::with_capacity(16);
@@ -74,7 +53,7 @@ enum Cut {
 }
 
 /// The answer on its way.
-struct Way {
+pub(crate) struct Way {
     live: Live,
     /// Where data lies in what was read last.
     pieces: Vec<Range<usize>>,
@@ -83,6 +62,32 @@ struct Way {
 }
 
 impl Way {
+    pub(crate) fn begin(live: Live, trace: &mut Trace) -> Self {
+        trace.passed = trace.route.map(|route| Passed::nothing(route, &live.answer));
+        Way { live, pieces: Vec::new(), held: Vec::new() }
+    }
+
+    /// Sends the answer on, to its last byte.
+    pub(crate) async fn stream<D: Downstream>(
+        &mut self,
+        down: &mut D,
+        trace: &mut Trace,
+    ) -> Result<Done, Ended> {
+        let error = match poll_fn(|cx| self.poll(down, trace, cx)).await {
+            Ok(()) => return Ok(Done { status: self.live.answer.status() }),
+            Err(Cut::Gone) => return Err(Ended::Gone),
+            Err(Cut::Silent) => GateError::new(Reason::UpstreamTimeout),
+            Err(Cut::Unfinished) => GateError::new(Reason::UpstreamFailed).because(UNFINISHED),
+            Err(Cut::Upstream(error)) => GateError::new(Reason::UpstreamFailed).because(error),
+        };
+        // As long as the client was told nothing, it can be told the truth.
+        Err(if trace.status == 0 {
+            Ended::Refused(Box::new(error))
+        } else {
+            Ended::CutShort(Box::new(error))
+        })
+    }
+
     /// The head waits for the first read, so that it goes out in one write with what came along; where nothing came along
     /// it goes alone.
     fn poll<D: Downstream>(

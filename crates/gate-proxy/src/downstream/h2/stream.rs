@@ -232,6 +232,7 @@ impl Downstream for Stream<'_> {
 
     fn begin(&mut self, head: &AnswerHead<'_>) {
         self.out.begin(head, self.head.method() == "HEAD");
+        self.head = Rc::clone(&self.gate.no_head);
         self.limit_silence(Some(self.limits.idle));
     }
 
