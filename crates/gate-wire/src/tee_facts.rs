@@ -167,18 +167,35 @@ impl Word {
     }
 }
 
-/// How many bytes go by before a quote, a backslash or the end. Names and short values end before a search by vectors has
-/// begun.
+/// How many bytes go by before a quote, a backslash or the end. Words of eight bytes first: names and short values end
+/// before a search by vectors has begun.
 fn until_mark(bytes: &[u8]) -> usize {
-    const SHORT: usize = 20;
-    let short = &bytes[..bytes.len().min(SHORT)];
-    match short.iter().position(|byte| matches!(byte, b'"' | b'\\')) {
-        Some(at) => at,
-        None => {
-            let rest = &bytes[short.len()..];
-            short.len() + memchr::memchr2(b'"', b'\\', rest).unwrap_or(rest.len())
+    const WORDS: usize = 4;
+    let mut done = 0;
+    while let Some(word) = bytes.get(done..).and_then(|rest| rest.first_chunk::<8>()) {
+        let marks = marks(u64::from_le_bytes(*word));
+        if marks != 0 {
+            return done + marks.trailing_zeros() as usize / 8;
+        }
+        done += 8;
+        if done == 8 * WORDS {
+            break;
         }
     }
+    let rest = bytes.get(done..).unwrap_or_default();
+    let is_mark = |byte: &u8| matches!(byte, b'"' | b'\\');
+    let more =
+        if rest.len() < 8 { rest.iter().position(is_mark) } else { memchr::memchr2(b'"', b'\\', rest) };
+    done + more.unwrap_or(rest.len())
+}
+
+/// The high bit of the first quote or backslash of a word, and perhaps of bytes behind it (a borrow runs upwards only).
+const fn marks(word: u64) -> u64 {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGHS: u64 = 0x8080_8080_8080_8080;
+    let quote = word ^ (ONES * b'"' as u64);
+    let backslash = word ^ (ONES * b'\\' as u64);
+    ((quote.wrapping_sub(ONES) & !quote) | (backslash.wrapping_sub(ONES) & !backslash)) & HIGHS
 }
 
 /// The reader of one object.
@@ -377,5 +394,26 @@ impl Scan {
     fn place(&self) -> Place {
         let innermost = (self.inside as usize).checked_sub(1);
         innermost.and_then(|place| self.places.get(place)).copied().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_mark_is_found_wherever_it_stands() {
+        for length in 0..60 {
+            let plain = vec![b'!'; length];
+            assert_eq!(until_mark(&plain), length);
+            for at in 0..length {
+                for (mark, behind) in [(b'"', b'#'), (b'\\', b']'), (b'"', b'\\')] {
+                    let mut bytes = plain.clone();
+                    bytes[at] = mark;
+                    bytes[at + 1..].fill(behind);
+                    assert_eq!(until_mark(&bytes), at, "{length}");
+                }
+            }
+        }
     }
 }

@@ -22,29 +22,29 @@ impl<S: Subscriber> Layer<S> for Json {
 }
 
 /// Writes one line; `fill` appends its fields behind the time and the level.
-pub(super) fn line(level: Level, fill: impl FnOnce(&mut String)) {
+pub(super) fn line(level: Level, fill: impl FnOnce(&mut Vec<u8>)) {
     LINE.with_borrow_mut(|line| {
         line.clear();
-        line.push_str("{\"timestamp\":\"");
+        line.extend_from_slice(b"{\"timestamp\":\"");
         push_now(line);
-        line.push_str("\",\"level\":\"");
-        line.push_str(level.as_str());
-        line.push('"');
+        line.extend_from_slice(b"\",\"level\":\"");
+        line.extend_from_slice(level.as_str().as_bytes());
+        line.push(b'"');
         fill(line);
-        line.push_str("}\n");
+        line.extend_from_slice(b"}\n");
         // A thread that is ending has no lines any more.
-        let _ending = LINES.try_with(|lines| lines.borrow_mut().take(line.as_bytes()));
+        let _ending = LINES.try_with(|lines| lines.borrow_mut().take(line));
     });
 }
 
 thread_local! {
-    static LINE: RefCell<String> = const { RefCell::new(String::new()) };
+    static LINE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
     /// The second that was written last, and its text: most lines fall into the same one.
     static SECOND: RefCell<(i64, String)> = const { RefCell::new((i64::MIN, String::new())) };
 }
 
 /// RFC 3339 in UTC, with microseconds.
-fn push_now(line: &mut String) {
+fn push_now(line: &mut Vec<u8>) {
     let now = Timestamp::now();
     SECOND.with_borrow_mut(|(second, text)| {
         if *second != now.as_second() {
@@ -53,14 +53,14 @@ fn push_now(line: &mut String) {
             // A time of this century has a text, and a String takes it.
             let _infallible = write!(text, "{}", now.strftime("%Y-%m-%dT%H:%M:%S."));
         }
-        line.push_str(text);
+        line.extend_from_slice(text.as_bytes());
     });
     push_digits(line, now.subsec_microsecond().unsigned_abs().into(), 6);
-    line.push('Z');
+    line.push(b'Z');
 }
 
 /// `number` with leading zeros, in `width` digits or as many more as it has.
-fn push_digits(line: &mut String, number: u64, width: usize) {
+fn push_digits(line: &mut Vec<u8>, number: u64, width: usize) {
     // The greatest has 20 digits. Divided by ten again and again, which compilers make a multiplication.
     let (mut digits, mut from, mut left) = ([b'0'; 20], 20, number);
     while left > 0 && from > 0 {
@@ -69,31 +69,31 @@ fn push_digits(line: &mut String, number: u64, width: usize) {
         left /= 10;
     }
     let from = from.min(digits.len() - width);
-    line.push_str(std::str::from_utf8(&digits[from..]).unwrap_or_default());
+    line.extend_from_slice(&digits[from..]);
 }
 
 /// Appends fields to a line: those of an event, or of an access record.
-pub(super) struct Fields<'l>(pub(super) &'l mut String);
+pub(super) struct Fields<'l>(pub(super) &'l mut Vec<u8>);
 
 impl Fields<'_> {
     fn name(&mut self, name: &str) {
-        self.0.push_str(",\"");
-        self.0.push_str(name);
-        self.0.push_str("\":");
+        self.0.extend_from_slice(b",\"");
+        self.0.extend_from_slice(name.as_bytes());
+        self.0.extend_from_slice(b"\":");
     }
 
     fn quoted(&mut self, name: &str, value: &str) {
         self.name(name);
-        self.0.push('"');
+        self.0.push(b'"');
         push_escaped(self.0, value);
-        self.0.push('"');
+        self.0.push(b'"');
     }
 
     fn written(&mut self, name: &str, value: fmt::Arguments<'_>) {
         self.name(name);
-        self.0.push('"');
+        self.0.push(b'"');
         let _infallible = Escaping(self.0).write_fmt(value);
-        self.0.push('"');
+        self.0.push(b'"');
     }
 
     fn whole(&mut self, name: &str, value: u64) {
@@ -103,7 +103,7 @@ impl Fields<'_> {
 
     fn thousandths(&mut self, name: &str, value: u64) {
         self.whole(name, value / 1000);
-        self.0.push('.');
+        self.0.push(b'.');
         push_digits(self.0, value % 1000, 3);
     }
 }
@@ -115,22 +115,22 @@ impl gate_proxy::Fields for Fields<'_> {
 
     fn plain(&mut self, name: &'static str, value: &str) {
         self.name(name);
-        self.0.push('"');
-        self.0.push_str(value);
-        self.0.push('"');
+        self.0.push(b'"');
+        self.0.extend_from_slice(value.as_bytes());
+        self.0.push(b'"');
     }
 
     /// Four numbers are written by hand: the formatter would cost as much as the rest of the line.
     fn address(&mut self, name: &'static str, value: IpAddr) {
         let IpAddr::V4(address) = value else { return self.written(name, format_args!("{value}")) };
         self.name(name);
-        let mut before = '"';
+        let mut before = b'"';
         for number in address.octets() {
             self.0.push(before);
             push_number(self.0, number.into());
-            before = '.';
+            before = b'.';
         }
-        self.0.push('"');
+        self.0.push(b'"');
     }
 
     fn shown(&mut self, name: &'static str, value: fmt::Arguments<'_>) {
@@ -157,12 +157,12 @@ impl Visit for Fields<'_> {
 
     fn record_i64(&mut self, field: &Field, value: i64) {
         self.name(field.name());
-        let _infallible = write!(self.0, "{value}");
+        let _infallible = write!(Plain(self.0), "{value}");
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
         self.name(field.name());
-        self.0.push_str(if value { "true" } else { "false" });
+        self.0.extend_from_slice(if value { b"true" } else { b"false" });
     }
 
     /// Three decimals: the numbers with a point are milliseconds. JSON knows no NaN.
@@ -174,7 +174,7 @@ impl Visit for Fields<'_> {
         self.name(field.name());
         let sign = if thousandths < 0 { "-" } else { "" };
         let thousandths = thousandths.unsigned_abs();
-        let _infallible = write!(self.0, "{sign}{}.{:03}", thousandths / 1000, thousandths % 1000);
+        let _infallible = write!(Plain(self.0), "{sign}{}.{:03}", thousandths / 1000, thousandths % 1000);
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
@@ -183,12 +183,22 @@ impl Visit for Fields<'_> {
 }
 
 /// `number` in decimal: the formatter of the standard library costs several times as much.
-fn push_number(line: &mut String, number: u64) {
+fn push_number(line: &mut Vec<u8>, number: u64) {
     push_digits(line, number, 1);
 }
 
+/// Appends what is written through it as it is.
+struct Plain<'l>(&'l mut Vec<u8>);
+
+impl fmt::Write for Plain<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.extend_from_slice(text.as_bytes());
+        Ok(())
+    }
+}
+
 /// Escapes what is written through it.
-struct Escaping<'l>(&'l mut String);
+struct Escaping<'l>(&'l mut Vec<u8>);
 
 impl fmt::Write for Escaping<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
@@ -198,20 +208,20 @@ impl fmt::Write for Escaping<'_> {
 }
 
 /// As in a JSON string; all control characters are escaped, so that no line can act on a terminal that shows it.
-fn push_escaped(line: &mut String, text: &str) {
+fn push_escaped(line: &mut Vec<u8>, text: &str) {
     // Without an early end, so that the compiler looks at many bytes at once.
     let is_plain = |byte: u8| (b' '..0x7f).contains(&byte) & (byte != b'"') & (byte != b'\\');
     if text.bytes().fold(true, |plain, byte| plain & is_plain(byte)) {
-        return line.push_str(text);
+        return line.extend_from_slice(text.as_bytes());
     }
     for sign in text.chars() {
         match sign {
-            '"' => line.push_str("\\\""),
-            '\\' => line.push_str("\\\\"),
+            '"' => line.extend_from_slice(b"\\\""),
+            '\\' => line.extend_from_slice(b"\\\\"),
             sign if sign.is_control() => {
-                let _infallible = write!(line, "\\u{:04x}", u32::from(sign));
+                let _infallible = write!(Plain(line), "\\u{:04x}", u32::from(sign));
             }
-            sign => line.push(sign),
+            sign => line.extend_from_slice(sign.encode_utf8(&mut [0; 4]).as_bytes()),
         }
     }
 }
@@ -258,7 +268,7 @@ mod tests {
     #[test]
     fn fields_of_records_are_written_by_hand() {
         use gate_proxy::Fields as _;
-        let mut text = String::new();
+        let mut text = Vec::new();
         let mut fields = Fields(&mut text);
         fields.address("a", "192.0.2.7".parse().unwrap());
         fields.address("b", "2001:db8::1".parse().unwrap());
@@ -267,7 +277,7 @@ mod tests {
         fields.millis("e", Duration::from_micros(1_000_001));
         fields.plain("f", "x-y");
         assert_eq!(
-            text,
+            String::from_utf8(text).unwrap(),
             r#","a":"192.0.2.7","b":"2001:db8::1","c":18446744073709551615,"d":0,"e":1000.001,"f":"x-y""#
         );
     }
