@@ -345,6 +345,7 @@ impl Scan {
                     let word = self.word;
                     self.text_ended(if is_whole { Some(&rest[..length]) } else { word.get() });
                 }
+                return self.separator(bytes, from + length + 1);
             }
             Some(_) => {
                 self.word.is_other = true;
@@ -377,8 +378,31 @@ impl Scan {
         if length < rest.len() {
             self.state = State::Between;
             self.bare_ended();
+            return self.separator(bytes, from + length);
         }
         from + length
+    }
+
+    /// Behind a text or a bare word: steps over the colon or comma that nearly always follows, and into the text that
+    /// mostly follows that; whatever else there is, [`Scan::token`] reads.
+    fn separator(&mut self, bytes: &[u8], at: usize) -> usize {
+        if self.depth == 0 || self.depth != self.inside {
+            return at;
+        }
+        match bytes.get(at) {
+            Some(b':') => self.wants_name = false,
+            Some(b',') => {
+                self.wants_name = true;
+                self.field = Field::Other;
+            }
+            _ => return at,
+        }
+        if bytes.get(at + 1) != Some(&b'"') {
+            return at + 1;
+        }
+        self.word.clear();
+        self.state = State::Text;
+        at + 2
     }
 
     fn bare_ended(&mut self) {
