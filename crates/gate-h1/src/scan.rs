@@ -4,10 +4,6 @@
 //! how far it looked, judges line ends and bounds as they come, and lets the parser run once, on a whole head.
 //! A head that came whole, as nearly all do, is found by vector instructions instead of line by line.
 
-use std::sync::LazyLock;
-
-use memchr::memmem::Finder;
-
 use crate::head::{self, RequestHead, ResponseHead};
 use crate::{H1Error, Limits, Parsed, chars};
 
@@ -122,15 +118,25 @@ impl HeadScan {
     }
 }
 
-/// The end of a head that is here as a whole and has as many CR as LF, and the number of its lines. Where a CR stands
-/// alone, the parser refuses it, so equal numbers mean that no LF does either.
+/// The end of a head that is here as a whole and all of whose LF follow a CR, and the number of its lines. Where a CR stands
+/// alone, the parser refuses it.
 fn whole_head(within: &[u8], lead: usize, limits: &Limits) -> Option<(usize, usize)> {
-    static END: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\r\n\r\n"));
-    let end = lead + END.find(within.get(lead..)?)? + 4;
-    let head = &within[lead..end];
-    let ends = memchr::memchr_iter(b'\n', head).count();
-    let sound = memchr::memchr_iter(b'\r', head).count() == ends && ends <= limits.fields.saturating_add(2);
-    sound.then_some((end, ends - 1))
+    let mut line = lead;
+    let mut lines = 0;
+    for at in memchr::memchr_iter(b'\n', within.get(lead..)?).map(|at| at + lead) {
+        if at == line || within[at - 1] != b'\r' {
+            return None;
+        }
+        if at - 1 == line {
+            return Some((at + 1, lines));
+        }
+        lines += 1;
+        line = at + 1;
+        if lines > limits.fields.saturating_add(1) {
+            return None;
+        }
+    }
+    None
 }
 
 #[cfg(test)]

@@ -234,7 +234,7 @@ pub(crate) async fn answer_whole<D: Downstream>(
 ) -> Result<Done, Ended> {
     trace.status = status;
     let id = trace.id;
-    fields.push(("x-request-id", id.as_str().as_bytes()));
+    fields.push(("x-request-id", id.as_bytes()));
     fields.extend(trace.cors.fields());
     down.begin(&AnswerHead { status, fields: &fields, framing: Framing::Length(body.len() as u64) });
     let mut is_offered = false;

@@ -4,7 +4,7 @@ use gate_h1::{Framing, H1Error, HeadScan, Limits, Parsed, RequestHead, Version};
 
 /// A parsed request head. Every text is a slice of one buffer.
 pub(crate) struct Head {
-    bytes: Box<[u8]>,
+    bytes: Bytes,
     method: Place,
     target: Place,
     fields: Box<[(Place, Place)]>,
@@ -16,6 +16,37 @@ pub(crate) struct Head {
     pub(crate) keep_alive: bool,
     /// Whether the client waits for `100 Continue` before it sends the body.
     pub(crate) expect_continue: bool,
+}
+
+/// The bytes of a head. Nearly always they are text as a whole; then no part of them is ever looked through again to be
+/// handed out as such.
+enum Bytes {
+    Text(Box<str>),
+    /// Some value has bytes that are no text.
+    Raw(Box<[u8]>),
+}
+
+impl Bytes {
+    fn of(bytes: &[u8]) -> Self {
+        match std::str::from_utf8(bytes) {
+            Ok(text) => Bytes::Text(text.into()),
+            Err(_) => Bytes::Raw(bytes.into()),
+        }
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        match self {
+            Bytes::Text(text) => text.as_bytes(),
+            Bytes::Raw(bytes) => bytes,
+        }
+    }
+
+    fn text(&self, place: Place) -> Option<&str> {
+        match self {
+            Bytes::Text(text) => text.get(place.start as usize..(place.start + place.length) as usize),
+            Bytes::Raw(bytes) => std::str::from_utf8(place.in_bytes(bytes)).ok(),
+        }
+    }
 }
 
 /// Where a text lies in the bytes of its head, which is far shorter than 4 GiB.
@@ -80,7 +111,7 @@ impl Head {
     fn places(bytes: &[u8], parsed: &RequestHead<'_>) -> Self {
         let place = |text: &[u8]| Place::of(text, bytes);
         Self {
-            bytes: bytes.into(),
+            bytes: Bytes::of(bytes),
             method: place(parsed.method.as_bytes()),
             target: place(parsed.target.as_bytes()),
             fields: parsed
@@ -112,7 +143,7 @@ impl Head {
         self.fields
             .iter()
             .filter(move |(field, _)| self.is_named(*field, name))
-            .map(|(_, value)| value.in_bytes(&self.bytes))
+            .map(|(_, value)| value.in_bytes(self.bytes.as_bytes()))
     }
 
     /// The first value of a field.
@@ -121,24 +152,34 @@ impl Head {
         self.fields
             .iter()
             .find(|(field, _)| self.is_named(*field, name))
-            .map(|(_, value)| value.in_bytes(&self.bytes))
+            .map(|(_, value)| value.in_bytes(self.bytes.as_bytes()))
     }
 
     /// The names of all fields that have this byte in them; nearly free where nothing in the head has it.
     pub(crate) fn names_with(&self, byte: u8) -> impl Iterator<Item = &[u8]> {
-        let fields = if self.bytes.contains(&byte) { &self.fields[..] } else { &[] };
-        fields.iter().map(|(name, _)| name.in_bytes(&self.bytes)).filter(move |name| name.contains(&byte))
+        let fields = if self.bytes.as_bytes().contains(&byte) { &self.fields[..] } else { &[] };
+        fields
+            .iter()
+            .map(|(name, _)| name.in_bytes(self.bytes.as_bytes()))
+            .filter(move |name| name.contains(&byte))
     }
 
     fn is_named(&self, field: Place, name: &str) -> bool {
         // Nearly every other field differs in its length.
         field.length as usize == name.len()
-            && field.in_bytes(&self.bytes).eq_ignore_ascii_case(name.as_bytes())
+            && field.in_bytes(self.bytes.as_bytes()).eq_ignore_ascii_case(name.as_bytes())
+    }
+
+    /// The first value of a field, where it is text.
+    #[must_use]
+    pub(crate) fn first_text(&self, name: &str) -> Option<&str> {
+        let (_, value) = self.fields.iter().find(|(field, _)| self.is_named(*field, name))?;
+        self.bytes.text(*value)
     }
 
     fn text(&self, place: Place) -> &str {
         // The framing crate hands these out as text, so they are ASCII; the empty text is never a known method or target.
-        std::str::from_utf8(place.in_bytes(&self.bytes)).unwrap_or_default()
+        self.bytes.text(place).unwrap_or_default()
     }
 }
 
@@ -146,7 +187,7 @@ impl Default for Head {
     /// The head of nothing: no method, no target, no field.
     fn default() -> Self {
         Self {
-            bytes: Box::default(),
+            bytes: Bytes::Text(Box::default()),
             method: Place::default(),
             target: Place::default(),
             fields: Box::default(),

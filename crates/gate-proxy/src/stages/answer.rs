@@ -40,7 +40,7 @@ fn begin<D: Downstream>(live: &Live, down: &mut D, trace: &mut Trace) {
         fields.extend(passed(name).map(|name| (name, value)));
     }
     fields.extend(live.added);
-    fields.push(("x-request-id", trace.id.as_str().as_bytes()));
+    fields.push(("x-request-id", trace.id.as_bytes()));
     fields.extend(trace.cors.fields());
     down.begin(&AnswerHead { status: live.answer.status(), fields: &fields, framing: live.answer.framing() });
 }

@@ -268,7 +268,7 @@ async fn exchange<D: Downstream>(
 ) -> Result<Answer, Failed> {
     let path = call.open.route.upstream_path(call.open.param.as_ref());
     let head = Rc::clone(down.head());
-    let text = |name| head.first(name).and_then(|value| std::str::from_utf8(value).ok());
+    let text = |name| head.first_text(name);
     // All that an upstream sees of the client: never its credential, Host, Origin, Referer, Cookie or where it came from.
     let passed = [
         ("Content-Type", text("content-type")),

@@ -78,7 +78,7 @@ fn is_twin(name: &[u8]) -> bool {
 fn host(head: &Head) -> Result<Option<&str>, GateError> {
     let mut hosts = head.all("host");
     match (hosts.next(), hosts.next()) {
-        (Some(host), None) if is_authority(host) => Ok(std::str::from_utf8(host).ok()),
+        (Some(host), None) if is_authority(host) => Ok(head.first_text("host")),
         (None, None) if head.version == Version::H10 => Ok(None),
         (None, None) => Err(bad("the request has no Host")),
         (_, Some(_)) => Err(bad("the request has more than one Host")),
@@ -136,7 +136,9 @@ fn name_and_port(authority: &str) -> (&str, Option<&str>) {
 fn is_authority(host: &[u8]) -> bool {
     !host.is_empty()
         && host.len() <= 255
-        && host.iter().all(|byte| byte.is_ascii_alphanumeric() || b".-_:[]%".contains(byte))
+        && host.iter().all(|byte| {
+            matches!(byte, b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'.' | b'-' | b'_' | b':' | b'[' | b']' | b'%')
+        })
 }
 
 fn bad(what: &'static str) -> GateError {
