@@ -3,6 +3,7 @@
 mod bench;
 mod count;
 mod hangup;
+mod siege;
 
 use clap::Parser;
 
@@ -15,6 +16,8 @@ enum Chore {
     Hangup(hangup::Options),
     /// Count the instructions and allocations that herdgate itself spends on a request, under callgrind
     Count(count::Options),
+    /// Besiege herdgate with slow and idle clients, and time what normal ones feel of it
+    Siege(siege::Options),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -22,5 +25,6 @@ fn main() -> anyhow::Result<()> {
         Chore::Bench(options) => bench::run(&options),
         Chore::Hangup(options) => hangup::run(&options),
         Chore::Count(options) => count::run(&options),
+        Chore::Siege(options) => siege::run(&options),
     }
 }

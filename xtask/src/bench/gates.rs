@@ -60,7 +60,12 @@ pub(crate) struct Gate {
 
 impl Gate {
     pub(crate) async fn start(kind: Kind, place: &Place) -> Result<Self> {
-        let mut gate = Self::begin(kind, place, ROOMY)?;
+        Self::start_with(kind, place, ROOMY).await
+    }
+
+    /// Starts it with settings of herdgate's own.
+    pub(crate) async fn start_with(kind: Kind, place: &Place, settings: &str) -> Result<Self> {
+        let mut gate = Self::begin(kind, place, settings)?;
         if kind != Kind::Direct {
             gate.wait_ready().await?;
         }

@@ -35,6 +35,13 @@ pub(crate) fn stream_request(lines: u64, pace: Duration, offset: Duration) -> Ve
     ))
 }
 
+/// A chat request for a stream that never ends by itself, whose lines have so many bytes more than a token.
+pub(crate) fn flood_request(padding: usize) -> Vec<u8> {
+    request(&format!(
+        r#"{{"model":"bench","messages":[],"stream":true,"options":{{"num_predict":1000000000,"seed":20000,"num_keep":{padding}}}}}"#
+    ))
+}
+
 fn request(body: &str) -> Vec<u8> {
     format!(
         "POST /api/chat HTTP/1.1\r\nHost: gate.example\r\nUser-Agent: bench/1\r\nAccept: */*\r\nAuthorization: Bearer {TOKEN}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",

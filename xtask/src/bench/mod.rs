@@ -135,7 +135,7 @@ fn say(clock: Instant, what: &str) -> Result<()> {
 }
 
 /// Puts this whole program on one core; what it starts chooses its own.
-fn settle_on(core: usize) -> Result<()> {
+pub(crate) fn settle_on(core: usize) -> Result<()> {
     let own = std::process::id().to_string();
     let moved = Command::new("taskset").args(["-a", "-p", "-c", &core.to_string(), &own]).output();
     let moved = moved.context("taskset (package util-linux) is needed")?;

@@ -149,15 +149,16 @@ fn content_length(head: &[u8]) -> Result<usize> {
     Ok(0)
 }
 
-/// A stream: how many lines, how far apart, and how long before the first.
+/// A stream: how many lines, how far apart, how long before the first, and how much longer than a token each is.
 struct Paced {
     lines: u64,
     pace: Duration,
     offset: Duration,
+    padding: usize,
 }
 
 impl Paced {
-    /// Read from `options`: `num_predict` lines, `seed` µs apart, `top_k` µs before the first.
+    /// Read from `options`: `num_predict` lines, `seed` µs apart, `top_k` µs before the first, `num_keep` bytes longer.
     fn of(request: &[u8]) -> Result<Self> {
         let body = memmem::find(request, b"\r\n\r\n").map_or(request, |end| &request[end + 4..]);
         let body: Value = serde_json::from_slice(body)?;
@@ -166,12 +167,14 @@ impl Paced {
             lines: option("num_predict"),
             pace: Duration::from_micros(option("seed")),
             offset: Duration::from_micros(option("top_k")),
+            padding: usize::try_from(option("num_keep"))?,
         })
     }
 
     async fn send(&self, stream: &mut TcpStream, clock: Instant) -> Result<()> {
         let mut next = tokio::time::Instant::now() + self.offset;
         let mut wire = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nDate: Fri, 20 Nov 2026 12:58:15 GMT\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
+        let padding = " ".repeat(self.padding);
         for number in 0..self.lines {
             tokio::time::sleep_until(next).await;
             next += self.pace;
@@ -183,7 +186,7 @@ impl Paced {
                 )
             } else {
                 format!(
-                    "{{\"model\":\"bench\",\"created_at\":\"{sent:020}\",\"message\":{{\"role\":\"assistant\",\"content\":\" gateway\"}},\"done\":false}}\n"
+                    "{{\"model\":\"bench\",\"created_at\":\"{sent:020}\",\"message\":{{\"role\":\"assistant\",\"content\":\" gateway{padding}\"}},\"done\":false}}\n"
                 )
             };
             wire.extend_from_slice(format!("{:x}\r\n{line}\r\n", line.len()).as_bytes());

@@ -24,7 +24,10 @@ fn limits(config: &Config) -> anyhow::Result<Limits> {
         held: size(config.limits.held)?,
         body_rate: config.limits.body_rate.0,
         streams: u32::try_from(config.limits.streams).unwrap_or(u32::MAX),
-        connections: descriptors::connections(config.limits.connections),
+        connections: descriptors::connections(
+            config.limits.connections,
+            config.fleet.slots.saturating_mul(config.upstreams.len()),
+        ),
         per_address: config.limits.per_address,
         head_time: config.timeouts.head,
         keep_alive: config.timeouts.keep_alive,
