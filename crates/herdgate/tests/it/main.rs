@@ -32,6 +32,8 @@ mod managing;
 #[cfg(test)]
 mod settings;
 #[cfg(test)]
+mod siege;
+#[cfg(test)]
 mod start;
 #[cfg(test)]
 mod store;
