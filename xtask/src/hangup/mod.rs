@@ -260,7 +260,6 @@ async fn until(
 /// One hang-up.
 async fn trial(stand: &Stand, phase: Phase, way: Way, upstream: &mut Upstream) -> Result<Duration> {
     upstream.mode.set(phase.mode());
-    upstream.left.set(false);
     let address = stand.address(phase)?;
     if way == Way::Http2 {
         let mut client = Http2::connect(address).await?;
@@ -297,9 +296,9 @@ async fn trial(stand: &Stand, phase: Phase, way: Way, upstream: &mut Upstream) -
     if phase == Phase::Streaming {
         client.first_piece().await?;
     }
-    upstream.left.set(true);
     let left = Instant::now();
     drop(client);
+    upstream.left.notify_waiters();
     seen(upstream, left).await
 }
 

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use memchr::memmem;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 
 /// What the upstream does with a request.
@@ -35,15 +35,15 @@ pub(super) enum Event {
 }
 
 const PIECE_TIME: Duration = Duration::from_millis(3);
-/// Small, so that a large body does not vanish in the kernel.
-const WINDOW: u32 = 16 * 1024;
+/// Small, so that a large body does not vanish in the kernel, but above the segments of loopback.
+const WINDOW: u32 = 256 * 1024;
 
 /// A running upstream.
 pub(super) struct Upstream {
     pub(super) address: SocketAddr,
     pub(super) mode: Rc<Cell<Mode>>,
     /// The client has left: no reason to be slow any more.
-    pub(super) left: Rc<Cell<bool>>,
+    pub(super) left: Rc<Notify>,
     pub(super) events: mpsc::Receiver<Event>,
     _serving: JoinSet<()>,
 }
@@ -55,7 +55,7 @@ impl Upstream {
         socket.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
         let listener = socket.listen(1024)?;
         let address = listener.local_addr()?;
-        let (mode, left) = (Rc::new(Cell::new(Mode::Silent)), Rc::new(Cell::new(false)));
+        let (mode, left) = (Rc::new(Cell::new(Mode::Silent)), Rc::new(Notify::new()));
         let (tell, events) = mpsc::channel(64);
         let mut serving = JoinSet::new();
         serving.spawn_local(accept(listener, Rc::clone(&mode), Rc::clone(&left), tell));
@@ -89,12 +89,7 @@ impl Deaf {
     }
 }
 
-async fn accept(
-    listener: TcpListener,
-    mode: Rc<Cell<Mode>>,
-    left: Rc<Cell<bool>>,
-    tell: mpsc::Sender<Event>,
-) {
+async fn accept(listener: TcpListener, mode: Rc<Cell<Mode>>, left: Rc<Notify>, tell: mpsc::Sender<Event>) {
     let mut connections = JoinSet::new();
     while let Ok((stream, _peer)) = listener.accept().await {
         while connections.try_join_next().is_some() {}
@@ -109,7 +104,7 @@ async fn accept(
 async fn serve(
     mut stream: TcpStream,
     mode: &Cell<Mode>,
-    left: &Cell<bool>,
+    left: &Notify,
     tell: &mpsc::Sender<Event>,
 ) -> Result<()> {
     stream.set_nodelay(true)?;
@@ -144,16 +139,22 @@ async fn serve(
 }
 
 /// Plays the phase until the peer leaves; an error is a way of leaving, too.
-async fn until_left(stream: &mut TcpStream, mode: Mode, left: &Cell<bool>) -> Result<()> {
+async fn until_left(stream: &mut TcpStream, mode: Mode, left: &Notify) -> Result<()> {
     let mut scratch = vec![0; 64 * 1024];
     match mode {
         Mode::Silent | Mode::Upload => while stream.read(&mut scratch).await? > 0 {},
         Mode::SlowBody => {
-            while stream.read(&mut scratch[..4096]).await? > 0 {
-                if !left.get() {
-                    tokio::time::sleep(Duration::from_millis(1)).await;
+            // A few bytes now and then, until there is no reason to be slow any more.
+            loop {
+                tokio::select! {
+                    () = tokio::time::sleep(PIECE_TIME) => {}
+                    () = left.notified() => break,
+                }
+                if stream.read(&mut scratch[..4096]).await? == 0 {
+                    return Ok(());
                 }
             }
+            while stream.read(&mut scratch).await? > 0 {}
         }
         Mode::Stream => {
             stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n").await?;
