@@ -66,8 +66,8 @@ pub fn response_head<'b>(
 
 /// `head` ends with its empty line; `lines` is the number of its other lines.
 pub(crate) fn parse_request(head: &[u8], lines: usize) -> Result<RequestHead<'_>, H1Error> {
-    let mut list = vec![httparse::EMPTY_HEADER; lines.saturating_sub(1)];
-    let mut request = httparse::Request::new(&mut list);
+    let mut fields = Fields::of(lines.saturating_sub(1));
+    let mut request = httparse::Request::new(fields.room());
     match request.parse(head) {
         Ok(httparse::Status::Complete(used)) if used == head.len() => {}
         Ok(_) => return Err(H1Error::RequestLine),
@@ -86,7 +86,7 @@ pub(crate) fn parse_request(head: &[u8], lines: usize) -> Result<RequestHead<'_>
         return Err(H1Error::Target);
     }
     let version = version(minor)?;
-    let fields = whole(list, count)?;
+    whole(&fields, count)?;
     let facts = Facts::gather(&fields, version)?;
     Ok(RequestHead {
         method,
@@ -105,8 +105,8 @@ pub(crate) fn parse_response(
     lines: usize,
     request_was_head: bool,
 ) -> Result<ResponseHead<'_>, H1Error> {
-    let mut list = vec![httparse::EMPTY_HEADER; lines.saturating_sub(1)];
-    let mut response = httparse::Response::new(&mut list);
+    let mut fields = Fields::of(lines.saturating_sub(1));
+    let mut response = httparse::Response::new(fields.room());
     match response.parse(head) {
         Ok(httparse::Status::Complete(used)) if used == head.len() => {}
         Ok(_) => return Err(H1Error::StatusLine),
@@ -120,7 +120,7 @@ pub(crate) fn parse_response(
         return Err(H1Error::StatusLine);
     }
     let version = version(minor)?;
-    let fields = whole(list, count)?;
+    whole(&fields, count)?;
     let facts = Facts::gather(&fields, version)?;
     let framing = facts.of_response(status, request_was_head)?;
     let keep_alive = facts.keep_alive(version) && framing != Framing::UntilClose;
@@ -128,8 +128,8 @@ pub(crate) fn parse_response(
 }
 
 /// Every line behind the first must have become a field, or the scan and the parser read different things.
-fn whole(list: Vec<httparse::Header<'_>>, count: usize) -> Result<Fields<'_>, H1Error> {
-    if count == list.len() { Ok(Fields::new(list)) } else { Err(H1Error::Field) }
+fn whole(fields: &Fields<'_>, count: usize) -> Result<(), H1Error> {
+    if count == fields.len() { Ok(()) } else { Err(H1Error::Field) }
 }
 
 const fn version(minor: u8) -> Result<Version, H1Error> {

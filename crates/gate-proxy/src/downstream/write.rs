@@ -2,6 +2,7 @@
 //! take yet. Bytes that the client accepts at once are never copied.
 
 use super::{AnswerHead, date};
+use crate::scratch;
 use gate_h1::{Framing, Version, encode};
 use std::io;
 use std::ops::Range;
@@ -52,9 +53,9 @@ impl Outgoing {
     /// Puts down the head. Nothing is written before the first [`Outgoing::offer`] or flush.
     pub(super) fn begin(&mut self, head: &AnswerHead<'_>, shape: Shape) {
         self.keep_alive = shape.keep_alive && shape.version == Version::H11;
-        let out = &mut self.backlog;
         // Room for a head and the first of its body, or for a short answer as a whole.
-        out.reserve(USUAL);
+        self.backlog = scratch::buffer(USUAL);
+        let out = &mut self.backlog;
         encode::status_line(out, head.status);
         let mut is_dated = false;
         for (name, value) in head.fields {
@@ -179,7 +180,7 @@ impl Outgoing {
         }
         if !self.backlog.is_empty() {
             // An open stream holds no buffer while it waits for the next token.
-            self.backlog = Vec::new();
+            scratch::give_back(std::mem::take(&mut self.backlog));
             self.sent = 0;
         }
         // Streams that hold bytes back themselves: TLS. Nothing to do for TCP.

@@ -33,16 +33,23 @@ fn passed(name: &[u8]) -> Option<&'static str> {
 /// An answer whose framing ended well without the record that every whole answer ends with.
 const UNFINISHED: &str = "the answer ended without its end record; the model's runner has died or given up";
 
+/// Fields of an upstream's answer that are passed on, at most, and those with the gate's own ones.
+const MOST_PASSED: usize = 8;
+const MOST_FIELDS: usize = 16;
+
 fn begin<D: Downstream>(live: &Live, down: &mut D, trace: &mut Trace) {
     trace.status = live.answer.status();
-    let mut fields: Vec<(&str, &[u8])> = Vec::with_capacity(16);
-    for (name, value) in live.answer.fields() {
-        fields.extend(passed(name).map(|name| (name, value)));
+    let passed = live.answer.fields().filter_map(|(name, value)| Some((passed(name)?, value)));
+    // Of an upstream's own fields not more than ever mean something; ours all have a place.
+    let all = passed.take(MOST_PASSED).chain(live.added).chain([("x-request-id", trace.id.as_bytes())]);
+    let mut fields: [(&str, &[u8]); MOST_FIELDS] = [("", b""); MOST_FIELDS];
+    let mut count = 0;
+    for (place, field) in fields.iter_mut().zip(all.chain(trace.cors.fields())) {
+        *place = field;
+        count += 1;
     }
-    fields.extend(live.added);
-    fields.push(("x-request-id", trace.id.as_bytes()));
-    fields.extend(trace.cors.fields());
-    down.begin(&AnswerHead { status: live.answer.status(), fields: &fields, framing: live.answer.framing() });
+    let fields = &fields[..count];
+    down.begin(&AnswerHead { status: live.answer.status(), fields, framing: live.answer.framing() });
 }
 
 enum Cut {
@@ -55,8 +62,6 @@ enum Cut {
 /// The answer on its way.
 pub(crate) struct Way {
     live: Live,
-    /// Where data lies in what was read last.
-    pieces: Vec<Range<usize>>,
     /// Framing that waits for the data behind it; empty but where a read ends within it.
     held: Vec<u8>,
 }
@@ -64,7 +69,7 @@ pub(crate) struct Way {
 impl Way {
     pub(crate) fn begin(live: Live, trace: &mut Trace) -> Self {
         trace.passed = trace.route.map(|route| Passed::nothing(route, &live.answer));
-        Way { live, pieces: Vec::new(), held: Vec::new() }
+        Way { live, held: Vec::new() }
     }
 
     /// Sends the answer on, to its last byte.
@@ -128,10 +133,9 @@ impl Way {
         trace: &mut Trace,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Cut>> {
-        scratch::with_upstream(|scratch| {
-            let wire =
-                ready!(self.live.answer.poll_wire(cx, scratch, &mut self.pieces)).map_err(Cut::Upstream)?;
-            let Self { live, pieces, held } = self;
+        scratch::with_upstream(|scratch, pieces| {
+            let wire = ready!(self.live.answer.poll_wire(cx, scratch, pieces)).map_err(Cut::Upstream)?;
+            let Self { live, held } = self;
             let came = &scratch[..wire.n];
             let mut clear = wire.n;
             let mut is_whole = true;
