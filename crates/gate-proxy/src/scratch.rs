@@ -9,8 +9,8 @@ pub(crate) const SCRATCH_BYTES: usize = 64 * 1024;
 
 thread_local! {
     static DOWN: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice());
-    static UP: RefCell<(Box<[u8]>, Vec<Range<usize>>)> =
-        RefCell::new((vec![0; SCRATCH_BYTES].into_boxed_slice(), Vec::new()));
+    static UP: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice());
+    static PIECES: RefCell<Vec<Range<usize>>> = const { RefCell::new(Vec::new()) };
     static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
@@ -40,5 +40,5 @@ pub(crate) fn with<T>(read: impl FnOnce(&mut [u8]) -> T) -> T {
 /// The buffer for reading from upstreams: apart from the clients' one, which may be read while this is in use. Beside it
 /// the places where data lies in what was read.
 pub(crate) fn with_upstream<T>(read: impl FnOnce(&mut [u8], &mut Vec<Range<usize>>) -> T) -> T {
-    UP.with_borrow_mut(|(scratch, pieces)| read(scratch, pieces))
+    UP.with_borrow_mut(|scratch| PIECES.with_borrow_mut(|pieces| read(scratch, pieces)))
 }
