@@ -59,7 +59,7 @@ const FILL_TIME: Duration = Duration::from_secs(60);
 /// Descriptors that are neither the besiegers' nor the clients'.
 const OTHERS: u64 = 500;
 /// Requests that the upstream may have: the slow readers', and the normal clients'.
-const SLOTS: u64 = 4000;
+const SLOTS: u64 = 2500;
 /// Connections from one address; the gate allows 1024.
 const PER_ADDRESS: usize = 800;
 /// How much longer the slowest percent may take.
@@ -96,10 +96,8 @@ async fn besiege(options: &Options, herdgate: PathBuf, descriptors: u64) -> Resu
     // Slow readers have keys and models: how many of them one upstream may carry is another setting.
     let gate = Gate::start_with(Kind::Herdgate, &place, &format!("[fleet]\nslots = {SLOTS}\n")).await?;
 
-    // The gate keeps half of its descriptors for upstreams.
-    let room = (descriptors / 2)
-        .min(descriptors - OTHERS)
-        .saturating_sub(2 * options.slow + options.clients + OTHERS);
+    // The gate keeps two for each slot back; here the upstream's end of the slow streams needs them.
+    let room = descriptors.saturating_sub(2 * SLOTS + 2 * options.slow + options.clients + OTHERS);
     let idle = options.idle.min(room);
     if idle < options.idle {
         writeln!(

@@ -18,6 +18,9 @@ pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// `HTTP/1.1 200 OK` and the line end. A status without a registered reason gets an empty one.
 pub fn status_line(out: &mut Vec<u8>, status: u16) {
+    if status == 200 {
+        return out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
+    }
     out.extend_from_slice(b"HTTP/1.1 ");
     decimal(out, u64::from(status));
     out.push(b' ');
@@ -34,9 +37,10 @@ pub fn request_line(out: &mut Vec<u8>, method: &str, target: &str) -> Result<(),
     if !chars::is_token(method.as_bytes()) || !chars::is_target(target.as_bytes()) {
         return Err(H1Error::Unwritable);
     }
-    for part in [method, " ", target, " HTTP/1.1\r\n"] {
-        out.extend_from_slice(part.as_bytes());
-    }
+    out.extend_from_slice(method.as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(target.as_bytes());
+    out.extend_from_slice(b" HTTP/1.1\r\n");
     Ok(())
 }
 
@@ -50,9 +54,11 @@ pub fn field(out: &mut Vec<u8>, name: &str, value: impl AsRef<[u8]>) -> Result<(
         return Err(H1Error::Unwritable);
     }
     out.reserve(name.len() + value.len() + 4);
-    for part in [name.as_bytes(), b": ", value, b"\r\n"] {
-        out.extend_from_slice(part);
-    }
+    // Part by part rather than in a loop: the short ones are then written without a call.
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
     Ok(())
 }
 

@@ -39,7 +39,7 @@ pub(super) struct Conn<IO> {
 }
 
 pub(super) enum Next {
-    Head(Head),
+    Head(Rc<Head>),
     /// The client speaks HTTP/2; its preface has come.
     Http2,
     Closed,
@@ -49,7 +49,7 @@ pub(super) enum Next {
 }
 
 enum Filled {
-    Head(Result<Head, H1Error>),
+    Head(Result<Rc<Head>, H1Error>),
     Some,
     Ended,
     Late,
@@ -85,7 +85,7 @@ impl<IO: ClientStream> Conn<IO> {
             }
             if !self.read.is_empty() && preface == Preface::No {
                 match Head::take(&mut self.read, &mut self.scan, &limits.framing) {
-                    Ok(Some(head)) => return Next::Head(head),
+                    Ok(Some(head)) => return Next::Head(Rc::new(head)),
                     Ok(None) => {}
                     Err(error) => return Next::Refused(error),
                 }
@@ -150,7 +150,7 @@ impl<IO: ClientStream> Conn<IO> {
                 match Head::read(came, scan, limits) {
                     Ok(Some((whole, length))) => {
                         used = length;
-                        head = Some(Ok(whole));
+                        head = Some(Ok(Rc::new(whole)));
                     }
                     Ok(None) => {}
                     Err(error) => head = Some(Err(error)),

@@ -38,7 +38,7 @@ pub fn serve_connection<IO: ClientStream>(guest: Guest, io: IO) -> impl Future<O
         let mut is_first = true;
         loop {
             let after = match conn.next_head(is_first).await {
-                Next::Head(head) => Box::pin(answer(&mut conn, Rc::new(head))).await,
+                Next::Head(head) => Box::pin(answer(&mut conn, head)).await,
                 Next::Refused(error) => Box::pin(refuse(&mut conn, error)).await,
                 Next::Http2 => return Box::pin(h2::serve(conn)).await,
                 Next::Farewell => After::Linger,

@@ -44,12 +44,12 @@ pub(crate) struct Live {
     _turn: Option<Turn>,
 }
 
-/// Sends `call` to the best upstream that takes it. The call, with its body, is over when the answer begins.
+/// Sends `call` to the best upstream that takes it. The call, with its body, is needed no more when the answer begins.
 pub(crate) async fn send<D: Downstream>(
     gate: &Gate,
     rules: &Rules,
     caller: &Caller,
-    call: Call,
+    call: &Call,
     mut turn: Turn,
     down: &mut D,
     trace: &mut Trace,
@@ -58,7 +58,7 @@ pub(crate) async fn send<D: Downstream>(
     let mut before = None;
     loop {
         trace.upstream = Some(turn.id());
-        let setback = match attempt(gate, rules, &turn, &call, down, trace).await? {
+        let setback = match attempt(gate, rules, &turn, call, down, trace).await? {
             Tried::Answered(answer) => {
                 return Ok(Live { answer, ended: false, added: None, _turn: Some(turn) });
             }
@@ -67,13 +67,13 @@ pub(crate) async fn send<D: Downstream>(
         tried.push(turn.id());
         if tried.len() < MOST_UPSTREAMS {
             let again = Again { turn, tried: &tried, for_sure: setback.is_answer() };
-            if let Some(next) = admission::wait_again(gate, rules, &call, again, down, trace).await? {
+            if let Some(next) = admission::wait_again(gate, rules, call, again, down, trace).await? {
                 turn = next;
                 before = Some(setback);
                 continue;
             }
         }
-        return told(gate, caller, &call, Setback::to_tell(before, setback), &tried, trace);
+        return told(gate, caller, call, Setback::to_tell(before, setback), &tried, trace);
     }
 }
 
