@@ -9,7 +9,7 @@ use super::write::{Outgoing, Shape};
 use super::{AnswerHead, BodyError, ClientStream, Downstream, Head, h2};
 use crate::crowd::Guest;
 use crate::gate::{Gate, Limits};
-use crate::held::HeldBody;
+use crate::held::{HeldBody, NoRoom};
 use crate::request_id::RequestId;
 use crate::stages::intake;
 use crate::{path, trace};
@@ -157,14 +157,26 @@ impl<'c, IO: ClientStream> Request<'c, IO> {
         self.body_read
     }
 
-    async fn read_length(&mut self, length: usize) -> Result<HeldBody, BodyError> {
-        let (allowance, bound) = (&self.gate.allowance, self.limits.held);
+    /// Takes a body of so many bytes, all of which are there.
+    fn take_body(&mut self, length: usize) -> Result<HeldBody, NoRoom> {
         let came = &mut self.conn.read;
-        if came.len() > length {
-            let next = came.split_off(length);
-            return Ok(HeldBody::of(std::mem::replace(came, next), allowance, bound)?);
+        let next = if came.len() > length { came.split_off(length) } else { Vec::new() };
+        HeldBody::of(std::mem::replace(came, next), &self.gate.allowance, self.limits.held)
+    }
+
+    /// Asks for the body where the client waits for that.
+    async fn ask_for_body(&mut self) -> Result<(), BodyError> {
+        if !self.head.expect_continue || !self.conn.read.is_empty() {
+            return Ok(());
         }
-        let mut body = HeldBody::of(std::mem::take(came), allowance, bound)?;
+        let asked = self.conn.say(encode::CONTINUE, self.limits.head_time).await;
+        if asked { Ok(()) } else { Err(BodyError::Gone) }
+    }
+
+    async fn read_length(&mut self, length: usize) -> Result<HeldBody, BodyError> {
+        self.ask_for_body().await?;
+        let bound = self.limits.held;
+        let mut body = HeldBody::of(std::mem::take(&mut self.conn.read), &self.gate.allowance, bound)?;
         let mut pace = self.pace();
         while body.len() < length {
             let mut pushed = Ok(());
@@ -182,6 +194,7 @@ impl<'c, IO: ClientStream> Request<'c, IO> {
     }
 
     async fn read_chunked(&mut self, limit: usize) -> Result<HeldBody, BodyError> {
+        self.ask_for_body().await?;
         let mut framing = Body::with_limits(Framing::Chunked, &self.limits.framing);
         let bound = self.limits.held;
         let mut body = HeldBody::of(Vec::new(), &self.gate.allowance, bound)?;
@@ -323,22 +336,18 @@ impl<IO: ClientStream> Downstream for Request<'_, IO> {
         if self.body_read {
             return Ok(HeldBody::default());
         }
-        if let Framing::Length(length) = self.head.framing
-            && length > limit as u64
-        {
-            return Err(BodyError::TooLarge(limit as u64));
-        }
-        if self.head.expect_continue && self.conn.read.is_empty() {
-            let asked = self.conn.say(encode::CONTINUE, self.limits.head_time).await;
-            if !asked {
-                return Err(BodyError::Gone);
-            }
-        }
         let body = match self.head.framing {
             Framing::None | Framing::UntilClose => HeldBody::default(),
+            Framing::Length(length) if length > limit as u64 => {
+                return Err(BodyError::TooLarge(limit as u64));
+            }
             // Compared with the limit above, which is a usize.
-            Framing::Length(length) => self.read_length(usize::try_from(length).unwrap_or(limit)).await?,
-            Framing::Chunked => self.read_chunked(limit).await?,
+            Framing::Length(length) => match usize::try_from(length).unwrap_or(limit) {
+                // Nearly every body comes along with its head.
+                length if self.conn.read.len() >= length => self.take_body(length)?,
+                length => Box::pin(self.read_length(length)).await?,
+            },
+            Framing::Chunked => Box::pin(self.read_chunked(limit)).await?,
         };
         self.body_read = true;
         self.conn.trim();
