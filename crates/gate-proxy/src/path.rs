@@ -12,6 +12,7 @@ use crate::stages::{admission, answer, attempt, auth, call, cors, intake, own, r
 use crate::trace::Trace;
 use gate_wire::{Answering, GateError};
 use std::future::poll_fn;
+use std::pin::pin;
 use std::rc::Rc;
 
 /// Serves one request to its end: the last byte of the answer, an error told in the caller's dialect, the hang-up, or the
@@ -19,10 +20,8 @@ use std::rc::Rc;
 pub(crate) async fn handle<D: Downstream>(gate: &Gate, rules: &Rules, down: &mut D) {
     let mut trace = Trace::begin(gate, down);
     let lease = gate.leases.take();
-    // Boxed in parts, here and below: allocators hand out small blocks far faster than large ones, and what is over gives its
-    // room back while a stream goes on.
     let served = {
-        let mut serve = Box::pin(serve(gate, rules, down, &mut trace, &lease));
+        let mut serve = pin!(serve(gate, rules, down, &mut trace, &lease));
         poll_fn(|cx| lease.poll(cx, serve.as_mut())).await
     };
     match served {
@@ -58,8 +57,7 @@ async fn serve<D: Downstream>(
     }
     let tells_less = show::tells_less(&call, &caller);
     let turn = admission::wait_turn(gate, rules, &call, down, trace).await?; // one slot                503
-    let sent = attempt::send(gate, rules, &caller, &call, turn, down, trace); //fail over               404 502 503
-    let live = Box::pin(sent).await?;
+    let live = attempt::send(gate, rules, &caller, &call, turn, down, trace).await?; // fail over        404 502 503
     drop(call); //                                                              with its body
     if tells_less && live.answer.status() == 200 {
         return Box::pin(show::tell(live, &caller, down, trace)).await; //                 `/api/show` without its secrets
