@@ -1,7 +1,8 @@
 //! Where a call goes. Pure: reads the fleet, returns a named answer; the caller acts on it.
 
 use crate::chance::Chance;
-use crate::fleet::{Fleet, Health, Upstream};
+use crate::fleet::Fleet;
+use crate::upstream::{Health, Upstream};
 use gate_types::{ModelName, UpstreamId};
 
 /// What a call needs of an upstream.

@@ -4,127 +4,12 @@
 //! flight, and the slots taken, are counted by [`Fleet::start`] and [`Fleet::finish`]. Nothing here waits, asks a clock or
 //! rolls a dice.
 
+use crate::upstream::{Health, Upstream};
 use crate::version;
 use gate_types::{ModelName, UpstreamId};
 
 /// So many failed probes in a row take an upstream that was up out of the healthy ones. One alone may be a busy moment.
 pub const PROBES_UNTIL_DOWN: u32 = 2;
-
-/// Whether an upstream is thought to answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Health {
-    /// Nothing was heard yet, good or bad.
-    Unknown,
-    /// It answered last.
-    Up,
-    /// It could not be reached, or failed several probes in a row.
-    Down,
-}
-
-/// One upstream as the gate sees it.
-#[derive(Debug, Clone)]
-pub struct Upstream {
-    pub(crate) health: Health,
-    pub(crate) version: Option<String>,
-    pub(crate) models: Box<[ModelName]>,
-    pub(crate) loaded: Box<[ModelName]>,
-    pub(crate) in_flight: u32,
-    /// Of those in flight, how many run a model.
-    pub(crate) running: u32,
-    pub(crate) slots: u32,
-    pub(crate) failures: u32,
-    /// The settings name it no more: what it has under way ends there, nothing new comes.
-    pub(crate) is_retired: bool,
-}
-
-impl Upstream {
-    fn unheard(slots: u32) -> Self {
-        Upstream {
-            health: Health::Unknown,
-            version: None,
-            models: Box::default(),
-            loaded: Box::default(),
-            in_flight: 0,
-            running: 0,
-            slots,
-            failures: 0,
-            is_retired: false,
-        }
-    }
-
-    /// Whether it is thought to answer.
-    #[must_use]
-    pub fn health(&self) -> Health {
-        self.health
-    }
-
-    /// What its last good probe said in `/api/version`.
-    #[must_use]
-    pub fn version(&self) -> Option<&str> {
-        self.version.as_deref()
-    }
-
-    /// The models on its disk by the last list it gave, in order of name. Kept while it is down.
-    #[must_use]
-    pub fn models(&self) -> &[ModelName] {
-        &self.models
-    }
-
-    /// The models in its memory by the last list it gave, in order of name. Empty while it is down.
-    #[must_use]
-    pub fn loaded(&self) -> &[ModelName] {
-        &self.loaded
-    }
-
-    /// Requests of this gate that it has not finished.
-    #[must_use]
-    pub fn in_flight(&self) -> u32 {
-        self.in_flight
-    }
-
-    /// So many requests may run a model there at one time.
-    #[must_use]
-    pub fn slots(&self) -> u32 {
-        self.slots
-    }
-
-    /// Requests of this gate that run a model there, each in one of its slots.
-    #[must_use]
-    pub fn running(&self) -> u32 {
-        self.running
-    }
-
-    /// Whether one more request may run a model there.
-    #[must_use]
-    pub fn has_free_slot(&self) -> bool {
-        self.running < self.slots
-    }
-
-    /// Failed probes and connects since it answered last.
-    #[must_use]
-    pub fn failures(&self) -> u32 {
-        self.failures
-    }
-
-    /// Whether it listed `model` last.
-    #[must_use]
-    pub fn has(&self, model: &ModelName) -> bool {
-        self.models.binary_search(model).is_ok()
-    }
-
-    /// Whether it holds `model` in memory, so that no load time is spent on it.
-    #[must_use]
-    pub fn is_warm(&self, model: &ModelName) -> bool {
-        self.loaded.binary_search(model).is_ok()
-    }
-
-    fn turn(&mut self, health: Health) {
-        self.health = health;
-        if health == Health::Down {
-            self.loaded = Box::default();
-        }
-    }
-}
 
 /// Something that was seen of an upstream.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,7 +9,8 @@
 
 use crate::chance::Chance;
 use crate::choose::{Ask, Decision, Why, choose};
-use crate::fleet::{Fleet, Upstream};
+use crate::fleet::Fleet;
+use crate::upstream::Upstream;
 use gate_types::{ModelName, UpstreamId};
 use std::collections::BTreeMap;
 use std::ops::Bound;

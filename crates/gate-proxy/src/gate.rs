@@ -9,115 +9,22 @@ use crate::lease::Leases;
 use crate::metrics::{Counter, Metrics};
 use crate::record::{AccessLog, Record};
 use crate::replay::Replays;
+use crate::rules::Rules;
 use crate::slots::{Held, Slots};
 use crate::stubs::Stubs;
 use crate::sweep::{Sweep, TICK};
 use arc_swap::{ArcSwap, Guard};
 use gate_keys::KeyRing;
-use gate_policy::{Ask, Chance, Entered, Fleet, Observation, QueueLimits};
-use gate_types::{ModelName, OriginPattern, UpstreamId};
+use gate_policy::{Ask, Chance, Entered, Fleet, Observation};
+use gate_types::{ModelName, UpstreamId};
 use gate_upstream::{Client, Roster};
 use gate_wire::{GateError, Reason};
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
-
-/// The bounds of a request, each a setting.
-#[derive(Debug, Clone)]
-pub struct Limits {
-    /// Bounds of heads and chunk framing.
-    pub framing: gate_h1::Limits,
-    /// Bytes of a request body.
-    pub body: usize,
-    /// Bytes of an uploaded blob, which passes through and is never held.
-    pub upload: u64,
-    /// Bytes of all request bodies together that are in memory at one time.
-    pub held: usize,
-    /// Bytes a second that a request body must bring on the whole, looked at in windows of `head_time`; 0: any number.
-    pub body_rate: u64,
-    /// Requests at one time on one HTTP/2 connection.
-    pub streams: u32,
-    /// Client connections at one time, over all cores.
-    pub connections: usize,
-    /// Client connections at one time from one address, or from one /64 of IPv6.
-    pub per_address: usize,
-    /// Time for a request head, from its first byte or the connection's beginning, and between two pieces of a request
-    /// body.
-    pub head_time: Duration,
-    /// Time that a connection may wait for its next request.
-    pub keep_alive: Duration,
-    /// Time between two pieces of an upstream's answer, and before its first; also the time for which a client may take
-    /// nothing of an answer that waits for it.
-    pub idle: Duration,
-    /// Time for a connection to an upstream to stand, TLS included.
-    pub connect: Duration,
-}
-
-/// What a request must keep to. Replaced whole when the settings are read again: a request keeps the rules that it found.
-#[derive(Debug, Clone)]
-pub struct Rules {
-    /// The bounds.
-    pub limits: Limits,
-    /// The bounds of running models and of waiting for that.
-    pub queue: QueueLimits,
-    /// What keys that manage models may do.
-    pub manage: Manage,
-    /// Who is let in, and what they are told who are not.
-    pub door: DoorRules,
-}
-
-/// What keys that manage models may do.
-#[derive(Debug, Clone)]
-pub struct Manage {
-    /// Whether models may be pushed.
-    pub push: bool,
-    /// The registries that models may come from and go to: hosts in lower case, with their ports.
-    pub registries: Vec<String>,
-}
-
-#[cfg(test)]
-impl Rules {
-    /// Rules that matter to the stages before the call.
-    pub(crate) fn for_tests(proxy_names: &[&str], origins: &[&str]) -> Self {
-        Rules {
-            limits: Limits {
-                framing: gate_h1::Limits::DEFAULT,
-                body: 1,
-                upload: 1,
-                held: 1,
-                body_rate: 0,
-                streams: 1,
-                connections: 1,
-                per_address: 1,
-                head_time: Duration::ZERO,
-                keep_alive: Duration::ZERO,
-                idle: Duration::ZERO,
-                connect: Duration::ZERO,
-            },
-            queue: QueueLimits { slots: 1, max_wait: Duration::ZERO, depth: 0 },
-            manage: Manage { push: false, registries: Vec::new() },
-            door: DoorRules {
-                failures: 1,
-                proxy_names: proxy_names.iter().map(|name| (*name).to_owned()).collect(),
-                origins: origins.iter().map(|text| OriginPattern::parse(text).unwrap()).collect(),
-            },
-        }
-    }
-}
-
-/// What the door goes by, each a setting.
-#[derive(Debug, Clone)]
-pub struct DoorRules {
-    /// Wrong credentials a minute from one address that are told that they are wrong.
-    pub failures: usize,
-    /// The hosts for which the gate answers clients that take it for their proxy; in lower case, without a port.
-    pub proxy_names: Vec<String>,
-    /// The origins whose pages may use the gate from a browser.
-    pub origins: Vec<OriginPattern>,
-}
 
 /// What callers are told while no upstream has ever answered.
 #[derive(Debug, Clone)]

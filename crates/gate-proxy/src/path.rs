@@ -5,9 +5,10 @@
 //! gives back what was taken. Nothing here may touch a database, wait for a probe, or know which protocol the client speaks.
 
 use crate::downstream::Downstream;
-use crate::gate::{Gate, Rules};
+use crate::gate::Gate;
 use crate::lease::Lease;
 use crate::outcome::{Done, Ended};
+use crate::rules::Rules;
 use crate::stages::{admission, answer, attempt, auth, call, cors, intake, own, route, show};
 use crate::trace::Trace;
 use gate_wire::{Answering, GateError};
@@ -45,7 +46,7 @@ async fn serve<D: Downstream>(
     }
     let route = route::of(&head, target, trace)?; //                            Ollama, OpenAI, …       404 405
     let Some(scope) = route.scope() else {
-        return own::greet(gate, &route, down, trace).await; //                  `/` and `/api/version`
+        return own::greet(gate, &route, down, trace).await; //                  `/`, version, health
     };
     let caller = auth::identify(gate, rules, down, target, trace, lease)?; //   key -> Caller           400 401 429 503
     auth::permit(&caller, scope)?; //                                           scope                   403

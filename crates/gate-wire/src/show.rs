@@ -134,7 +134,7 @@ mod tests {
             ),
             (r#"{"system":1,"modelfile":2,"messages":3}"#, "{}"),
             (
-                r#"{"details":{"parent_model":"/root/x","format":"gguf"},"license":"l"}"#,
+                r#"{"details":{"parent_model":"/models/x","format":"gguf"},"license":"l"}"#,
                 r#"{"details":{"parent_model":"","format":"gguf"},"license":"l"}"#,
             ),
             (r#"{"details":{"parent_model":"user/base"}}"#, r#"{"details":{"parent_model":"user/base"}}"#),

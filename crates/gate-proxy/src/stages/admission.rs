@@ -7,8 +7,9 @@
 //! they wait there. No request waits longer than the settings say, and none waits whose client has left.
 
 use crate::downstream::Downstream;
-use crate::gate::{Gate, Rules, Shared};
+use crate::gate::{Gate, Shared};
 use crate::outcome::Ended;
+use crate::rules::Rules;
 use crate::slots::Held;
 use crate::stages::call::Call;
 use crate::trace::Trace;

@@ -1,7 +1,8 @@
 //! What of a call its key and the settings allow. Pure: facts in, a refusal or none out; every model-bearing route comes
 //! through here.
 
-use crate::gate::{Manage, Shared};
+use crate::gate::Shared;
+use crate::rules::Manage;
 use crate::stages::auth::{Caller, permit};
 use gate_types::{ModelName, Scope};
 use gate_wire::{Asks, GateError, Reason, RouteId};

@@ -6,8 +6,9 @@
 //! them was sent.
 
 use crate::downstream::{BodyError, Downstream};
-use crate::gate::{Gate, Rules};
+use crate::gate::Gate;
 use crate::outcome::Ended;
+use crate::rules::Rules;
 use crate::stages::admission::{self, Again, Turn, nobody};
 use crate::stages::allowed;
 use crate::stages::auth::Caller;

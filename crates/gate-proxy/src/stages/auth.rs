@@ -5,8 +5,9 @@
 //! answer for unknown, expired and revoked keys: only the log knows which it was.
 
 use crate::downstream::{Downstream, Head};
-use crate::gate::{Gate, Rules, unix_now};
+use crate::gate::{Gate, unix_now};
 use crate::lease::Lease;
+use crate::rules::Rules;
 use crate::stages::intake::Target;
 use crate::trace::Trace;
 use gate_keys::{Key, SIGNATURE_SPAN, SignedRequest, UnixSeconds, Verdict};

@@ -1,9 +1,10 @@
 //! What is asked: reads the body of a known caller and finds the model in it. Nothing has been sent anywhere yet.
 
 use crate::downstream::{BodyError, Downstream, Head};
-use crate::gate::{Gate, Manage, Rules, Shared};
+use crate::gate::{Gate, Shared};
 use crate::held::HeldBody;
 use crate::outcome::Ended;
+use crate::rules::{Manage, Rules};
 use crate::stages::allowed::{self, Named};
 use crate::stages::auth::Caller;
 use crate::stages::route::Open;

@@ -6,8 +6,8 @@
 //! from there. A key that somebody put into the request does: without a preflight that was no page.
 
 use crate::downstream::{Downstream, Head};
-use crate::gate::Rules;
 use crate::outcome::{Done, Ended};
+use crate::rules::Rules;
 use crate::stages::intake::Target;
 use crate::trace::{Trace, answer_whole};
 use gate_wire::{Allow, Found, GateError, Reason};

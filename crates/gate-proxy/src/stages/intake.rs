@@ -3,7 +3,7 @@
 //! protocol that the request came in by.
 
 use crate::downstream::Head;
-use crate::gate::Rules;
+use crate::rules::Rules;
 use gate_h1::{H1Error, Version};
 use gate_wire::{GateError, Reason};
 use std::net::IpAddr;

@@ -11,8 +11,9 @@ mod stream;
 
 use super::ClientStream;
 use super::conn::Conn;
-use crate::gate::{Gate, Limits};
+use crate::gate::Gate;
 use crate::path;
+use crate::rules::Limits;
 use ::h2::server::{Builder, Connection, SendResponse};
 use ::h2::{Ping, PingPong, Reason, RecvStream};
 use bytes::Bytes;
