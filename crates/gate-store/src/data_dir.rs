@@ -60,7 +60,9 @@ impl DataDir {
         }
     }
 
-    /// The directory if it is there, with the checks and the tightening of [`DataDir::open`]; makes nothing.
+    /// The directory if it is there, with the checks and the tightening of [`DataDir::open`]; makes nothing. Every file in it
+    /// is opened and closed, which takes away this process's locks on it (fcntl(2)): not while it has a database of the
+    /// directory open.
     ///
     /// # Errors
     /// As [`DataDir::open`].

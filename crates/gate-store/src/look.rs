@@ -128,6 +128,7 @@ impl SqliteStore {
         self.let_go();
         let dir = DataDir::find(&self.dir)?;
         let dir = dir.ok_or_else(|| wrong(&self.dir, "is gone", "bring the directory back"))?;
+        // No connection is open from here to `open`, so that no handle that is closed here takes its locks away.
         let (file, _) = dir
             .open_regular(DATABASE_FILE)?
             .ok_or_else(|| wrong(&self.path, "is gone", "bring the database back"))?;
@@ -151,11 +152,12 @@ impl SqliteStore {
 
     /// Reads the file whole where something has touched it since it was last found sound, and now and then without that.
     fn read_if_touched(&mut self) -> Result<(), StoreError> {
-        let seen = Seen::of(&self.file, &self.path)?;
+        let file = self.file.as_ref().ok_or_else(|| image::closed(&self.path))?;
+        let seen = Seen::of(file, &self.path)?;
         if seen == self.seen && !self.looks.is_multiple_of(LOOKS_PER_READING) {
             return Ok(());
         }
-        match image::read(&self.file, &self.path) {
+        match image::read(file, &self.path) {
             Ok(Some(id)) if id != self.id => {
                 self.is_doubtful = true;
                 Err(another(&self.path))

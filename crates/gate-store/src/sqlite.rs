@@ -27,9 +27,9 @@ use std::time::Duration;
 pub struct SqliteStore {
     /// None between the end of a connection that cannot be trusted any more and the beginning of the next.
     pub(crate) conn: Option<Connection>,
-    /// The file under the connection. Opened before it and closed after it: a file that is closed takes with it all locks
-    /// that this process holds on it, SQLite's too (fcntl(2)).
-    pub(crate) file: File,
+    /// The file under the connection. Opened before it and closed after it, and before the next connection begins: a file
+    /// that is closed takes with it all locks that this process holds on it, SQLite's too (fcntl(2)).
+    pub(crate) file: Option<File>,
     pub(crate) path: PathBuf,
     pub(crate) dir: PathBuf,
     /// Which database this is, wherever it lies.
@@ -66,7 +66,7 @@ impl SqliteStore {
         Ok(SqliteStore {
             log_ids: log_ids(&path),
             conn: Some(conn),
-            file,
+            file: Some(file),
             path,
             dir: dir.path().to_owned(),
             id,
@@ -194,12 +194,14 @@ impl SqliteStore {
         commits().map_err(|cause| unusable(&self.path, READ, cause))
     }
 
-    /// Ends the connection without moving the log into a file that may have become another's.
+    /// Ends the connection without moving the log into a file that may have become another's. Nothing of the database is
+    /// open afterwards.
     pub(crate) fn let_go(&mut self) {
         if let Some(conn) = self.conn.take() {
             // Refused or not, the connection ends.
             let _kept = conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
         }
+        self.file = None;
     }
 
     /// Runs `change` alone among all writers, whole or not at all.
