@@ -199,7 +199,29 @@ mod tests {
         for spelling in spellings {
             let name = ModelName::parse(spelling).unwrap();
             assert_eq!(name.short(), "llama3:latest", "{spelling}");
+            assert_eq!(name.to_string(), "llama3:latest", "{spelling}");
             assert!(!name.is_cloud(), "{spelling}");
+        }
+    }
+
+    #[test]
+    fn the_longest_parts_are_taken() {
+        let (part, host) = ("x".repeat(80), "h".repeat(350));
+        for (text, short) in [
+            (part.clone(), format!("{part}:latest")),
+            (format!("{part}:{part}"), format!("{part}:{part}")),
+            (format!("{host}/{part}/{part}:{part}"), format!("{host}/{part}/{part}:{part}")),
+        ] {
+            assert_eq!(ModelName::parse(&text).unwrap().short(), short);
+        }
+        for text in [
+            format!("{part}x:1"),
+            format!("x:{part}x"),
+            format!("{part}x/x"),
+            format!("x/x:{part}x"),
+            format!("{host}h/x/x"),
+        ] {
+            assert_eq!(ModelName::parse(&text), Err(BadName::Invalid), "{text}");
         }
     }
 
@@ -264,6 +286,8 @@ mod tests {
         assert!(ModelName::parse("demo:1B-Cloud").unwrap().is_cloud());
         assert!(!ModelName::parse("demo:1b-cloud:local").unwrap().is_cloud());
         assert!(!ModelName::parse("my-cloud").unwrap().is_cloud());
+        let shown = format!("{:?}", ModelName::parse("Demo:cloud").unwrap());
+        assert_eq!(shown, "ModelName(demo:latest in the cloud)");
     }
 
     proptest! {

@@ -140,6 +140,22 @@ mod tests {
     }
 
     #[test]
+    fn each_scope_has_its_word_and_its_place() {
+        assert_eq!(ScopeSet::DEFAULT.to_string(), "infer,embed,read");
+        let set = ScopeSet::of(&[Scope::Cloud, Scope::Infer, Scope::Cloud]);
+        assert_eq!(
+            (set.to_string(), format!("{set:?}")),
+            ("infer,cloud".into(), "ScopeSet(infer,cloud)".into())
+        );
+        assert_eq!(" infer, ,cloud,infer".parse(), Ok(set));
+        assert!(ScopeSet::of(&[]).is_empty() && !set.is_empty());
+        for scope in Scope::ALL {
+            assert_eq!(ScopeSet::of(&[scope]).to_string(), scope.to_string());
+            assert_eq!(scope.to_string().parse(), Ok(scope));
+        }
+    }
+
+    #[test]
     fn infer_does_not_include_embed() {
         assert!(!ScopeSet::of(&[Scope::Infer]).contains(Scope::Embed));
     }
