@@ -237,7 +237,15 @@ mod tests {
     fn debug_shows_no_more_than_the_prefix() {
         let minted = mint(&mut OsEntropy).unwrap();
         let shown = format!("{minted:?}");
-        assert!(!shown.contains(&minted.secret.expose()[KEY_PREFIX.len() + SHOWN..]), "{shown}");
+        assert_eq!(shown, format!("Minted({}…)", &minted.secret.expose()[..KEY_PREFIX.len() + SHOWN]));
+    }
+
+    #[test]
+    fn a_kind_reads_back_from_its_word() {
+        for kind in [Kind::Secret, Kind::Ssh] {
+            assert_eq!(Kind::from_word(kind.as_str()), Some(kind));
+        }
+        assert_eq!(Kind::from_word("Secret"), None);
     }
 
     proptest! {

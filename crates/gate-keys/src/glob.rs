@@ -254,6 +254,7 @@ mod tests {
             ("*:8b", &["llama3:8b", "hf.co/acme/x:8b"], &["llama3", "llama3:18b-q4"]),
             ("*llama3", &["codellama3", "acme/llama3", "llama3"], &["llama3:8b"]),
             ("qwen*coder", &["qwen3-coder"], &["qwen3-coder:30b", "qwen3"]),
+            ("*a*a:*", &["aa", "banana:1b"], &["a", "bba"]),
             ("hf.co/*", &["hf.co/acme/x:q4", "hf.co/b/y"], &["acme/x", "hf.com/acme/x"]),
             ("hf.co/acme/*:q4*", &["hf.co/acme/x:q4_k_m"], &["hf.co/acme/x:q8_0"]),
             ("acme/*", &["acme/x", "acme/y:2"], &["x", "bacme/x"]),
@@ -300,7 +301,7 @@ mod tests {
             ("a**b", "a*b:latest"),
             ("GLM:cloud", "glm:latest:cloud"),
         ] {
-            assert_eq!(glob(text).as_str(), canonical);
+            assert_eq!((glob(text).as_str(), glob(text).to_string().as_str()), (canonical, canonical));
             assert_eq!(glob(canonical), glob(text), "{canonical}");
         }
     }
@@ -308,14 +309,26 @@ mod tests {
     #[test]
     fn what_is_no_pattern() {
         assert_eq!(ModelGlob::parse(" "), Err(BadGlob::Empty));
+        assert_eq!(glob(&"*".repeat(600)), glob("*"));
         assert!(matches!(ModelGlob::parse(&"*".repeat(601)), Err(BadGlob::TooLong(601))));
-        let untagged = format!("*{}", "a".repeat(597));
-        assert!(matches!(ModelGlob::parse(&untagged), Err(BadGlob::TooLong(605))), "too long with its tag");
+        let untagged = |length| ModelGlob::parse(&format!("*{}", "a".repeat(length)));
+        assert_eq!(untagged(592).unwrap().as_str().len(), 600);
+        assert_eq!(untagged(593), Err(BadGlob::TooLong(601)), "too long with its tag");
         for text in ["qwen?", "qwen[3]", "a b", "a,b", "a\\b", "ä*", "a\0*"] {
             assert!(matches!(ModelGlob::parse(text), Err(BadGlob::Character { .. })), "{text}");
         }
         for text in ["a/b/c/d", "demo:", "-demo", "demo:cloud:local", ":cloud", "http://a*://b"] {
             assert!(matches!(ModelGlob::parse(text), Err(BadGlob::NotAName(_))), "{text}");
+        }
+    }
+
+    #[test]
+    fn each_refusal_says_what_to_write_instead() {
+        for (text, word) in
+            [(" ", "leave the models out"), ("a/b/c/d", "qwen3:8b"), ("qwen?", "wildcard is *")]
+        {
+            let hint = ModelGlob::parse(text).unwrap_err().hint();
+            assert!(hint.contains(word), "{text}: {hint}");
         }
     }
 

@@ -224,6 +224,28 @@ mod tests {
             assert_eq!(key.state(199), before, "{key:?}");
             assert_eq!(key.state(200), after, "{key:?}");
         }
+        for (state, word, opens) in [
+            (State::Active, "active", true),
+            (State::Overlapping, "overlapping", true),
+            (State::Replaced, "replaced", false),
+            (State::Expired, "expired", false),
+            (State::Revoked, "revoked", false),
+        ] {
+            assert_eq!((state.as_str(), state.is_valid()), (word, opens));
+        }
+    }
+
+    #[test]
+    fn a_key_holds_its_scopes_alone() {
+        assert!(key().has(Scope::Infer) && key().has(Scope::Read));
+        assert!(!key().has(Scope::Manage) && !key().has(Scope::Cloud));
+    }
+
+    #[test]
+    fn keys_from_outside_are_in_no_store() {
+        assert!(KeyId(1).is_stored());
+        let settings = KeyId::of_settings(&key().digest);
+        assert!(!KeyId::ENV.is_stored() && !settings.is_stored() && settings != KeyId::ENV);
     }
 
     #[test]

@@ -128,6 +128,10 @@ mod tests {
         assert_eq!(KeyName::parse("a\u{1b}[1m"), Err(BadKeyName::Character('\u{1b}')));
         assert_eq!(KeyName::parse("jürgen"), Err(BadKeyName::Character('ü')));
         assert_eq!(KeyName::parse("Env"), Err(BadKeyName::Reserved));
+        for (text, word) in [("a b", "A-Z a-z 0-9"), ("env", "AUTH_TOKEN")] {
+            let hint = KeyName::parse(text).unwrap_err().hint();
+            assert!(hint.contains(word), "{text}: {hint}");
+        }
     }
 
     #[test]

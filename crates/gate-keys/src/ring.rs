@@ -210,7 +210,7 @@ mod tests {
         let keys = [in_settings(&minted, "ci"), in_settings(&other, "bot")];
         let ring = KeyRing::default().with_settings(&keys);
         let Verdict::Valid(key) = ring.check(minted.secret.expose(), 5) else { panic!("refused") };
-        assert_eq!(key.name.as_str(), "ci");
+        assert_eq!((key.name.as_str(), ring.iter().count()), ("ci", 2));
         key.mark_used(9);
         assert_eq!(ring.take_uses(), [], "a store has no such key");
         let mut revoked = stored(&minted, 1);
@@ -218,6 +218,19 @@ mod tests {
         let ring = KeyRing::new([revoked]).with_settings(&keys);
         assert!(matches!(ring.check(minted.secret.expose(), 5), Verdict::Revoked(_)));
         assert!(matches!(ring.check(other.secret.expose(), 5), Verdict::Valid(_)));
+    }
+
+    #[test]
+    fn the_keys_of_the_store_are_told_from_those_of_outside() {
+        let (minted, other) = (mint(&mut OsEntropy).unwrap(), mint(&mut OsEntropy).unwrap());
+        let ring = KeyRing::new([stored(&minted, 1)])
+            .with_settings(&[in_settings(&other, "ci")])
+            .with_env(&env("let me in, please"));
+        assert_eq!(ring.iter().count(), 3);
+        let alone = ring.stored_alone();
+        assert_eq!(alone.iter().map(|key| key.id).collect::<Vec<_>>(), [KeyId(1)]);
+        assert!(matches!(alone.check(minted.secret.expose(), 5), Verdict::Valid(_)));
+        assert!(matches!(alone.check("let me in, please", 5), Verdict::Malformed));
     }
 
     #[test]

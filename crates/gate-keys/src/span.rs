@@ -114,6 +114,26 @@ mod tests {
         }
     }
 
+    #[test]
+    fn it_is_written_in_the_largest_unit_that_fits() {
+        for (text, written) in [
+            ("0s", "0s"),
+            ("90s", "90s"),
+            ("120s", "2m"),
+            ("90m", "90m"),
+            ("36h", "36h"),
+            ("48h", "2d"),
+            ("86401s", "86401s"),
+        ] {
+            assert_eq!(Span::parse(text).unwrap().to_string(), written);
+        }
+        assert!(Span::parse("0d").unwrap().is_zero() && !Span::parse("1s").unwrap().is_zero());
+        for (text, word) in [("1w", "30d"), ("3651d", "ten years")] {
+            let hint = Span::parse(text).unwrap_err().hint();
+            assert!(hint.contains(word), "{hint}");
+        }
+    }
+
     proptest! {
         #[test]
         fn a_span_reads_what_it_writes(seconds in 0..=LONGEST_DAYS * DAY) {
