@@ -141,7 +141,7 @@ fn trimmed_start(text: &[u8]) -> &[u8] {
 }
 
 /// `; name=value` at the front of `text`: a token, or text between quotes without a backslash, which readers undo in
-/// different ways.
+/// different ways. Whether there is such a name is the caller's to know.
 fn parameter<'t>(text: &mut &'t [u8]) -> Option<(&'t [u8], &'t [u8])> {
     *text = trimmed_start(trimmed_start(text).strip_prefix(b";")?);
     let name = take_until(text, b"=;\" \t");
@@ -155,9 +155,8 @@ fn parameter<'t>(text: &mut &'t [u8]) -> Option<(&'t [u8], &'t [u8])> {
         let value = take_until(text, b"; \t");
         value.iter().all(|b| is_token(*b)).then_some(value).filter(|value| !value.is_empty())?
     };
-    let is_name = !name.is_empty() && name.iter().all(|b| is_token(*b) && !b"*'%".contains(b));
     let is_value = !value.iter().any(|b| *b < 0x20 || *b == 0x7f);
-    (is_name && is_value).then_some((name, value))
+    is_value.then_some((name, value))
 }
 
 /// RFC 9110 section 5.6.2.

@@ -247,8 +247,9 @@ fn bounds_are_bounds() {
     let options = |count| format!("{{\"options\":{}}}", fields(count));
     assert!(facts("POST", "/api/chat", &options(256)).spans.options.is_some());
     assert_eq!(fault("POST", "/api/chat", &options(257)), Fault::TooManyFields);
-    let name = "n".repeat(257);
-    assert_eq!(fault("POST", "/api/chat", &format!("{{\"{name}\":1}}")), Fault::LongFieldName);
+    let named = |length: usize| format!("{{\"{}\":1}}", "n".repeat(length));
+    assert_eq!(facts("POST", "/api/chat", &named(256)).model, None);
+    assert_eq!(fault("POST", "/api/chat", &named(257)), Fault::LongFieldName);
     let nested = |levels: usize| format!("{{\"x\":{}{}}}", "[".repeat(levels), "]".repeat(levels));
     assert_eq!(facts("POST", "/api/chat", &nested(63)).model, None);
     assert_eq!(fault("POST", "/api/chat", &nested(64)), Fault::TooDeep);
@@ -256,6 +257,9 @@ fn bounds_are_bounds() {
         |levels: usize| format!("{{\"options\":{{\"x\":{}{}}}}}", "[".repeat(levels), "]".repeat(levels));
     assert!(facts("POST", "/api/chat", &in_options(62)).spans.options.is_some());
     assert_eq!(fault("POST", "/api/chat", &in_options(63)), Fault::TooDeep);
+    let padded = |length: usize| format!("{{\"model\":\"{:>length$}\"}}", "demo");
+    assert_eq!(facts("POST", "/api/chat", &padded(1024)).model.unwrap().short(), "demo:latest");
+    assert!(matches!(fault("POST", "/api/chat", &padded(1025)), Fault::BadModel(_)));
     let long = format!("{{\"model\":\"https://{}m\"}}", "x/".repeat(5_000));
     assert!(matches!(fault("POST", "/api/chat", &long), Fault::BadModel(_)));
 }
@@ -289,6 +293,11 @@ fn the_client_is_told_what_and_where() {
         (r#"{"x":1,"X":2}"#, "the field \"X\" at byte 7 is there twice; case makes no difference"),
         (r#"{"model":"a"} x"#, "unexpected bytes after the JSON object, from byte 14 on"),
         (r#"{"model":"a" "b":1}"#, "invalid JSON at byte 13: a comma or a closing brace expected"),
+        (r#"{"model":"a""#, "invalid JSON: the body ends at byte 12 within the object"),
+        (r#"{"x":"\"#, "invalid JSON: the body ends at byte 7 within the object"),
+        (r#"{"x":"\u00g0"}"#, "invalid JSON at byte 6: no such escape"),
+        (r#"{"x":"\x"}"#, "invalid JSON at byte 6: no such escape"),
+        (r#"{"\ud83d\ue000":1}"#, "the field's name at byte 1 is not valid Unicode"),
         (r#"{"model":7}"#, "\"model\" must be a string (byte 9)"),
         (r#"{"model":".."}"#, "invalid model name"),
     ] {

@@ -56,6 +56,18 @@ fn what_clients_send_is_taken() {
             "{shown}"
         );
     }
+    let most = whole(&[vec![field("x", "y"); MAX_PARTS - 1], vec![field("model", "demo")]].concat());
+    let tabbed = lines(&[
+        "--XX",
+        "Content-Type: text/plain;\tcharset=utf-8",
+        "Content-Disposition: form-data; name=model",
+        "",
+        "demo",
+        "--XX--",
+    ]);
+    for body in [most, tabbed] {
+        assert_eq!(model(TYPE, &body).as_deref(), Ok("demo:latest"));
+    }
     // Single quotes are part of a name, to Go as well.
     let single = lines(&["--XX", "Content-Disposition: form-data; name='model'", "", "demo", "--XX--", ""]);
     for empty in [whole(&[]), whole(&[field("model", "")]), whole(&[field("file", "model")]), single] {
@@ -117,6 +129,10 @@ fn what_has_two_readings_is_refused() {
         ),
         (part("Content-Disposition: form-data; name=\"model\"\r\nX-Other: 1"), is_form),
         (part("Content-Disposition: form-data; name=\"mo\0del\""), is_form),
+        (part("Content-Disposition: form-data; name=\"mo\tdel\""), is_form),
+        (part("Content-Disposition: form-data; name=mo@del"), is_form),
+        (part("Content-Type: audio/\u{1}wav\r\nContent-Disposition: form-data; name=\"x\""), is_form),
+        (part("Content-Type: audio/wav\u{7f}\r\nContent-Disposition: form-data; name=\"x\""), is_form),
         (part("Content-Disposition: form-data; name=\"model\"\n"), is_form),
         (part("Content-Disposition: form-data; name=\"model\"\n\x0c"), is_form),
         (part("Content-Disposition: form-data;\x0c name=\"model\""), is_form),
@@ -192,6 +208,14 @@ fn the_content_type_has_one_reading() {
         let fault = model(content_type, &body).unwrap_err();
         assert!(is_form(&fault), "{content_type}: {fault:?}");
     }
+    for (boundary, is_taken) in [("X".repeat(70), true), ("X".repeat(71), false), ("X{X".to_owned(), false)] {
+        let part = "Content-Disposition: form-data; name=\"model\"\r\n\r\ndemo";
+        let body = format!("--{boundary}\r\n{part}\r\n--{boundary}--\r\n");
+        let content_type = format!("multipart/form-data; boundary=\"{boundary}\"");
+        assert_eq!(model(&content_type, body.as_bytes()).is_ok(), is_taken, "{boundary}");
+    }
+    let problem = read(TYPE.as_bytes(), b"--XX--\r\nx").unwrap_err();
+    assert_eq!(problem.to_string(), "the form cannot be taken (byte 6): bytes behind the last boundary");
     let problem = read(b"text/plain", &body).unwrap_err();
     assert_eq!((problem.reason(), problem.reason().status()), (Reason::MalformedForm, 400));
 }
