@@ -1,8 +1,10 @@
 //! The client: which connection a request goes over, and the one second try.
 //!
 //! A pooled connection that dies of having been idle, before any byte of an answer, is replaced by a fresh one, once,
-//! inside [`Client::send`], and never for an upload: servers close idle connections, and no caller should see that. Everything else is told to
-//! the caller, who alone decides about another upstream.
+//! inside [`Client::send`]: servers close idle connections, and no caller should see that. But nothing tells such a death from
+//! that of an upstream which has done what it was asked (RFC 9110, section 9.2.2), so what must not be done twice, and every
+//! upload, goes over a fresh connection and is sent once. Everything else is told to the caller, who alone decides about
+//! another upstream.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -94,6 +96,13 @@ pub(crate) struct Shared {
     pub(crate) spare: RefCell<Vec<u8>>,
 }
 
+/// What a request may go over.
+enum Over {
+    /// A pooled connection, and a fresh one where that has died.
+    AnyConnection,
+    FreshConnection,
+}
+
 struct Upstream {
     endpoint: Endpoint,
     pool: RefCell<Pool>,
@@ -137,16 +146,35 @@ impl Client {
         Client { shared: Rc::new(shared) }
     }
 
-    /// Sends a request and waits for the head of its answer, however long that takes: a model may have to load.
-    /// Dropping the future closes the connection.
+    /// Sends a request that may be done twice, and waits for the head of its answer, however long that takes: a model may
+    /// have to load. Dropping the future closes the connection.
     ///
     /// # Errors
     /// Any [`UpstreamError`] but [`UpstreamError::ClosedMidBody`], [`UpstreamError::TooLarge`] and those of uploads. A
     /// status is none.
-    pub async fn send(&self, id: UpstreamId, ask: &Ask<'_>) -> Result<Answer, UpstreamError> {
+    pub fn send(&self, id: UpstreamId, ask: &Ask<'_>) -> impl Future<Output = Result<Answer, UpstreamError>> {
+        self.send_over(id, ask, Over::AnyConnection)
+    }
+
+    /// The same for a request that must not be done twice: always over a fresh connection, and never sent again.
+    ///
+    /// # Errors
+    /// Those of [`Client::send`].
+    pub fn send_once(
+        &self,
+        id: UpstreamId,
+        ask: &Ask<'_>,
+    ) -> impl Future<Output = Result<Answer, UpstreamError>> {
+        self.send_over(id, ask, Over::FreshConnection)
+    }
+
+    async fn send_over(&self, id: UpstreamId, ask: &Ask<'_>, over: Over) -> Result<Answer, UpstreamError> {
         let upstream = self.shared.upstream(id)?;
         let start = Instant::now();
-        let mut pooled = upstream.pool.borrow_mut().take(start);
+        let mut pooled = match over {
+            Over::AnyConnection => upstream.pool.borrow_mut().take(start),
+            Over::FreshConnection => None,
+        };
         loop {
             let reused = pooled.is_some();
             let mut socket = match pooled.take() {

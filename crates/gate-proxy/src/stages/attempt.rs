@@ -2,8 +2,8 @@
 //! too busy, has not got the model or cannot load it. Ends with the head of an answer; from then on nothing is tried again.
 //!
 //! Two upstreams at most have a request, within the budget of `gate-policy` for requests sent twice; each try has a slot of its
-//! own, and the first one's is given back before the second one's is taken. Management and uploads move on only where nothing of
-//! them was sent.
+//! own, and the first one's is given back before the second one's is taken. Management, uploads and what the operator's account
+//! pays for are sent once: they move on only where nothing of them was sent.
 
 use crate::downstream::{BodyError, Downstream};
 use crate::gate::Gate;
@@ -165,7 +165,8 @@ async fn attempt<D: Downstream>(
     }
 }
 
-/// Whether it may be sent again though an upstream may have worked on it: what only asks may, what changes something may not.
+/// Whether it may be sent again though an upstream may have worked on it, to the same one or to another: what only asks may; what
+/// changes something or costs money may not.
 fn is_repeatable(call: &Call) -> bool {
     matches!(call.open.route.class, Class::Needs(Scope::Infer | Scope::Embed | Scope::Read))
 }
@@ -294,8 +295,11 @@ async fn exchange<D: Downstream>(
     down.limit_silence(Some(rules.limits.idle));
     match call.open.route.body {
         BodyKind::Raw => upload(gate, rules, id, &ask, down).await,
-        BodyKind::None | BodyKind::Json(_) | BodyKind::Form => {
+        BodyKind::None | BodyKind::Json(_) | BodyKind::Form if is_repeatable(call) => {
             race(down, pin!(gate.upstream.send(id, &ask))).await
+        }
+        BodyKind::None | BodyKind::Json(_) | BodyKind::Form => {
+            race(down, pin!(gate.upstream.send_once(id, &ask))).await
         }
     }
 }

@@ -1,7 +1,7 @@
 //! A gate with its keys, upstreams and clients, all in one thread.
 
 use crate::records::{Record, Records};
-use crate::wire::{Client, Upstream};
+use crate::wire::{Asked, Client, Upstream};
 use gate_keys::{Key, KeyId, KeyName, KeyRing, Mark, OsEntropy, mint};
 use gate_policy::{Observation, QueueLimits};
 use gate_proxy::{ClientStream, DoorRules, Gate, Limits, Manage, NotYet, Rules, Shared, serve_connection};
@@ -219,6 +219,19 @@ impl House {
             }
         });
         Upstream::new(stream.await)
+    }
+
+    /// The next request that comes there, over the connection at hand or a new one, which is at hand then.
+    pub(crate) async fn asked(&self, place: usize, at_hand: &mut Option<Upstream>) -> Asked {
+        if let Some(kept) = at_hand {
+            tokio::select! {
+                asked = kept.asked() => return asked,
+                fresh = self.accept(place) => *at_hand = Some(fresh),
+            }
+        } else {
+            *at_hand = Some(self.accept(place).await);
+        }
+        at_hand.as_mut().unwrap().asked().await
     }
 
     /// The gate begins to end.

@@ -2,7 +2,7 @@
 //! gets where that fails, too.
 
 use crate::house::{House, QUEUE, run};
-use crate::wire::{Answer, CHAT, Client, STREAM, Upstream, chunk, json, post};
+use crate::wire::{Answer, CHAT, Client, STREAM, Upstream, chunk, json, post, with_fields};
 use gate_policy::{Health, MOST_SAVED, Observation, QueueLimits, REQUESTS_PER_RETRY};
 use gate_types::{Scope, ScopeSet, UpstreamId};
 use std::time::Duration;
@@ -288,6 +288,38 @@ fn what_changes_something_is_sent_once() {
             assert_eq!(answer.field("retry-after"), None, "as it is");
             assert!(failure.is_empty() || failure.ends_with(answer.text()), "{failure}");
             assert_eq!(house.dialled(1), 0, "{failure}");
+        }
+    });
+}
+
+#[test]
+fn what_changes_something_is_not_sent_again_over_a_fresh_connection_either() {
+    run(async {
+        for (method, path, scope, body) in [
+            ("DELETE", "/api/delete", Scope::Manage, r#"{"model":"demo"}"#),
+            ("POST", "/api/copy", Scope::Manage, r#"{"source":"demo","destination":"x"}"#),
+            ("POST", "/api/pull", Scope::Manage, r#"{"model":"demo"}"#),
+            ("POST", "/api/experimental/web_search", Scope::Cloud, r#"{"query":"q"}"#),
+        ] {
+            let house = House::new(1);
+            let mut client = house.connect();
+            client.send(post("/api/chat", &house.key, CHAT)).await;
+            let mut kept = house.accept(0).await;
+            kept.serve(json(200, "{}")).await;
+            assert_eq!(client.answer().await.status, 200);
+            let key = house.add_key(move |key| key.scopes = ScopeSet::of(&[scope]));
+            let mut manages = house.connect();
+            manages.send(with_fields(method, path, &format!("x-api-key: {key}\r\n"), body)).await;
+            let mut fresh = house.accept(0).await;
+            assert_eq!(fresh.asked().await.body, body.as_bytes());
+            drop(fresh);
+            let answer = manages.answer().await;
+            assert_eq!(answer.status, 502, "{path}");
+            assert!(answer.text().contains(r#""code":"upstream_failed""#), "{}", answer.text());
+            assert_eq!(house.dialled(0), 2, "{path}");
+            client.send(post("/api/chat", &house.key, CHAT)).await;
+            let next = kept.serve(json(200, "{}")).await;
+            assert_eq!(next.body, CHAT.as_bytes(), "nothing went over the connection that was kept");
         }
     });
 }

@@ -82,6 +82,19 @@ async fn a_reused_connection_that_dies_as_we_send_is_replaced_once() {
 }
 
 #[tokio::test]
+async fn what_must_not_be_sent_twice_goes_over_a_fresh_connection_and_is_not_tried_again() {
+    let server = serve(vec![vec![Step::Request, Step::Send(OK), Step::Gone], vec![Step::Request]]);
+    let client = server.client();
+    assert_eq!(get(&client).await.unwrap(), b"ok");
+    let error = client.send_once(ID, &GET).await.err().unwrap();
+    assert!(matches!(error, UpstreamError::ClosedEarly { .. }), "{error}");
+    assert_eq!(client.counts(ID), Counts { opened: 2, reused: 0, retried: 0 });
+    assert_eq!(client.idle(ID), 1, "the connection that was kept is for others");
+    drop(client);
+    server.saw();
+}
+
+#[tokio::test]
 async fn a_reused_connection_that_dies_within_the_head_is_not_asked_again() {
     let server =
         serve(vec![vec![Step::Request, Step::Send(OK), Step::Request, Step::Send("HTTP/1.1 200 OK\r\nA:")]]);
