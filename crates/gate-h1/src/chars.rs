@@ -13,6 +13,38 @@ pub(crate) fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().fold(true, |sound, &byte| sound & is_token_byte(byte))
 }
 
+/// True where two names of fields are the same, in any case (RFC 9110 section 5.1).
+#[must_use]
+pub fn same_name(one: &[u8], other: &[u8]) -> bool {
+    // Nearly every other field differs in its length. Longer names are compared eight bytes at a time, the last eight
+    // first and perhaps once more: byte after byte was a twentieth of what a small request costs.
+    if one.len() != other.len() {
+        return false;
+    }
+    if let (Some(last), Some(other_last)) = (one.last_chunk::<8>(), other.last_chunk::<8>()) {
+        let mut words = one.as_chunks::<8>().0.iter().zip(other.as_chunks::<8>().0);
+        return same_word(*last, *other_last) && words.all(|(word, other)| same_word(*word, *other));
+    }
+    one.eq_ignore_ascii_case(other)
+}
+
+const fn same_word(one: [u8; 8], other: [u8; 8]) -> bool {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGHS: u64 = 0x8080_8080_8080_8080;
+    let word = u64::from_le_bytes(one);
+    // Upper and lower case differ in one bit.
+    let differs = word ^ u64::from_le_bytes(other);
+    if differs == 0 || differs & !(ONES * 0x20) != 0 {
+        return differs == 0;
+    }
+    // In each byte the high bit says: behind `z`, from `a` on, once in lower case. No sum of seven bits reaches the next.
+    let low = (word | (ONES * 0x20)) & !HIGHS;
+    let behind = low + ONES * (0x7f - b'z' as u64);
+    let from = low + ONES * (0x80 - b'a' as u64);
+    let letters = (from & !behind & !word & HIGHS) >> 2;
+    differs & !letters == 0
+}
+
 /// True where every byte may stand in a field value: tab, visible ASCII, space and the bytes above ASCII.
 pub(crate) fn is_value(bytes: &[u8]) -> bool {
     let (words, rest) = bytes.as_chunks::<8>();
@@ -77,6 +109,25 @@ const TOKEN: [bool; 256] = {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_are_the_same_in_any_case_and_nothing_else_is() {
+        for length in 1..20 {
+            for place in 0..length {
+                for (a, b) in (0..=u8::MAX).flat_map(|a| [a ^ 0x20, a, a ^ 0x80, b'a'].map(|b| (a, b))) {
+                    let (mut one, mut other) = (vec![b'X'; length], vec![b'x'; length]);
+                    (one[place], other[place]) = (a, b);
+                    assert_eq!(
+                        same_name(&one, &other),
+                        a.eq_ignore_ascii_case(&b),
+                        "{a:#x} {b:#x} at {place}"
+                    );
+                }
+            }
+        }
+        assert!(!same_name(b"date", b"dat"));
+        assert!(same_name(b"", b""));
+    }
 
     #[test]
     fn every_byte_is_judged_alike_in_every_place() {

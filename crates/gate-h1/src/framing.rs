@@ -3,7 +3,7 @@
 //! This is where request smuggling is decided: every doubt is an error, nothing is repaired or overridden.
 
 use crate::fields::list_has;
-use crate::{Fields, Framing, H1Error, MAX_LENGTH, Version, chars};
+use crate::{Fields, Framing, H1Error, MAX_LENGTH, Version, chars, same_name};
 
 /// What a head says about the connection and its body, before the kind of message is looked at.
 #[derive(Debug, Default)]
@@ -23,18 +23,18 @@ impl Facts {
         for (name, value) in fields.iter() {
             // The lengths first: nearly every field is passed over with one comparison.
             match name.len() {
-                6 if name.eq_ignore_ascii_case("expect") => facts.expect(value),
-                10 if name.eq_ignore_ascii_case("connection") => {
+                6 if same_name(name.as_bytes(), b"expect") => facts.expect(value),
+                10 if same_name(name.as_bytes(), b"connection") => {
                     facts.close |= list_has(value, "close");
                     facts.keep_alive |= list_has(value, "keep-alive");
                 }
-                14 if name.eq_ignore_ascii_case("content-length") => {
+                14 if same_name(name.as_bytes(), b"content-length") => {
                     let length = content_length(value)?;
                     if facts.length.replace(length).is_some() {
                         return Err(H1Error::LengthTwice);
                     }
                 }
-                17 if name.eq_ignore_ascii_case("transfer-encoding") => {
+                17 if same_name(name.as_bytes(), b"transfer-encoding") => {
                     if facts.chunked {
                         return Err(H1Error::CodingTwice);
                     }

@@ -11,7 +11,7 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use gate_h1::{Body, Framing};
+use gate_h1::{Body, Framing, same_name};
 use gate_types::UpstreamId;
 
 use crate::client::Shared;
@@ -108,7 +108,7 @@ impl Answer {
     /// The first value of that name, in any case.
     #[must_use]
     pub fn field(&self, name: &str) -> Option<&[u8]> {
-        self.fields().find(|(sent, _)| sent.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value)
+        self.fields().find(|(sent, _)| same_name(sent, name.as_bytes())).map(|(_, value)| value)
     }
 
     /// Reads once into `scratch` and checks the framing: `scratch[..n]` are the next bytes of the body as they came,

@@ -3,7 +3,7 @@
 //! What decides about framing or the connection is written here and taken from nobody: a caller's field of such a name
 //! is refused, never merged.
 
-use gate_h1::encode;
+use gate_h1::{encode, same_name};
 
 use crate::endpoint::Endpoint;
 use crate::upload::UploadFraming;
@@ -39,7 +39,7 @@ fn is_own(name: &str) -> bool {
         17 => "transfer-encoding",
         _ => return false,
     };
-    name.eq_ignore_ascii_case(own)
+    same_name(name.as_bytes(), own.as_bytes())
 }
 
 /// Writes the head into `out`, which is empty.

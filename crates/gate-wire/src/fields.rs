@@ -103,8 +103,24 @@ pub(crate) fn other_spelling(name: &str) -> Option<&'static str> {
 }
 
 /// Whether folding leaves a name as it is, seen at a glance: lower case and ASCII throughout.
-pub(crate) fn is_plain(name: &str) -> bool {
-    name.bytes().all(|b| b.is_ascii() && !b.is_ascii_uppercase())
+pub(crate) fn is_plain(name: &[u8]) -> bool {
+    match (name.last_chunk::<8>(), name.first_chunk::<4>(), name.last_chunk::<4>()) {
+        (Some(last), _, _) => {
+            is_plain_word(*last) && name.as_chunks::<8>().0.iter().all(|word| is_plain_word(*word))
+        }
+        (None, Some([a, b, c, d]), Some([e, f, g, h])) => is_plain_word([*a, *b, *c, *d, *e, *f, *g, *h]),
+        _ => name.iter().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase()),
+    }
+}
+
+const fn is_plain_word(bytes: [u8; 8]) -> bool {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGHS: u64 = 0x8080_8080_8080_8080;
+    let word = u64::from_le_bytes(bytes);
+    // In each byte the high bit says: from `A` on, behind `Z`. No sum of seven bits reaches the next byte.
+    let low = word & !HIGHS;
+    let upper = (low + ONES * (0x80 - b'A' as u64)) & !(low + ONES * (0x7f - b'Z' as u64));
+    (word | upper) & HIGHS == 0
 }
 
 /// The name as Go compares it.
@@ -119,18 +135,18 @@ pub(crate) fn folded(name: &str) -> String {
 
 /// The names of one object so far. Equal ones are found by their bytes: fold first what is to be equal when folded.
 pub(crate) struct Names<'b> {
-    first: [&'b str; INLINE],
+    first: [&'b [u8]; INLINE],
     count: usize,
-    more: Vec<Cow<'b, str>>,
+    more: Vec<Cow<'b, [u8]>>,
 }
 
 impl<'b> Names<'b> {
     pub(crate) fn new() -> Self {
-        Names { first: [""; INLINE], count: 0, more: Vec::new() }
+        Names { first: [b""; INLINE], count: 0, more: Vec::new() }
     }
 
     /// Adds a name; `false` if it was there.
-    pub(crate) fn add(&mut self, name: Cow<'b, str>) -> Result<bool, Fault> {
+    pub(crate) fn add(&mut self, name: Cow<'b, [u8]>) -> Result<bool, Fault> {
         if name.len() > MAX_NAME {
             return Err(Fault::LongFieldName);
         }
@@ -155,6 +171,20 @@ impl<'b> Names<'b> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn plain_names_are_told_at_every_length() {
+        for length in 1..20 {
+            for place in 0..length {
+                for byte in 0..=u8::MAX {
+                    let mut name = vec![b'_'; length];
+                    name[place] = byte;
+                    let is_sound = byte.is_ascii() && !byte.is_ascii_uppercase();
+                    assert_eq!(is_plain(&name), is_sound, "{byte:#x} at {place} of {length}");
+                }
+            }
+        }
+    }
 
     #[test]
     fn the_known_are_in_order_and_in_lower_case() {

@@ -3,7 +3,7 @@
 //! Keys of `options` and of the maps of files are a map's to Go and case-sensitive; those of a tool are a struct's and
 //! are not.
 
-use crate::fields::{Names, folded};
+use crate::fields::{Names, folded, is_plain};
 use crate::problem::{BodyProblem, Fault};
 use crate::scan::{Quoted, Scan, Scanner, text};
 use std::borrow::Cow;
@@ -43,10 +43,10 @@ pub(crate) fn is_digest(text: &str) -> bool {
 }
 
 /// Whether a file's name leads out of the folder that it is meant for, on any system.
-fn is_outside(name: &str) -> bool {
-    let is_absolute =
-        name.is_empty() || name.starts_with(['/', '\\']) || name.as_bytes().get(1) == Some(&b':');
-    is_absolute || name.contains('\0') || name.split(['/', '\\']).any(|part| part == "..")
+fn is_outside(name: &[u8]) -> bool {
+    let is_separator = |byte: &u8| matches!(byte, b'/' | b'\\');
+    let is_absolute = name.first().is_none_or(is_separator) || name.get(1) == Some(&b':');
+    is_absolute || name.contains(&0) || name.split(is_separator).any(|part| part == b"..")
 }
 
 fn map<'b>(
@@ -54,7 +54,7 @@ fn map<'b>(
     body: &'b [u8],
     no_object: Fault,
     twice: fn(Box<str>) -> Fault,
-    mut value: impl FnMut(&mut Scanner<'b>, &str) -> Scan<()>,
+    mut value: impl FnMut(&mut Scanner<'b>, &[u8]) -> Scan<()>,
 ) -> Scan<()> {
     let start = scanner.at();
     if !scanner.take(b'{') {
@@ -68,9 +68,9 @@ fn map<'b>(
     while more {
         scanner.blanks();
         let at = scanner.at();
-        let name = name(scanner, body)?;
+        let name = name(scanner, body)?.bytes;
         if !names.add(name.clone()).map_err(|fault| BodyProblem { fault, at })? {
-            return Err(BodyProblem { fault: twice(name.into()), at });
+            return Err(BodyProblem { fault: twice(shown(&name)), at });
         }
         value(scanner, &name)?;
         more = scanner.more_fields()?;
@@ -78,11 +78,34 @@ fn map<'b>(
     Ok(())
 }
 
-/// A field's name and the colon behind it; invalid Unicode has no place in a name that is compared.
-pub(crate) fn name<'b>(scanner: &mut Scanner<'b>, body: &'b [u8]) -> Scan<Cow<'b, str>> {
+/// A field's name and the colon behind it; invalid Unicode has no place in a name that is compared. Its bytes: nearly every
+/// name is ASCII, and to prove that it is text would cost more than to find it.
+pub(crate) fn name<'b>(scanner: &mut Scanner<'b>, body: &'b [u8]) -> Scan<Name<'b>> {
     let at = scanner.at();
     let quoted = scanner.name()?;
-    text(body, &quoted).ok_or(BodyProblem { fault: Fault::FieldNameNotText, at })
+    let raw = body.get(quoted.inner.clone()).unwrap_or_default();
+    if !quoted.is_escaped && is_plain(raw) {
+        return Ok(Name { bytes: Cow::Borrowed(raw), is_plain: true });
+    }
+    let bytes = match text(body, &quoted) {
+        Some(Cow::Borrowed(name)) => Cow::Borrowed(name.as_bytes()),
+        Some(Cow::Owned(name)) => Cow::Owned(name.into_bytes()),
+        None => return Err(BodyProblem { fault: Fault::FieldNameNotText, at }),
+    };
+    let is_plain = is_plain(&bytes);
+    Ok(Name { bytes, is_plain })
+}
+
+/// A field's name without its escapes.
+pub(crate) struct Name<'b> {
+    pub(crate) bytes: Cow<'b, [u8]>,
+    /// Whether folding leaves it as it is.
+    pub(crate) is_plain: bool,
+}
+
+/// A name as errors show it.
+pub(crate) fn shown(name: &[u8]) -> Box<str> {
+    String::from_utf8_lossy(name).into()
 }
 
 /// Whether a list of tools, `depth` levels deep, holds one that the server runs itself by asking its cloud service. What

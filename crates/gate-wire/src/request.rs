@@ -4,8 +4,8 @@
 //! decoder takes fields in any case, lets the last duplicate win, merges two `options` and ignores what follows the
 //! object; all of that is refused here. It never changes a byte and never looks at who is asking.
 
-use crate::fields::{Names, folded, is_plain, other_spelling};
-use crate::nested;
+use crate::fields::{Names, folded, other_spelling};
+use crate::nested::{self, Name};
 use crate::problem::{BodyProblem, Fault};
 use crate::scan::{Quoted, Scan, Scanner, text};
 use crate::shape::{Also, JsonShape, Naming};
@@ -118,16 +118,18 @@ impl<'b> Reader<'_, 'b> {
         while more {
             self.scanner.blanks();
             let at = self.scanner.at();
-            let name = nested::name(&mut self.scanner, self.body)?;
-            let is_new = if is_plain(&name) {
+            let Name { bytes: name, is_plain } = nested::name(&mut self.scanner, self.body)?;
+            let is_new = if is_plain {
                 names.add(name.clone())
-            } else if let Some(known) = other_spelling(&name) {
-                Err(Fault::OtherSpelling(known))
             } else {
-                names.add(Cow::Owned(folded(&name)))
+                let name = nested::shown(&name);
+                match other_spelling(&name) {
+                    Some(known) => Err(Fault::OtherSpelling(known)),
+                    None => names.add(Cow::Owned(folded(&name).into_bytes())),
+                }
             };
             if !is_new.map_err(|fault| BodyProblem { fault, at })? {
-                return Err(BodyProblem { fault: Fault::Twice(name.into()), at });
+                return Err(BodyProblem { fault: Fault::Twice(nested::shown(&name)), at });
             }
             self.field(&name)?;
             more = self.scanner.more_fields()?;
@@ -139,19 +141,19 @@ impl<'b> Reader<'_, 'b> {
         }
     }
 
-    fn field(&mut self, name: &str) -> Scan<()> {
+    fn field(&mut self, name: &[u8]) -> Scan<()> {
         let start = self.scanner.at();
         let naming = self.shape.naming;
         match name {
-            "model" if !matches!(naming, Naming::SourceAndDestination | Naming::Nothing) => {
+            b"model" if !matches!(naming, Naming::SourceAndDestination | Naming::Nothing) => {
                 self.found.model = self.string_field("model")?;
                 self.found.spans.model = Some(start..self.scanner.at());
             }
-            "name" if naming == Naming::ModelOrName => {
+            b"name" if naming == Naming::ModelOrName => {
                 self.found.name = self.string_field("name")?;
                 self.found.spans.name = Some(start..self.scanner.at());
             }
-            "name" if naming == Naming::ModelNative => {
+            b"name" if naming == Naming::ModelNative => {
                 if self.scanner.peek() == Some(b'"') {
                     self.found.name = self.string_field("name")?;
                 } else {
@@ -159,19 +161,19 @@ impl<'b> Reader<'_, 'b> {
                 }
                 self.found.spans.name = Some(start..self.scanner.at());
             }
-            "source" if naming == Naming::SourceAndDestination => {
+            b"source" if naming == Naming::SourceAndDestination => {
                 self.found.source = self.string_field("source")?;
                 self.found.spans.model = Some(start..self.scanner.at());
             }
-            "destination" if naming == Naming::SourceAndDestination => {
+            b"destination" if naming == Naming::SourceAndDestination => {
                 self.found.destination = self.string_field("destination")?;
             }
-            "from" if self.shape.has_from => self.found.from = self.string_field("from")?,
-            "stream" if self.shape.stream.is_some() => {
+            b"from" if self.shape.has_from => self.found.from = self.string_field("from")?,
+            b"stream" if self.shape.stream.is_some() => {
                 self.found.stream = self.bool_field("stream")?;
                 self.found.spans.stream = Some(start..self.scanner.at());
             }
-            "options" if self.shape.has_options => {
+            b"options" if self.shape.has_options => {
                 nested::options(&mut self.scanner, self.body)?;
                 self.found.spans.options = Some(start..self.scanner.at());
             }
@@ -181,30 +183,30 @@ impl<'b> Reader<'_, 'b> {
     }
 
     /// The fields that only policy looks at.
-    fn further(&mut self, name: &str) -> Scan<()> {
+    fn further(&mut self, name: &[u8]) -> Scan<()> {
         let at = self.scanner.at();
         match (self.shape.also, name) {
-            (Also::Rendering, "_debug_render_only") => {
+            (Also::Rendering, b"_debug_render_only") => {
                 self.found.asks.rendering = self.bool_field("_debug_render_only")?.unwrap_or(false);
             }
-            (Also::Rendering, "tools") => {
+            (Also::Rendering, b"tools") => {
                 self.found.asks.server_tool = nested::tools(&mut self.scanner, self.body, 1)?;
             }
-            (Also::Verbose, "verbose") => {
+            (Also::Verbose, b"verbose") => {
                 self.found.asks.verbose = self.bool_field("verbose")?.unwrap_or(false);
             }
-            (Also::Registry | Also::Making, "insecure") => {
+            (Also::Registry | Also::Making, b"insecure") => {
                 self.found.asks.insecure = self.bool_field("insecure")?.unwrap_or(false);
             }
-            (Also::Making, "remote_host") => {
+            (Also::Making, b"remote_host") => {
                 let said = self.string_field("remote_host")?;
                 self.found.asks.remote_host = said.is_some_and(|said| said.text.as_deref() != Some(""));
             }
-            (Also::Making, "files") => nested::files(&mut self.scanner, self.body, "files")?,
-            (Also::Making, "adapters") => nested::files(&mut self.scanner, self.body, "adapters")?,
-            (Also::Making, "draft_files") => nested::files(&mut self.scanner, self.body, "draft_files")?,
-            (Also::Making, "modelfile") => return Err(left_out("modelfile", at)),
-            (Also::Making, "path") => return Err(left_out("path", at)),
+            (Also::Making, b"files") => nested::files(&mut self.scanner, self.body, "files")?,
+            (Also::Making, b"adapters") => nested::files(&mut self.scanner, self.body, "adapters")?,
+            (Also::Making, b"draft_files") => nested::files(&mut self.scanner, self.body, "draft_files")?,
+            (Also::Making, b"modelfile") => return Err(left_out("modelfile", at)),
+            (Also::Making, b"path") => return Err(left_out("path", at)),
             _ => self.scanner.value(1)?,
         }
         Ok(())

@@ -130,12 +130,14 @@ enum State {
 /// A word as long as the longest that counts; a longer one is no such word.
 #[derive(Debug, Clone, Copy, Default)]
 struct Word {
-    bytes: [u8; 24],
+    bytes: [u8; Word::ROOM],
     length: u8,
     is_other: bool,
 }
 
 impl Word {
+    const ROOM: usize = 24;
+
     /// Nothing of it has come yet.
     fn is_empty(&self) -> bool {
         self.length == 0 && !self.is_other
@@ -161,10 +163,51 @@ impl Word {
     fn get(&self) -> Option<&[u8]> {
         if self.is_other { None } else { self.bytes.get(..usize::from(self.length)) }
     }
+}
 
-    fn number(&self) -> Option<u64> {
-        std::str::from_utf8(self.get()?).ok()?.parse().ok()
+fn number(word: &[u8]) -> Option<u64> {
+    std::str::from_utf8(word).ok()?.parse().ok()
+}
+
+/// A field that lies whole in one piece, and whose value is a text without an escape, a number or a literal.
+struct Plain<'b> {
+    name: &'b [u8],
+    value: Value<'b>,
+    /// From the name's quote to the byte behind the value.
+    length: usize,
+}
+
+enum Value<'b> {
+    Text(&'b [u8]),
+    Bare(&'b [u8]),
+}
+
+impl<'b> Plain<'b> {
+    /// The field whose name's quote is the first of `bytes`; none where it is not that plain.
+    fn read(bytes: &'b [u8]) -> Option<Self> {
+        let (name, rest) = quoted(bytes)?;
+        let value = rest.strip_prefix(b":")?;
+        let (value, rest) = match value.first()? {
+            b'"' => quoted(value).map(|(text, rest)| (Value::Text(text), rest))?,
+            _ => {
+                let end = value.iter().position(|byte| is_end(*byte)).filter(|end| *end > 0)?;
+                (Value::Bare(&value[..end]), &value[end..])
+            }
+        };
+        Some(Plain { name, value, length: bytes.len() - rest.len() })
     }
+}
+
+/// The text that `bytes` begin with, and what follows it; none where it has an escape or is cut.
+fn quoted(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let rest = bytes.strip_prefix(b"\"")?;
+    let (text, rest) = rest.split_at(until_mark(rest));
+    Some((text, rest.strip_prefix(b"\"")?))
+}
+
+/// Whether a number or a literal ends before this byte.
+fn is_end(byte: u8) -> bool {
+    matches!(byte, b',' | b':' | b'"' | b'{' | b'}' | b'[' | b']' | 0..=b' ')
 }
 
 /// How many bytes go by before a quote, a backslash or the end. Words of eight bytes first: names and short values end
@@ -222,6 +265,7 @@ impl Scan {
         while at < bytes.len() {
             at = match self.state {
                 State::Between if self.depth > self.inside => self.pass_over(bytes, at),
+                State::Between if self.wants_name && bytes[at] == b'"' => self.fields_at_once(bytes, at),
                 State::Between => self.token(bytes[at], at),
                 State::Text => self.text(bytes, at),
                 State::Escape => {
@@ -251,6 +295,32 @@ impl Scan {
     /// What was found; to be believed once the object is closed.
     pub(crate) fn facts(&self) -> &Facts {
         &self.facts
+    }
+
+    /// Fields from the name whose quote is at `at`, as long as each lies whole in these bytes and has no value of many
+    /// parts: nearly all do. What else comes, and what lies behind them, is read step by step, to the same end.
+    fn fields_at_once(&mut self, bytes: &[u8], from: usize) -> usize {
+        let mut at = from;
+        while let Some(plain) = Plain::read(bytes.get(at..).unwrap_or_default()) {
+            let field = Field::of(self.place(), plain.name);
+            self.field = field;
+            self.wants_name = false;
+            self.facts.forget(field);
+            match plain.value {
+                _ if field == Field::Other => {}
+                Value::Text(text) => self.text_ended(Some(text)),
+                Value::Bare(word) => self.bare_ended(Some(word).filter(|word| word.len() <= Word::ROOM)),
+            }
+            at += plain.length;
+            if bytes.get(at) != Some(&b',') {
+                return at;
+            }
+            at += 1;
+            self.wants_name = true;
+            self.field = Field::Other;
+        }
+        // What is no such field may still be one that is read step by step.
+        if bytes.get(at) == Some(&b'"') { self.token(b'"', at) } else { at }
     }
 
     /// Where nothing counts: on to the next string, or out of it.
@@ -372,12 +442,12 @@ impl Scan {
 
     fn bare(&mut self, bytes: &[u8], from: usize) -> usize {
         let rest = &bytes[from..];
-        let is_end = |byte: &u8| matches!(byte, b',' | b':' | b'"' | b'{' | b'}' | b'[' | b']' | 0..=b' ');
-        let length = rest.iter().position(is_end).unwrap_or(rest.len());
+        let length = rest.iter().position(|byte| is_end(*byte)).unwrap_or(rest.len());
         self.word.push(&rest[..length]);
         if length < rest.len() {
             self.state = State::Between;
-            self.bare_ended();
+            let word = self.word;
+            self.bare_ended(word.get());
             return self.separator(bytes, from + length);
         }
         from + length
@@ -405,12 +475,12 @@ impl Scan {
         at + 2
     }
 
-    fn bare_ended(&mut self) {
+    fn bare_ended(&mut self, word: Option<&[u8]>) {
         match self.field {
-            Field::Done => self.facts.done = self.word.get() == Some(b"true"),
-            Field::Error => self.facts.error |= !matches!(self.word.get(), Some(b"null" | b"false")),
-            Field::Prompt => self.facts.prompt = self.word.number(),
-            Field::Completion => self.facts.completion = self.word.number(),
+            Field::Done => self.facts.done = word == Some(b"true"),
+            Field::Error => self.facts.error |= !matches!(word, Some(b"null" | b"false")),
+            Field::Prompt => self.facts.prompt = word.and_then(number),
+            Field::Completion => self.facts.completion = word.and_then(number),
             _ => {}
         }
     }

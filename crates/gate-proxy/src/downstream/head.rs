@@ -1,6 +1,6 @@
 //! A request head that owns its bytes: what every stage reads, whichever protocol it came in by.
 
-use gate_h1::{Framing, H1Error, HeadScan, Limits, Parsed, RequestHead, Version};
+use gate_h1::{Framing, H1Error, HeadScan, Limits, Parsed, RequestHead, Version, same_name};
 
 /// A parsed request head. Every text is a slice of one buffer.
 pub(crate) struct Head {
@@ -167,7 +167,7 @@ impl Head {
     fn is_named(&self, field: Place, name: &str) -> bool {
         // Nearly every other field differs in its length.
         field.length as usize == name.len()
-            && field.in_bytes(self.bytes.as_bytes()).eq_ignore_ascii_case(name.as_bytes())
+            && same_name(field.in_bytes(self.bytes.as_bytes()), name.as_bytes())
     }
 
     /// The first value of a field, where it is text.

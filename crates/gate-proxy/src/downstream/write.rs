@@ -59,7 +59,7 @@ impl Outgoing {
         encode::status_line(out, head.status);
         let mut is_dated = false;
         for (name, value) in head.fields {
-            is_dated |= name.eq_ignore_ascii_case("date");
+            is_dated |= name.len() == 4 && name.eq_ignore_ascii_case("date");
             // A field that would break the head is left out; ours never do, and the upstream's were checked on arrival.
             if encode::field(out, name, value).is_err() {
                 tracing::debug!(field = name, "an answer's field cannot be written and is left out");

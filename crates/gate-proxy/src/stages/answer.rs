@@ -10,6 +10,7 @@ use crate::passed::Passed;
 use crate::scratch;
 use crate::stages::attempt::Live;
 use crate::trace::Trace;
+use gate_h1::same_name;
 use gate_upstream::UpstreamError;
 use gate_wire::{GateError, Reason};
 use std::future::poll_fn;
@@ -27,7 +28,7 @@ fn passed(name: &[u8]) -> Option<&'static str> {
         13 => "Cache-Control",
         _ => return None,
     };
-    name.eq_ignore_ascii_case(kept.as_bytes()).then_some(kept)
+    same_name(name, kept.as_bytes()).then_some(kept)
 }
 
 /// An answer whose framing ended well without the record that every whole answer ends with.
