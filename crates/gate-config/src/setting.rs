@@ -240,15 +240,16 @@ pub(crate) static SETTINGS: &[Setting] = &[
         key: "timeouts.head",
         flag: None,
         form: Form::Time { slot: |config| &mut config.timeouts.head, least: secs(1), most: secs(300) },
-        about: "How long a client may take to send a request head, and how long it may pause in the body of a request.",
+        about: "How long a client may take to send a request head, and how long it may pause in the body of a request. Also how \
+                long one without a valid key may take to receive its answer.",
     },
     Setting {
         key: "timeouts.idle",
         flag: None,
         form: Form::Time { slot: |config| &mut config.timeouts.idle, least: secs(1), most: secs(86_400) },
         about: "How long an upstream may be silent: before the first byte of its answer, and between two bytes of it. Loading \
-                a large model and reading a long prompt are silent. Also how long a client may take nothing of its answer. An \
-                answer as a whole has no limit.",
+                a large model and reading a long prompt are silent. Also how long a client with a key may take nothing of its \
+                answer. An answer as a whole has no limit.",
     },
     Setting {
         key: "timeouts.keep_alive",

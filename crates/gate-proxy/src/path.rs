@@ -46,9 +46,11 @@ async fn serve<D: Downstream>(
     }
     let route = route::of(&head, target, trace)?; //                            Ollama, OpenAI, …       404 405
     let Some(scope) = route.scope() else {
+        drop(head); // an answer under way does not hold it
         return own::greet(gate, &route, down, trace).await; //                  `/`, version, health
     };
     let caller = auth::identify(gate, rules, down, target, trace, lease)?; //   key -> Caller           400 401 429 503
+    drop(head);
     auth::permit(&caller, scope)?; //                                           scope                   403
     let call = call::read(gate, rules, &caller, route, down, trace).await?; //  model, stream           400 403 413
     match call.open.route.answer {

@@ -62,6 +62,9 @@ struct Watched {
     waker: Option<Waker>,
 }
 
+/// The limit of a connection whose rest was ended: no other is as early.
+const TO_GO: Tick = Tick(0);
+
 const UNWATCHED: Watched = Watched { until: Tick::NEVER, resting: Tick::NEVER, waker: None };
 
 impl Default for Sweep {
@@ -162,7 +165,7 @@ impl Sweep {
             else {
                 return false;
             };
-            watched.until = Tick::default();
+            watched.until = TO_GO;
             watched.resting = Tick::NEVER;
             watched.waker.take()
         };
@@ -204,6 +207,18 @@ impl Watch {
         {
             watched.until = until;
         }
+    }
+
+    /// It rests no more and keeps its limit. One whose rest was ended stays so.
+    pub(crate) fn keep_busy(&self) {
+        if let Some(watched) = self.sweep.watched.borrow_mut().get_mut(self.place as usize) {
+            watched.resting = Tick::NEVER;
+        }
+    }
+
+    /// Whether its rest was ended to make room, and nothing was set since.
+    pub(crate) fn is_to_go(&self) -> bool {
+        self.sweep.watched.borrow().get(self.place as usize).is_some_and(|watched| watched.until == TO_GO)
     }
 
     fn change(&self, until: Tick, resting: Tick) {

@@ -172,9 +172,8 @@ impl<IO: ClientStream> Conn<IO> {
         poll_read(io, ended, cx, |came| read.extend_from_slice(came))
     }
 
-    /// Writes a few bytes outside of any answer. False: the client left or took nothing for `limit`.
-    pub(super) async fn say(&mut self, bytes: &[u8], limit: Duration) -> bool {
-        self.watch.set(Some(limit));
+    /// Writes a few bytes outside of any answer. False: the client left or did not take them within the limit of the watch.
+    pub(super) async fn say(&mut self, bytes: &[u8]) -> bool {
         let mut left = bytes;
         poll_fn(|cx| {
             loop {
@@ -194,10 +193,11 @@ impl<IO: ClientStream> Conn<IO> {
         .await
     }
 
-    /// Closes our side and reads on for a while, so that a client that is still sending sees the answer.
+    /// Closes our side and reads on for a while, so that a client that is still sending sees the answer; not where others
+    /// need the room.
     pub(super) async fn linger(&mut self) {
         self.read = Vec::new();
-        self.watch.set(Some(LINGER_PAUSE));
+        self.watch.rest(LINGER_PAUSE);
         let shut = poll_fn(|cx| match Pin::new(&mut self.io).poll_shutdown(cx) {
             Poll::Ready(shut) => Poll::Ready(shut.is_ok()),
             Poll::Pending => self.watch.poll_late(cx).map(|()| false),
@@ -212,7 +212,7 @@ impl<IO: ClientStream> Conn<IO> {
             if now >= end {
                 return;
             }
-            self.watch.set_until(end.min(now.plus(LINGER_PAUSE)));
+            self.watch.rest_until(end.min(now.plus(LINGER_PAUSE)));
             match self.pass_over().await {
                 0 => return,
                 came => total += came,
@@ -223,9 +223,9 @@ impl<IO: ClientStream> Conn<IO> {
     /// Reads once and forgets what came; 0 at the end or when it is late.
     async fn pass_over(&mut self) -> usize {
         let Self { io, ended, watch, .. } = self;
-        poll_fn(|cx| match poll_read(io, ended, cx, |_| {}) {
-            Poll::Ready(came) => Poll::Ready(came.unwrap_or(0)),
-            Poll::Pending => watch.poll_late(cx).map(|()| 0),
+        poll_fn(|cx| match watch.poll_late(cx) {
+            Poll::Ready(()) => Poll::Ready(0),
+            Poll::Pending => poll_read(io, ended, cx, |_| {}).map(|came| came.unwrap_or(0)),
         })
         .await
     }

@@ -16,6 +16,7 @@ use crate::stages::intake;
 use crate::{path, trace};
 use gate_h1::{Body, Framing, H1Error, Version, encode};
 use gate_types::Dialect;
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
 use std::net::IpAddr;
@@ -82,7 +83,8 @@ async fn refuse<IO: ClientStream>(conn: &mut Conn<IO>, error: H1Error) -> After 
     let mut answer = out.into_bytes();
     answer.extend_from_slice(rendered.body.as_bytes());
     trace::unreadable(&gate, &id, conn.guest.peer, &told);
-    let is_told = conn.say(&answer, gate.rules().limits.head_time).await;
+    conn.watch.rest(gate.rules().limits.head_time);
+    let is_told = conn.say(&answer).await;
     if is_told { After::Linger } else { After::Cut }
 }
 
@@ -108,6 +110,8 @@ struct Request<'c, IO: ClientStream> {
     limits: &'c Limits,
     conn: &'c mut Conn<IO>,
     head: Rc<Head>,
+    /// Its caller has shown a valid key.
+    is_known: Cell<bool>,
     out: Outgoing,
     /// The request's body has been taken off the connection.
     body_read: bool,
@@ -127,6 +131,7 @@ impl<'c, IO: ClientStream> Request<'c, IO> {
             body_read: head.framing.is_empty(),
             streamed: None,
             head,
+            is_known: Cell::new(false),
             out: Outgoing::new(),
             aborted: false,
             silence: Silence::none(gate.sweep.now()),
@@ -170,7 +175,8 @@ impl<'c, IO: ClientStream> Request<'c, IO> {
         if !self.head.expect_continue || !self.conn.read.is_empty() {
             return Ok(());
         }
-        let asked = self.conn.say(encode::CONTINUE, self.limits.head_time).await;
+        self.conn.watch.set(Some(self.limits.head_time));
+        let asked = self.conn.say(encode::CONTINUE).await;
         if asked { Ok(()) } else { Err(BodyError::Gone) }
     }
 
@@ -311,6 +317,10 @@ impl<IO: ClientStream> Downstream for Request<'_, IO> {
         self.conn.guest.peer
     }
 
+    fn know(&self) {
+        self.is_known.set(true);
+    }
+
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             if self.conn.read.len() >= AHEAD_BYTES {
@@ -406,7 +416,11 @@ impl<IO: ClientStream> Downstream for Request<'_, IO> {
         let is_head = self.head.method() == "HEAD";
         self.out.begin(head, Shape { version: self.head.version, is_head, keep_alive });
         self.head = Rc::clone(&self.gate.no_head);
-        self.limit_silence(Some(self.limits.idle));
+        if self.is_known.get() {
+            self.limit_silence(Some(self.limits.idle));
+        } else {
+            self.conn.watch.rest(self.limits.head_time);
+        }
     }
 
     fn offer(

@@ -65,6 +65,10 @@ pub(crate) trait Downstream {
     /// The address of the other end of the connection.
     fn peer(&self) -> IpAddr;
 
+    /// The caller has shown a valid key. Until then the client is a stranger: its answer must be taken within the time of a
+    /// head, and its connection makes room for others meanwhile.
+    fn know(&self);
+
     /// Ready when the client has left. A half-close counts as leaving, as it does in Ollama.
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()>;
 
@@ -87,7 +91,8 @@ pub(crate) trait Downstream {
     ) -> Poll<Result<(usize, bool), BodyError>>;
 
     /// Puts down the head of the answer. It goes out with the first bytes of the body, or at the next flush. Once per
-    /// request. Starts the watch over silence anew, with the limit for a standing stream.
+    /// request. Starts the watch over silence anew, with the limit for a standing stream; that of a stranger's answer is the
+    /// limit for all of it.
     fn begin(&mut self, head: &AnswerHead<'_>);
 
     /// Takes `wire` (framed as [`AnswerHead::framing`] said, its data at `pieces`) and writes what the client accepts

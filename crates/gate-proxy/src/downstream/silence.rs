@@ -13,7 +13,7 @@ pub(super) struct Silence {
 }
 
 impl Silence {
-    /// No limit.
+    /// No limit but that which the watch has, however much moves.
     pub(super) fn none(now: Tick) -> Self {
         Self { limit: None, moved: now }
     }

@@ -95,6 +95,7 @@ pub(crate) fn identify<D: Downstream>(
     }
     key.mark_used(now);
     lease.hold(&key);
+    down.know();
     Ok(Caller { key })
 }
 

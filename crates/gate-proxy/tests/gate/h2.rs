@@ -1,6 +1,7 @@
 //! The same path over HTTP/2: answers, bodies and bounds. Cancelling is in `h2_cancel`.
 
 use crate::house::{House, LIMITS, PIPE, plain, run};
+use crate::limits::is_met;
 use crate::web::{Web, request};
 use crate::wire::{CHAT, LAST, STREAM, chunk, json, post};
 use gate_proxy::{Limits, TICK};
@@ -10,11 +11,6 @@ use h2::client::Builder;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{Instant, sleep};
-
-fn is_met(start: Instant, limit: Duration) {
-    let waited = start.elapsed();
-    assert!(waited >= limit && waited <= limit + 2 * TICK, "{waited:?} instead of {limit:?}");
-}
 
 #[test]
 fn a_request_is_sent_on_as_that_of_http_1_and_answered() {

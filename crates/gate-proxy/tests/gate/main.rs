@@ -54,6 +54,8 @@ mod shown;
 #[cfg(test)]
 mod sockets;
 #[cfg(test)]
+mod strangers;
+#[cfg(test)]
 mod streaming;
 #[cfg(test)]
 mod uploads;

@@ -1,16 +1,21 @@
 //! What a connection and the tasks of its requests tell each other, and the bytes below the library.
 
 use crate::downstream::ClientStream;
+use crate::sweep::Watch;
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Shared by a connection and its requests; all of them run on one core.
-#[derive(Default)]
 pub(super) struct Link {
+    /// The connection's.
+    pub(super) watch: Watch,
+    /// Somebody has shown a valid key on it.
+    is_known: Cell<bool>,
     /// Bytes that came.
     heard: Cell<u64>,
     /// How often everything that could be written had been.
@@ -31,6 +36,34 @@ enum Windows {
 }
 
 impl Link {
+    pub(super) fn new(watch: Watch) -> Self {
+        Self {
+            watch,
+            is_known: Cell::new(false),
+            heard: Cell::new(0),
+            flushes: Cell::new(0),
+            waiting: RefCell::default(),
+            windows: Cell::default(),
+            tender: RefCell::default(),
+        }
+    }
+
+    /// One of its requests has shown a valid key: while any runs, the connection makes no room for others.
+    pub(super) fn know(&self) {
+        if !self.is_known.replace(true) {
+            self.watch.keep_busy();
+        }
+    }
+
+    /// Requests run: the connection is looked at again after `limit`. One on which nobody has shown a key goes on resting.
+    pub(super) fn be_busy(&self, limit: Duration) {
+        if self.is_known.get() {
+            self.watch.set(Some(limit));
+        } else {
+            self.watch.rest_until(self.watch.now().plus(limit));
+        }
+    }
+
     /// The connection's task looks after it.
     pub(super) fn tend(&self, cx: &Context<'_>) {
         let mut tender = self.tender.borrow_mut();

@@ -75,15 +75,16 @@ pub(super) async fn serve<IO: ClientStream>(conn: Conn<IO>) {
     let Conn { io, guest, read, watch, .. } = conn;
     let gate = &guest.gate;
     let limits = gate.rules().limits.clone();
-    let link = Rc::new(Link::default());
+    let link = Rc::new(Link::new(watch));
     let mut handshake = builder(&limits).handshake(Wire::new(io, read, Rc::clone(&link)));
     // The first request has what is left of the time that the connection began with.
     let shaken = poll_fn(|cx| match Pin::new(&mut handshake).poll(cx) {
         Poll::Ready(shaken) => Poll::Ready(shaken.ok()),
-        Poll::Pending => watch.poll_late(cx).map(|()| None),
+        Poll::Pending => link.watch.poll_late(cx).map(|()| None),
     });
     let Some(mut wire) = shaken.await else { return };
     let pings = wire.ping_pong();
+    let refilled = link.watch.now();
     let mut served = Served {
         wire,
         link,
@@ -92,10 +93,9 @@ pub(super) async fn serve<IO: ClientStream>(conn: Conn<IO>) {
         asked: false,
         heard: 0,
         resets: RESETS,
-        refilled: watch.now(),
+        refilled,
         is_leaving: false,
         is_parting: false,
-        watch: &watch,
         gate,
     };
     while let Some((request, respond)) = poll_fn(|cx| served.poll(cx)).await {
@@ -132,8 +132,12 @@ async fn answer(
     mut respond: SendResponse<Bytes>,
 ) -> bool {
     let rules = gate.rules();
-    let (parts, body) = request.into_parts();
-    match head::read(&parts, body.is_end_stream(), &rules.limits.framing) {
+    let (head, body) = {
+        // The library's own form of the head is gone before the request begins: it may have many KiB.
+        let (parts, body) = request.into_parts();
+        (head::read(&parts, body.is_end_stream(), &rules.limits.framing), body)
+    };
+    match head {
         Ok(head) => {
             let mut stream = Stream::new(&gate, &rules.limits, &link, peer, head, body, respond);
             path::handle(&gate, &rules, &mut stream).await;
@@ -166,7 +170,6 @@ struct Served<'c, IO: ClientStream> {
     is_leaving: bool,
     /// Nothing is left but to say so.
     is_parting: bool,
-    watch: &'c crate::sweep::Watch,
     gate: &'c Gate,
 }
 
@@ -174,13 +177,16 @@ impl<IO: ClientStream> Served<'_, IO> {
     /// The next request; none where the connection has ended.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Asked>> {
         self.link.tend(cx);
+        if self.link.watch.is_to_go() {
+            self.part(Reason::NO_ERROR);
+        }
         self.widen();
         self.drain();
         loop {
             match self.wire.poll_accept(cx) {
                 Poll::Ready(Some(Ok(asked))) => {
                     if self.streams.is_empty() {
-                        self.watch.set(Some(PING_EVERY));
+                        self.link.be_busy(PING_EVERY);
                     }
                     return Poll::Ready(Some(asked));
                 }
@@ -192,7 +198,7 @@ impl<IO: ClientStream> Served<'_, IO> {
                 continue;
             }
             self.hear(cx);
-            if self.watch.poll_late(cx).is_pending() {
+            if self.link.watch.poll_late(cx).is_pending() {
                 return Poll::Pending;
             }
             if !self.is_spared() {
@@ -210,7 +216,11 @@ impl<IO: ClientStream> Served<'_, IO> {
             }
             if self.streams.is_empty() && !self.is_parting {
                 self.asked = false;
-                self.watch.rest(if self.is_leaving { FAREWELL } else { self.gate.rules().limits.keep_alive });
+                self.link.watch.rest(if self.is_leaving {
+                    FAREWELL
+                } else {
+                    self.gate.rules().limits.keep_alive
+                });
             }
         }
         is_again
@@ -218,7 +228,7 @@ impl<IO: ClientStream> Served<'_, IO> {
 
     /// True where it was one too many.
     fn count_reset(&mut self) -> bool {
-        let now = self.watch.now();
+        let now = self.link.watch.now();
         let more = self.refilled.seconds_until(now);
         if more > 0 {
             self.refilled = now;
@@ -250,7 +260,7 @@ impl<IO: ClientStream> Served<'_, IO> {
             self.is_leaving = true;
             self.wire.graceful_shutdown();
             if self.streams.is_empty() {
-                self.watch.rest(FAREWELL);
+                self.link.watch.rest(FAREWELL);
             }
         }
     }
@@ -261,7 +271,7 @@ impl<IO: ClientStream> Served<'_, IO> {
             && let Poll::Ready(pong) = pings.poll_pong(cx)
         {
             self.asked = pong.is_err();
-            self.watch.set(Some(PING_EVERY));
+            self.link.be_busy(PING_EVERY);
         }
     }
 
@@ -284,7 +294,7 @@ impl<IO: ClientStream> Served<'_, IO> {
             self.asked = pings.send_ping(Ping::opaque()).is_ok();
         }
         self.heard = heard;
-        self.watch.set(Some(if self.asked { PONG_TIME } else { PING_EVERY }));
+        self.link.be_busy(if self.asked { PONG_TIME } else { PING_EVERY });
         true
     }
 
@@ -292,7 +302,7 @@ impl<IO: ClientStream> Served<'_, IO> {
     fn part(&mut self, reason: Reason) {
         self.is_parting = true;
         self.wire.abrupt_shutdown(reason);
-        self.watch.set(Some(FAREWELL));
+        self.link.watch.set(Some(FAREWELL));
     }
 }
 

@@ -15,6 +15,7 @@ use ::h2::server::SendResponse;
 use ::h2::{Reason, RecvStream};
 use bytes::{Buf as _, Bytes};
 use gate_h1::Framing;
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
 use std::net::IpAddr;
@@ -29,6 +30,8 @@ pub(super) struct Stream<'s> {
     link: &'s Link,
     peer: IpAddr,
     head: Rc<Head>,
+    /// Its caller has shown a valid key.
+    is_known: Cell<bool>,
     body: RecvStream,
     /// What came of a streamed body and was not given on yet, how much was, and how fast it comes.
     came: Bytes,
@@ -58,6 +61,7 @@ impl<'s> Stream<'s> {
             link,
             peer,
             head: Rc::new(head),
+            is_known: Cell::new(false),
             body,
             came: Bytes::new(),
             given: 0,
@@ -157,6 +161,11 @@ impl Downstream for Stream<'_> {
         self.peer
     }
 
+    fn know(&self) {
+        self.is_known.set(true);
+        self.link.know();
+    }
+
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let polled = self.out.poll_reset(cx);
         self.was_reset |= polled.is_ready();
@@ -234,7 +243,11 @@ impl Downstream for Stream<'_> {
     fn begin(&mut self, head: &AnswerHead<'_>) {
         self.out.begin(head, self.head.method() == "HEAD");
         self.head = Rc::clone(&self.gate.no_head);
-        self.limit_silence(Some(self.limits.idle));
+        if self.is_known.get() {
+            self.limit_silence(Some(self.limits.idle));
+        } else {
+            self.watch.set(Some(self.limits.head_time));
+        }
     }
 
     fn offer(
