@@ -165,6 +165,8 @@ impl<'c, IO: ClientStream> Request<'c, IO> {
 
     /// Takes a body of so many bytes, all of which are there.
     fn take_body(&mut self, length: usize) -> Result<HeldBody, NoRoom> {
+        // Also where it finds no room: what is left there is the next request.
+        self.body_read = true;
         let came = &mut self.conn.read;
         let next = if came.len() > length { came.split_off(length) } else { Vec::new() };
         HeldBody::of(std::mem::replace(came, next), &self.gate.allowance, self.limits.held)

@@ -83,6 +83,27 @@ fn where_all_are_busy_a_new_one_is_closed() {
     });
 }
 
+#[test]
+fn a_body_that_has_no_room_is_not_taken_for_another_one() {
+    run(async {
+        let house = House::with(1, Limits { held: 1 << 20, ..LIMITS });
+        let mut thinking = house.connect();
+        thinking.send(post("/api/chat", &house.key, &long_chat(1_030_000))).await;
+        let mut upstream = house.accept(0).await;
+        upstream.asked_somehow().await;
+        // Both are there before the first is looked at.
+        let request = post("/api/chat", &house.key, &long_chat(25_000));
+        let mut client = house.connect();
+        client.send([request.as_str(), &request, &get("/", "-")].concat()).await;
+        for _ in 0..2 {
+            let answer = client.answer().await;
+            assert_eq!(answer.status, 503, "{}", answer.text());
+            assert!(answer.text().contains(r#""code":"bodies_full""#), "{}", answer.text());
+        }
+        assert_eq!(client.answer().await.text(), "Ollama is running");
+    });
+}
+
 /// A chat of about so many bytes.
 fn long_chat(bytes: usize) -> String {
     CHAT.replace("hi", &"x".repeat(bytes))
