@@ -42,6 +42,9 @@ enum Command {
     Check,
     /// Show the settings in force
     Config(cmd::config::ConfigArgs),
+    /// Become a program that ends with the gate
+    #[command(hide = true)]
+    Tied(cmd::tied::TiedArgs),
 }
 
 /// Flags of `serve` that stand over every other source of settings.
@@ -102,5 +105,6 @@ fn dispatch(cli: Cli, out: &mut dyn Write, talk: &mut dyn Write) -> u8 {
             let loaded = cmd::settings::load(&Flags { config, data, ..Flags::default() });
             cmd::config::run(loaded.as_ref().map_err(Vec::as_slice), &args, out, talk)
         }
+        Command::Tied(args) => cmd::tied::run(&args, talk),
     }
 }

@@ -5,3 +5,4 @@ pub(crate) mod config;
 pub(crate) mod key;
 pub(crate) mod serve;
 pub(crate) mod settings;
+pub(crate) mod tied;

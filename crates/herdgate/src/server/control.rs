@@ -4,6 +4,7 @@
 use super::bind::Bound;
 use super::core::{Pulse, Stage};
 use super::keys::Outside;
+use super::local::Care;
 use super::prober::{Latest, Probers};
 use super::reload::{Keys, Looks, Settings, Stamp};
 use super::upstreams::Upstreams;
@@ -113,11 +114,11 @@ async fn watch_over(watched: Watched, talk: &mut dyn Write) -> anyhow::Result<()
     let limits = ClientLimits { connect: loaded.config.timeouts.connect, ..ClientLimits::default() };
     let client = Rc::new(Client::of(Arc::clone(&roster), upstreams.tls.clone(), limits));
 
-    let (end_local, local_end) = watch::channel(false);
+    let (care, cared) = watch::channel(Care::Keep);
     let mut local = JoinSet::new();
     let programs: Vec<_> = upstreams.locals.iter().map(|local| local.program().clone()).collect();
     for program in upstreams.locals {
-        local.spawn_local(program.run(local_end.clone()));
+        local.spawn_local(program.run(cared.clone()));
     }
     let mut told = JoinSet::new();
     if let Some(bound) = metrics {
@@ -156,6 +157,7 @@ async fn watch_over(watched: Watched, talk: &mut dyn Write) -> anyhow::Result<()
         _deaf = core_ended.recv() => None,
         () = report => None,
     };
+    care.send_replace(Care::LastUse);
     match signal {
         Some(signal) => {
             drain(signal, settings.loaded.config.server.grace, &stage, &mut core_ended, &mut signals).await;
@@ -167,7 +169,7 @@ async fn watch_over(watched: Watched, talk: &mut dyn Write) -> anyhow::Result<()
     stage.send_replace(Stage::End);
     drop(settings);
     told.abort_all();
-    end_local.send_replace(true);
+    care.send_replace(Care::End);
     while local.join_next().await.is_some() {}
     Ok(())
 }

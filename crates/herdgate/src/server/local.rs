@@ -1,8 +1,11 @@
 //! The Ollama or engine that the gate starts by itself: found, started on a loopback port of its own, watched, started
 //! again with back-off, ended with the gate. Its log lines come out on standard error behind its name.
+//!
+//! It has a process group of its own: a Ctrl-C in the gate's terminal is for the gate, which lets its requests end first.
 
+use crate::cmd::tied;
 use anyhow::Context as _;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use std::ffi::OsStr;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -68,6 +71,17 @@ fn is_program(file: &Path) -> bool {
     file.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
 }
 
+/// What the gate wants of what it started. Only ever moves on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Care {
+    /// It runs, and is started again where it does not.
+    Keep,
+    /// The gate is ending: what still runs needs it, but it is not started again.
+    LastUse,
+    /// It is ended.
+    End,
+}
+
 /// What to start and where it shall listen.
 #[derive(Debug)]
 pub(crate) struct Local {
@@ -96,18 +110,17 @@ impl Local {
         self.address
     }
 
-    /// Runs the program until `stop` changes, starting it again whenever it ends before.
-    pub(crate) async fn run(self, mut stop: watch::Receiver<bool>) {
+    /// Runs the program until `care` says that it is to end, starting it again whenever it ends while it is to be kept.
+    pub(crate) async fn run(self, mut care: watch::Receiver<Care>) {
         let mut wait = FIRST_WAIT;
         loop {
             let begun = Instant::now();
             match self.start() {
-                Ok(running) => {
-                    if running.until_ended(&mut stop).await {
-                        return;
-                    }
-                }
+                Ok(running) => running.until_ended(&mut care).await,
                 Err(error) => tracing::error!("cannot start {}: {error}", self.program.path().display()),
+            }
+            if *care.borrow() > Care::Keep {
+                return;
             }
             if begun.elapsed() >= SOUND_RUN {
                 wait = FIRST_WAIT;
@@ -115,30 +128,36 @@ impl Local {
             tracing::warn!("{} ended; starting it again in {:.1} s", self.program.name(), wait.as_secs_f32());
             tokio::select! {
                 () = tokio::time::sleep(wait) => wait = (wait * 2).min(LONGEST_WAIT),
-                _ = stop.changed() => return,
+                // Gone with the control plane, as good as ending.
+                _ending = care.wait_for(|care| *care > Care::Keep) => return,
             }
         }
     }
 
     fn start(&self) -> std::io::Result<Running> {
-        let mut command = Command::new(self.program.path());
-        match &self.program {
-            Program::Ollama(_) => {
+        let mut command = match &self.program {
+            Program::Ollama(path) => {
+                // It does not watch its standard input, so the system is asked to end it with the gate.
+                let mut command = Command::from(tied::command(path));
                 command.arg("serve").env("GIN_MODE", "release");
+                command
             }
-            Program::Engine(_) => {
+            Program::Engine(path) => {
+                let mut command = Command::new(path);
                 command.args(["--exit-with-parent", "--listen", &self.address.to_string(), "--models-dir"]);
                 // A failed assertion in llama.cpp would start a debugger where one is installed.
                 command.arg(&self.models).env("GGML_NO_BACKTRACE", "1");
+                command
             }
-        }
+        };
         for (name, _) in std::env::vars_os().filter(|(name, _)| is_ours(name)) {
             command.env_remove(name);
         }
         if let Program::Ollama(_) = self.program {
             command.env("OLLAMA_HOST", self.address.to_string());
         }
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.process_group(0).kill_on_drop(true);
         let mut child = command.spawn()?;
         let name = self.program.name();
         let logs = [
@@ -181,44 +200,43 @@ struct Running {
 }
 
 impl Running {
-    /// Waits for the program's end (false) or for `stop`, and then ends it (true).
-    async fn until_ended(mut self, stop: &mut watch::Receiver<bool>) -> bool {
-        let stopped = tokio::select! {
-            status = self.child.wait() => {
-                match status {
-                    Ok(status) => tracing::warn!("{} ended by itself: {status}", self.name),
-                    Err(error) => tracing::warn!("{} cannot be watched: {error}", self.name),
-                }
-                false
-            }
-            _ = stop.changed() => {
-                self.end().await;
-                true
-            }
-        };
+    /// Waits for the program's end, or until it is to end, and ends it then.
+    async fn until_ended(mut self, care: &mut watch::Receiver<Care>) {
+        tokio::select! {
+            status = self.child.wait() => match status {
+                Ok(status) => tracing::warn!("{} ended by itself: {status}", self.name),
+                Err(error) => tracing::warn!("{} cannot be watched: {error}", self.name),
+            },
+            () = is_to_end(care) => self.end().await,
+        }
         for mut log in self.logs.into_iter().flatten() {
             // The last lines are read; a grandchild that keeps the pipe open must not hold us.
             if tokio::time::timeout(Duration::from_millis(200), &mut log).await.is_err() {
                 log.abort();
             }
         }
-        stopped
     }
 
-    /// Asks it to end (Ollama ends its own children then), and kills it when it does not.
+    /// Asks it to end (Ollama ends its own children then), and kills it and its children when it does not.
     async fn end(&mut self) {
-        let pid = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-        if let Some(pid) = pid
-            && let Err(error) = kill_process(pid, Signal::TERM)
-        {
+        let Some(pid) = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw) else {
+            return;
+        };
+        if let Err(error) = kill_process(pid, Signal::TERM) {
             tracing::debug!("{} was gone already: {error}", self.name);
         }
-        if tokio::time::timeout(END_TIME, self.child.wait()).await.is_err()
-            && let Err(error) = self.child.kill().await
-        {
-            tracing::warn!("{} could not be ended: {error}", self.name);
+        if tokio::time::timeout(END_TIME, self.child.wait()).await.is_err() {
+            if let Err(error) = kill_process_group(pid, Signal::KILL) {
+                tracing::warn!("{} could not be ended: {error}", self.name);
+            }
+            let _reaped = self.child.wait().await;
         }
     }
+}
+
+/// Waits until the program is to end; the control plane's end says so too.
+async fn is_to_end(care: &mut watch::Receiver<Care>) {
+    let _ending = care.wait_for(|care| *care == Care::End).await;
 }
 
 /// Passes a program's output on, line by line, cut at [`LINE_BYTES`].

@@ -14,7 +14,7 @@ pub(super) fn ready(status: &str) {
     tell(&[NotifyState::Ready, NotifyState::Status(status)]);
 }
 
-/// Settings are being read; [`ready`] must follow. The time is what tells one reload from the next (`Type=notify-reload`).
+/// Settings are being read; [`ready`] must follow. The time is what tells one reload from the next (`Type=notify-reload` of systemd 253).
 pub(super) fn reloading() {
     match NotifyState::monotonic_usec_now() {
         Ok(now) => tell(&[NotifyState::Reloading, now]),

@@ -38,4 +38,6 @@ mod start;
 #[cfg(test)]
 mod store;
 #[cfg(test)]
+mod terminal;
+#[cfg(test)]
 mod upstreams;

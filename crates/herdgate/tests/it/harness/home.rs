@@ -15,6 +15,7 @@ pub(crate) struct Home {
     dir: TempDir,
     program: PathBuf,
     env: Vec<(OsString, OsString)>,
+    has_own_group: bool,
 }
 
 /// How a command ended.
@@ -31,7 +32,13 @@ impl Home {
         std::fs::create_dir(dir.path().join("bin")).unwrap();
         // Where there is one in the working directory, none of the machine's is looked for.
         std::fs::write(dir.path().join("herdgate.toml"), "").unwrap();
-        Self { dir, program: env!("CARGO_BIN_EXE_herdgate").into(), env: Vec::new() }
+        Self { dir, program: env!("CARGO_BIN_EXE_herdgate").into(), env: Vec::new(), has_own_group: false }
+    }
+
+    /// With every program that is started in a process group of its own, as a shell does it.
+    pub(crate) fn in_own_group(mut self) -> Self {
+        self.has_own_group = true;
+        self
     }
 
     /// With a copy of the program in a folder of its own: nothing lies beside it.
@@ -92,6 +99,10 @@ impl Home {
         command.env("HOME", self.dir.path()).env("PATH", self.path("bin")).env("TZ", "UTC");
         command.env("HERDGATE_DATA", self.path("data"));
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
+        if self.has_own_group {
+            use std::os::unix::process::CommandExt as _;
+            command.process_group(0);
+        }
         command
     }
 
