@@ -93,6 +93,12 @@ impl KeyRing {
         }
     }
 
+    /// Whether this is a key, valid or not: then it must not stand where anything may be shown.
+    #[must_use]
+    pub fn knows(&self, text: impl AsRef<[u8]>) -> bool {
+        !matches!(self.check(text, 0), Verdict::Unknown | Verdict::Malformed)
+    }
+
     /// Judges a signed request. The signature is checked before its key is looked for, so that the time that it takes says
     /// nothing about which keys there are. Whether the same signature was seen before is the caller's to know.
     #[must_use]

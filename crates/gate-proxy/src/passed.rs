@@ -32,7 +32,7 @@ impl Passed {
     /// Nothing of `answer` has gone out yet.
     pub(crate) fn nothing(route: &Route, answer: &Answer) -> Self {
         let framing = answer.framing();
-        let is_read = (200..300).contains(&answer.status()) && !framing.is_empty();
+        let is_read = (200..300).contains(&answer.status()) && framing != Framing::None;
         let reader = match is_read {
             true => EndReader::new(route.id, answer.field("content-type")),
             false => EndReader::opaque(),

@@ -62,7 +62,7 @@ async fn serve<D: Downstream>(
     let turn = admission::wait_turn(gate, rules, &call, down, trace).await?; // one slot                503
     let live = attempt::send(gate, rules, &caller, &call, turn, down, trace).await?; // fail over        404 502 503
     drop(call); //                                                              with its body
-    if tells_less && live.answer.status() == 200 {
+    if tells_less && (200..300).contains(&live.answer.status()) {
         return Box::pin(show::tell(live, &caller, down, trace)).await; //                 `/api/show` without its secrets
     }
     answer::Way::begin(live, trace).stream(down, trace).await //                until the last byte or the hang-up

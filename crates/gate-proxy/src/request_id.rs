@@ -16,11 +16,11 @@ pub(crate) struct RequestId {
 
 impl RequestId {
     /// The name that the client gave its request, if it gave one in a form that is safe to log and to send on; else a
-    /// fresh one.
-    pub(crate) fn of(head: &Head) -> Self {
+    /// fresh one. A key is no name, whatever its form: `is_key` knows those of this gate.
+    pub(crate) fn of(head: &Head, is_key: impl Fn(&[u8]) -> bool) -> Self {
         let mut given = head.all("x-request-id");
         match (given.next(), given.next()) {
-            (Some(id), None) if is_sound(id) => Self::from_bytes(id),
+            (Some(id), None) if is_sound(id) && !is_key(id) => Self::from_bytes(id),
             _ => Self::fresh(),
         }
     }
@@ -91,7 +91,8 @@ mod tests {
     use super::*;
 
     fn of(fields: &str) -> String {
-        RequestId::of(&Head::parse(&format!("GET / HTTP/1.1\r\n{fields}\r\n"))).to_string()
+        let head = Head::parse(&format!("GET / HTTP/1.1\r\n{fields}\r\n"));
+        RequestId::of(&head, |id| id == b"a-token").to_string()
     }
 
     #[test]
@@ -107,6 +108,7 @@ mod tests {
             "x-request-id: ä\r\n".into(),
             "x-request-id: a\r\nx-request-id: a\r\n".into(),
             "x-request-id: a.sk-hg-b\r\n".into(),
+            "x-request-id: a-token\r\n".into(),
             format!("x-request-id: {longest}x\r\n"),
         ] {
             let id = of(&fields);

@@ -66,7 +66,7 @@ impl Trace {
         Self {
             ledger: Rc::clone(&gate.ledger),
             peer: down.peer(),
-            id: RequestId::of(head),
+            id: RequestId::of(head, |id| gate.shared.keys().knows(id)),
             begun: Instant::now(),
             dialect: gate_wire::routes::dialect_of(intake::likely_path(head.target())),
             route: None,

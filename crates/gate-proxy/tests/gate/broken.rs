@@ -115,13 +115,17 @@ fn the_end_of_the_framing_does_not_pass_before_the_end_of_the_answer() {
 #[test]
 fn a_stream_that_ended_before_its_first_data_can_still_be_refused() {
     run(async {
-        let house = House::new(1);
-        let mut client = house.connect();
-        client.send(post("/api/chat", &house.key, CHAT)).await;
-        house.accept(0).await.serve([STREAM, LAST].concat()).await;
-        let told = client.answer().await;
-        assert_eq!((told.status, told.text()), (502, ERROR));
-        assert_eq!(house.outcome(), ("upstream_failed".into(), "502".into()));
+        let announced =
+            "HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nContent-Length: 0\r\n\r\n".to_owned();
+        for empty in [[STREAM, LAST].concat(), announced] {
+            let house = House::new(1);
+            let mut client = house.connect();
+            client.send(post("/api/chat", &house.key, CHAT)).await;
+            house.accept(0).await.serve(empty).await;
+            let told = client.answer().await;
+            assert_eq!((told.status, told.text()), (502, ERROR));
+            assert_eq!(house.outcome(), ("upstream_failed".into(), "502".into()));
+        }
     });
 }
 
