@@ -193,7 +193,8 @@ pub(crate) static SETTINGS: &[Setting] = &[
             most: ByteSize(1 << 40),
         },
         about: "Most memory that all request bodies together may take at one time. Counted as they arrive, not as they are \
-                announced; a request whose body finds no room is answered 503 `bodies_full`.",
+                announced; a request whose body finds no room is answered 503 `bodies_full`. HTTP/2 connections of clients with a \
+                key may send 1 MiB ahead and have it counted here, while a quarter of this suffices for that; others 64 KiB.",
     },
     Setting {
         key: "limits.body_rate",

@@ -1,7 +1,7 @@
 //! Request bodies in memory, and the bound of all of them together.
 //!
 //! What counts is what a body occupies: it grows with what has come, never with what was announced, so that clients who
-//! announce much and send nothing keep nobody out. Each core takes from the common bound in steps, so that cores do not
+//! announce much and send nothing keep nobody out. What HTTP/2 allows known callers to send ahead counts, too. Each core takes from the common bound in steps, so that cores do not
 //! meet at one counter for every request.
 
 use crate::gate::Shared;
@@ -84,21 +84,56 @@ impl Drop for Allowance {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct NoRoom;
 
-/// A request body in memory. Its part of the bound is given back when it is dropped.
+/// A part of the bound; given back when it is dropped.
+#[derive(Debug, Default)]
+pub(crate) struct Room {
+    bytes: usize,
+    /// Where they are counted; nothing for bodies that hold nothing.
+    by: Option<Rc<Allowance>>,
+}
+
+impl Room {
+    /// So many bytes, where all that is taken stays within `bound`.
+    pub(crate) fn of(bytes: usize, by: &Rc<Allowance>, bound: usize) -> Result<Self, NoRoom> {
+        let mut room = Self { bytes: 0, by: Some(Rc::clone(by)) };
+        room.change(bytes, bound)?;
+        Ok(room)
+    }
+
+    fn change(&mut self, bytes: usize, bound: usize) -> Result<(), NoRoom> {
+        let Some(by) = &self.by else { return Ok(()) };
+        if bytes > self.bytes {
+            if !by.take(bytes - self.bytes, bound) {
+                return Err(NoRoom);
+            }
+        } else {
+            by.give(self.bytes - bytes);
+        }
+        self.bytes = bytes;
+        Ok(())
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        if let Some(by) = &self.by {
+            by.give(self.bytes);
+        }
+    }
+}
+
+/// A request body in memory.
 #[derive(Debug, Default)]
 pub(crate) struct HeldBody {
     bytes: Vec<u8>,
-    /// What is counted of it, and where; nothing for bodies that hold nothing.
-    counted: usize,
-    by: Option<Rc<Allowance>>,
+    room: Room,
 }
 
 impl HeldBody {
     /// Takes over bytes that are in memory already.
     pub(crate) fn of(bytes: Vec<u8>, by: &Rc<Allowance>, bound: usize) -> Result<Self, NoRoom> {
-        let mut body = Self { bytes, counted: 0, by: Some(Rc::clone(by)) };
-        body.count(bound)?;
-        Ok(body)
+        let room = Room::of(bytes.capacity(), by, bound)?;
+        Ok(Self { bytes, room })
     }
 
     /// Takes in more of the body, whose whole length is `length` at most.
@@ -107,29 +142,11 @@ impl HeldBody {
         if needed > self.bytes.capacity() {
             let roomy = self.bytes.capacity().saturating_mul(2).min(length).max(needed);
             // Counted first: the bound must not be passed even for a moment.
-            self.count_to(roomy, bound)?;
+            self.room.change(roomy, bound)?;
             self.bytes.reserve_exact(roomy - self.bytes.len());
-            self.count(bound)?;
+            self.room.change(self.bytes.capacity(), bound)?;
         }
         self.bytes.extend_from_slice(more);
-        Ok(())
-    }
-
-    /// Counts what the bytes occupy.
-    fn count(&mut self, bound: usize) -> Result<(), NoRoom> {
-        self.count_to(self.bytes.capacity(), bound)
-    }
-
-    fn count_to(&mut self, bytes: usize, bound: usize) -> Result<(), NoRoom> {
-        let Some(by) = &self.by else { return Ok(()) };
-        if bytes > self.counted {
-            if !by.take(bytes - self.counted, bound) {
-                return Err(NoRoom);
-            }
-        } else {
-            by.give(self.counted - bytes);
-        }
-        self.counted = bytes;
         Ok(())
     }
 }
@@ -139,13 +156,5 @@ impl Deref for HeldBody {
 
     fn deref(&self) -> &[u8] {
         &self.bytes
-    }
-}
-
-impl Drop for HeldBody {
-    fn drop(&mut self) {
-        if let Some(by) = &self.by {
-            by.give(self.counted);
-        }
     }
 }

@@ -412,6 +412,9 @@ impl<IO: ClientStream> Downstream for Request<'_, IO> {
         }
     }
 
+    /// What came along is passed over when the answer begins; what comes later stays with the client up to a bound.
+    fn want_no_body(&mut self) {}
+
     fn begin(&mut self, head: &AnswerHead<'_>) {
         let is_kept = self.head.keep_alive && !self.gate.drain.has_begun();
         let keep_alive = is_kept && self.skip_body() && !self.conn.ended;

@@ -90,6 +90,9 @@ pub(crate) trait Downstream {
         limit: u64,
     ) -> Poll<Result<(usize, bool), BodyError>>;
 
+    /// Nobody will ask for the body: what comes of it may be thrown away.
+    fn want_no_body(&mut self);
+
     /// Puts down the head of the answer. It goes out with the first bytes of the body, or at the next flush. Once per
     /// request. Starts the watch over silence anew, with the limit for a standing stream; that of a stranger's answer is the
     /// limit for all of it.

@@ -142,7 +142,7 @@ static METRICS: &[Metric] = &[
         name: "herdgate_held_bytes",
         kind: "gauge",
         labels: "",
-        help: "Memory for request bodies that the cores have set aside.",
+        help: "Memory that the cores have set aside for request bodies and for what HTTP/2 may bring of them ahead.",
         write: |page, name, view| page.sample(name, &[], view.shared.held_bytes() as u64),
     },
     Metric {

@@ -52,8 +52,13 @@ pub(crate) async fn read<D: Downstream>(
     uncoded(down.head())?;
     allowed::route(&rules.manage, open.route.id)?;
     let body = match open.route.body {
-        // An upload passes through when it is sent on; a body that the route does not know goes nowhere.
-        BodyKind::Raw | BodyKind::None => HeldBody::default(),
+        // It passes through when it is sent on.
+        BodyKind::Raw => HeldBody::default(),
+        // One that the route does not know goes nowhere.
+        BodyKind::None => {
+            down.want_no_body();
+            HeldBody::default()
+        }
         BodyKind::Json(_) | BodyKind::Form => down.read_body(rules.limits.body).await.map_err(told)?,
     };
     let door = Door { shared: &gate.shared, manage: &rules.manage, caller, open: &open };

@@ -30,6 +30,8 @@ mod h2;
 #[cfg(test)]
 mod h2_cancel;
 #[cfg(test)]
+mod h2_windows;
+#[cfg(test)]
 mod house;
 #[cfg(test)]
 mod lease;

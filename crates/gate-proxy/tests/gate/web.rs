@@ -5,6 +5,7 @@ use bytes::Bytes;
 use h2::client::{Builder, ResponseFuture, SendRequest};
 use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, Request};
+use std::time::Duration;
 use tokio::io::DuplexStream;
 use tokio::task::JoinHandle;
 
@@ -50,6 +51,21 @@ impl Web {
         let (near, far) = tokio::io::duplex(room);
         let served = house.serve(crate::house::plain(far));
         Self::over(near, served, builder).await
+    }
+
+    /// As [`Web::connect`], but what the gate says takes so long to the client.
+    pub(crate) async fn connect_far(house: &House, lag: Duration) -> Self {
+        let (near, relay) = tokio::io::duplex(PIPE);
+        let (gate, far) = tokio::io::duplex(PIPE);
+        let (mut up, mut down) = tokio::io::split(relay);
+        let (mut from_gate, mut to_gate) = tokio::io::split(gate);
+        tokio::task::spawn_local(async move { tokio::io::copy(&mut up, &mut to_gate).await });
+        tokio::task::spawn_local(async move {
+            tokio::time::sleep(lag).await;
+            tokio::io::copy(&mut from_gate, &mut down).await
+        });
+        let served = house.serve(crate::house::plain(far));
+        Self::over(near, served, &Builder::new()).await
     }
 
     async fn over(near: DuplexStream, served: JoinHandle<()>, builder: &Builder) -> Self {

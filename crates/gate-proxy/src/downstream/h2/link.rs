@@ -82,13 +82,14 @@ impl Link {
         }
     }
 
-    /// Whether that is to be done now.
+    /// Whether that is yet to be done.
     pub(super) fn is_to_widen(&self) -> bool {
-        let is_to = self.windows.get() == Windows::ToWiden;
-        if is_to {
-            self.windows.set(Windows::Wide);
-        }
-        is_to
+        self.windows.get() == Windows::ToWiden
+    }
+
+    /// It has been done.
+    pub(super) fn widened(&self) {
+        self.windows.set(Windows::Wide);
     }
 
     /// Bytes that came so far.

@@ -12,6 +12,7 @@ mod stream;
 use super::ClientStream;
 use super::conn::Conn;
 use crate::gate::Gate;
+use crate::held::Room;
 use crate::path;
 use crate::rules::Limits;
 use ::h2::server::{Builder, Connection, SendResponse};
@@ -35,6 +36,8 @@ const STRANGERS_WINDOW: u32 = 65_535;
 /// What one may send ahead on a connection on which a known caller's body was asked for: on one stream, and in all.
 const CALLERS_WINDOW: u32 = 256 << 10;
 const CALLERS_WINDOW_IN_ALL: u32 = 1 << 20;
+/// The part of the bound for bodies in memory up to which that is allowed: one in so many. Others keep the small windows.
+const WINDOWS_SHARE: usize = 4;
 /// Bytes of one answer that wait in the library for their turn on the connection.
 const SEND_BUFFER: usize = 64 << 10;
 /// Streams that the library ended because of what came on them, before it ends the connection.
@@ -96,6 +99,7 @@ pub(super) async fn serve<IO: ClientStream>(conn: Conn<IO>) {
         refilled,
         is_leaving: false,
         is_parting: false,
+        room: None,
         gate,
     };
     while let Some((request, respond)) = poll_fn(|cx| served.poll(cx)).await {
@@ -170,6 +174,8 @@ struct Served<'c, IO: ClientStream> {
     is_leaving: bool,
     /// Nothing is left but to say so.
     is_parting: bool,
+    /// For what may lie in its wide windows.
+    room: Option<Room>,
     gate: &'c Gate,
 }
 
@@ -180,7 +186,6 @@ impl<IO: ClientStream> Served<'_, IO> {
         if self.link.watch.is_to_go() {
             self.part(Reason::NO_ERROR);
         }
-        self.widen();
         self.drain();
         loop {
             match self.wire.poll_accept(cx) {
@@ -193,7 +198,7 @@ impl<IO: ClientStream> Served<'_, IO> {
                 Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(None),
                 Poll::Pending => {}
             }
-            if self.reap(cx) {
+            if self.widen() || self.reap(cx) {
                 // It may have changed what the connection has to say.
                 continue;
             }
@@ -246,13 +251,25 @@ impl<IO: ClientStream> Served<'_, IO> {
         }
     }
 
-    /// A known caller's body is awaited: more of it may be on its way at one time.
-    fn widen(&mut self) {
-        if self.link.is_to_widen() {
-            self.wire.set_target_window_size(CALLERS_WINDOW_IN_ALL);
-            // Refused while an earlier change is not acknowledged; there is none.
-            let _acknowledged = self.wire.set_initial_window_size(CALLERS_WINDOW);
+    /// A known caller's body is awaited: more of it may be on its way at one time, where there is room for that. True where
+    /// the connection must be looked at again.
+    fn widen(&mut self) -> bool {
+        if !self.link.is_to_widen() {
+            return false;
         }
+        if self.room.is_none() {
+            let bound = self.gate.rules().limits.held / WINDOWS_SHARE;
+            let more = (CALLERS_WINDOW_IN_ALL - STRANGERS_WINDOW) as usize;
+            let Ok(room) = Room::of(more, &self.gate.allowance, bound) else { return false };
+            self.room = Some(room);
+            self.wire.set_target_window_size(CALLERS_WINDOW_IN_ALL);
+        }
+        // Refused until the client has acknowledged what the connection began with.
+        let is_told = self.wire.set_initial_window_size(CALLERS_WINDOW).is_ok();
+        if is_told {
+            self.link.widened();
+        }
+        is_told
     }
 
     fn drain(&mut self) {

@@ -24,6 +24,17 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+/// What becomes of the part of a request's body that was not taken yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rest {
+    /// Somebody may ask for it.
+    Wanted,
+    /// It is thrown away as it comes, so that it lies in no memory and takes no other request's part of the windows.
+    Unwanted,
+    /// It is let be: there is none, or too much.
+    LetBe,
+}
+
 pub(super) struct Stream<'s> {
     gate: &'s Gate,
     limits: &'s Limits,
@@ -33,6 +44,9 @@ pub(super) struct Stream<'s> {
     /// Its caller has shown a valid key.
     is_known: Cell<bool>,
     body: RecvStream,
+    rest: Rest,
+    /// Bytes of it that were thrown away.
+    passed_over: usize,
     /// What came of a streamed body and was not given on yet, how much was, and how fast it comes.
     came: Bytes,
     given: u64,
@@ -60,6 +74,8 @@ impl<'s> Stream<'s> {
             limits,
             link,
             peer,
+            rest: if head.framing.is_empty() { Rest::LetBe } else { Rest::Wanted },
+            passed_over: 0,
             head: Rc::new(head),
             is_known: Cell::new(false),
             body,
@@ -102,8 +118,7 @@ impl<'s> Stream<'s> {
     /// stream is reset while they send.
     async fn linger(&mut self) {
         let end = self.watch.now().plus(LINGER_IN_ALL);
-        let mut total = 0;
-        while !self.body.is_end_stream() && total < LINGER_BYTES {
+        while !self.body.is_end_stream() && self.passed_over < LINGER_BYTES {
             let now = self.watch.now();
             if now >= end {
                 return;
@@ -116,7 +131,24 @@ impl<'s> Stream<'s> {
             });
             let Some(came) = came.await else { return };
             self.release(came);
-            total += came;
+            self.passed_over += came;
+        }
+    }
+
+    /// Throws away what has come of a body that nobody wants.
+    fn pass_over(&mut self, cx: &mut Context<'_>) {
+        while self.rest == Rest::Unwanted {
+            match self.body.poll_data(cx) {
+                Poll::Ready(Some(Ok(data))) => {
+                    self.release(data.len());
+                    self.passed_over += data.len();
+                    if self.passed_over >= LINGER_BYTES {
+                        self.rest = Rest::LetBe;
+                    }
+                }
+                Poll::Ready(Some(Err(_)) | None) => self.rest = Rest::LetBe,
+                Poll::Pending => return,
+            }
         }
     }
 
@@ -136,7 +168,10 @@ impl<'s> Stream<'s> {
                 self.was_reset = true;
                 Poll::Ready(Err(BodyError::Gone))
             }
-            Poll::Ready(None) => Poll::Ready(Ok(None)),
+            Poll::Ready(None) => {
+                self.rest = Rest::LetBe;
+                Poll::Ready(Ok(None))
+            }
             Poll::Pending => self.watch.poll_late(cx).map(|()| Err(BodyError::TooSlow)),
         }
     }
@@ -167,6 +202,7 @@ impl Downstream for Stream<'_> {
     }
 
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.pass_over(cx);
         let polled = self.out.poll_reset(cx);
         self.was_reset |= polled.is_ready();
         polled
@@ -240,9 +276,16 @@ impl Downstream for Stream<'_> {
         Poll::Ready(Ok((n, end)))
     }
 
+    fn want_no_body(&mut self) {
+        if self.rest == Rest::Wanted {
+            self.rest = Rest::Unwanted;
+        }
+    }
+
     fn begin(&mut self, head: &AnswerHead<'_>) {
         self.out.begin(head, self.head.method() == "HEAD");
         self.head = Rc::clone(&self.gate.no_head);
+        self.want_no_body();
         if self.is_known.get() {
             self.limit_silence(Some(self.limits.idle));
         } else {
@@ -278,6 +321,7 @@ impl Downstream for Stream<'_> {
             self.was_reset |= flushed.is_err();
             return Poll::Ready(flushed);
         }
+        self.pass_over(cx);
         // Nothing else is waited for while the client takes nothing, so this is where a standing client is noticed.
         self.poll_silent(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
