@@ -48,8 +48,36 @@ pub enum Why {
 /// does go to a cold one with a free slot while the warm ones are full: loading takes seconds, and for how long a slot is
 /// taken nobody knows.
 pub fn choose(fleet: &Fleet, ask: &Ask<'_>, tried: &[UpstreamId], chance: &mut Chance) -> Decision {
+    match weigh(fleet, ask, tried, chance) {
+        Weighed::Send(id) => Decision::Send(id),
+        Weighed::Wait(_) => Decision::Wait,
+        Weighed::Reject(why) => Decision::Reject(why),
+    }
+}
+
+/// A [`Decision`] for who may have to wait.
+pub(crate) enum Weighed {
+    Send(UpstreamId),
+    Wait(Wish),
+    Reject(Why),
+}
+
+/// What a call waits for: a slot at an upstream that suits it no worse than the full ones. Holds until more of the fleet
+/// changes than who has a slot free.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wish(Tier);
+
+impl Wish {
+    /// Whether a free slot there is what the call waits for.
+    pub(crate) fn is_met_by(self, upstream: &Upstream, ask: &Ask<'_>) -> bool {
+        Tier::of(upstream, ask) <= self.0
+    }
+}
+
+/// Makes the choice of [`choose`].
+pub(crate) fn weigh(fleet: &Fleet, ask: &Ask<'_>, tried: &[UpstreamId], chance: &mut Chance) -> Weighed {
     if fleet.is_empty() {
-        return Decision::Reject(Why::NoUpstream);
+        return Weighed::Reject(Why::NoUpstream);
     }
     let mut best: Option<(Merit, UpstreamId)> = None;
     let mut equals = 0;
@@ -75,9 +103,9 @@ pub fn choose(fleet: &Fleet, ask: &Ask<'_>, tried: &[UpstreamId], chance: &mut C
         }
     }
     match best {
-        None => Decision::Reject(Why::AllTried),
-        Some((merit, _)) if merit.is_full => Decision::Wait,
-        Some((_, id)) => Decision::Send(id),
+        None => Weighed::Reject(Why::AllTried),
+        Some((merit, _)) if merit.is_full => Weighed::Wait(Wish(merit.tier)),
+        Some((_, id)) => Weighed::Send(id),
     }
 }
 
@@ -91,7 +119,7 @@ struct Merit {
     in_flight: u32,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Tier {
     UpWithModel,
     DownWithModel,
@@ -99,18 +127,24 @@ enum Tier {
     Down,
 }
 
-impl Merit {
+impl Tier {
     fn of(upstream: &Upstream, ask: &Ask<'_>) -> Self {
         let is_down = upstream.health() == Health::Down;
         let has = ask.model.is_some_and(|model| upstream.has(model));
-        let tier = match (has, is_down) {
+        match (has, is_down) {
             (true, false) => Tier::UpWithModel,
             (true, true) => Tier::DownWithModel,
             (false, false) => Tier::MayHaveIt,
             (false, true) => Tier::Down,
-        };
+        }
+    }
+}
+
+impl Merit {
+    fn of(upstream: &Upstream, ask: &Ask<'_>) -> Self {
+        let is_down = upstream.health() == Health::Down;
         Merit {
-            tier,
+            tier: Tier::of(upstream, ask),
             is_full: ask.runs_model && !upstream.has_free_slot(),
             is_cold: !ask.model.is_some_and(|model| upstream.is_warm(model)),
             // Among the healthy a single failed probe is no reason; among the others the least broken is the best guess.

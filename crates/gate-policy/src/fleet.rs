@@ -144,12 +144,14 @@ impl Fleet {
         }
     }
 
-    /// One request fewer is with upstream `id`; its slot is free again. Never below none.
-    pub fn finish(&mut self, id: UpstreamId, runs_model: bool) {
-        if let Some(upstream) = self.upstreams.get_mut(id.index()) {
-            upstream.in_flight = upstream.in_flight.saturating_sub(1);
-            upstream.running = upstream.running.saturating_sub(u32::from(runs_model));
-        }
+    /// One request fewer is with upstream `id`; its slot is free again. Never below none. Returns whether a slot is free
+    /// there now and none was before: only then has anything changed for those who wait.
+    pub fn finish(&mut self, id: UpstreamId, runs_model: bool) -> bool {
+        let Some(upstream) = self.upstreams.get_mut(id.index()) else { return false };
+        let was_full = !upstream.has_free_slot();
+        upstream.in_flight = upstream.in_flight.saturating_sub(1);
+        upstream.running = upstream.running.saturating_sub(u32::from(runs_model));
+        was_full && upstream.has_free_slot()
     }
 
     /// The lowest version among the upstreams that are up: what a client may count on wherever its request lands.
@@ -161,15 +163,6 @@ impl Fleet {
             .filter(|(_, upstream)| upstream.health == Health::Up)
             .filter_map(|(_, upstream)| upstream.version())
             .min_by(|a, b| version::compare(a, b))
-    }
-
-    /// Every model that any upstream is known to have, each once, in order of name.
-    #[must_use]
-    pub fn names(&self) -> Vec<&ModelName> {
-        let mut names: Vec<&ModelName> = self.iter().flat_map(|(_, upstream)| &*upstream.models).collect();
-        names.sort_unstable();
-        names.dedup();
-        names
     }
 }
 
@@ -192,6 +185,12 @@ mod tests {
 
     fn name(text: &str) -> ModelName {
         ModelName::parse(text).unwrap()
+    }
+
+    /// What any of them has, each once.
+    fn names(fleet: &Fleet) -> Vec<ModelName> {
+        let all: Vec<_> = fleet.iter().flat_map(|(_, upstream)| upstream.models()).cloned().collect();
+        in_order(all).into_vec()
     }
 
     fn probed(version: &str, models: &[&str], loaded: &[&str]) -> Observation {
@@ -262,9 +261,9 @@ mod tests {
     fn a_model_that_was_not_found_is_forgotten_there() {
         let mut fleet = Fleet::new(1, 64);
         fleet.apply(ONE, probed("0.32.15", &["b", "a", "a"], &["b"]));
-        assert_eq!(fleet.names(), [&name("a"), &name("b")]);
+        assert_eq!(names(&fleet), [name("a"), name("b")]);
         fleet.apply(ONE, Observation::ModelMissing(name("b")));
-        assert_eq!(fleet.names(), [&name("a")]);
+        assert_eq!(names(&fleet), [name("a")]);
         assert!(fleet.get(ONE).unwrap().loaded().is_empty());
     }
 
@@ -299,10 +298,7 @@ mod tests {
         fleet.start(one, true);
         fleet.follow(&[three, two]);
         assert_eq!(fleet.iter().map(|(id, _)| id).collect::<Vec<_>>(), [two, three]);
-        assert_eq!(
-            (fleet.len(), fleet.names(), fleet.lowest_version()),
-            (2, vec![&name("b")], Some("0.9.1"))
-        );
+        assert_eq!((fleet.len(), names(&fleet), fleet.lowest_version()), (2, vec![name("b")], Some("0.9.1")));
         assert_eq!(fleet.get(three).unwrap().health(), Health::Unknown);
         fleet.apply(one, Observation::Answered);
         assert_eq!(fleet.get(one).unwrap().health(), Health::Unknown);

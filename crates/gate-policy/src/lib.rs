@@ -15,5 +15,5 @@ pub use budget::{FREE_PER_SECOND, MOST_SAVED, REQUESTS_PER_RETRY, RetryBudget};
 pub use chance::Chance;
 pub use choose::{Ask, Decision, Why, choose};
 pub use fleet::{Fleet, Observation, PROBES_UNTIL_DOWN};
-pub use queue::{Entered, Queue, QueueLimits, Standing, Ticket};
+pub use queue::{Entered, Grant, Queue, QueueLimits, Standing, Ticket};
 pub use upstream::{Health, Upstream};

@@ -2,15 +2,16 @@
 //!
 //! Pure: tickets in, grants out; nothing here waits, and what is left behind to call a waiter by (`W`) is handed back, never
 //! used. Its owner also owns the live fleet, so that choosing an upstream and taking the slot are one step. Whenever the fleet
-//! changed (a slot came back, an upstream came up, a model was found) the owner must ask [`Queue::call_next`]. In return, nobody waits
-//! who could be served, and so a newcomer that finds a free slot overtakes nobody who could have used it.
+//! changed (a full upstream has a slot free again, an upstream came up, a model was found) the owner must ask
+//! [`Queue::call_next`]. In return, nobody waits who could be served, and so a newcomer that finds a free slot overtakes nobody
+//! who could have used it.
 //!
 //! Fairness between keys and slots that are learnt will be decided here.
 
 use crate::chance::Chance;
-use crate::choose::{Ask, Decision, Why, choose};
+use crate::choose::{Ask, Weighed, Why, Wish, weigh};
 use crate::fleet::Fleet;
-use crate::upstream::Upstream;
+use crate::upstream::{Health, Upstream};
 use gate_types::{ModelName, UpstreamId};
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -31,11 +32,24 @@ pub struct QueueLimits {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Ticket(u64);
 
+/// A request's turn at an upstream: it is with it now, and [`Fleet::finish`] ends that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Grant {
+    /// The request's place in the order.
+    pub ticket: Ticket,
+    /// The upstream.
+    pub id: UpstreamId,
+    /// Whether the upstream was known to be up.
+    pub was_up: bool,
+    /// Whether the request was with another upstream before.
+    pub is_again: bool,
+}
+
 /// What happened to a request that entered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Entered {
-    /// It is with this upstream now: [`Fleet::finish`] ends that.
-    Granted(Ticket, UpstreamId),
+    /// Its turn is now.
+    Granted(Grant),
     /// It waits: ask [`Queue::standing`], or [`Queue::leave`].
     Waiting(Ticket),
     /// It would have to wait, and as many wait as may.
@@ -49,8 +63,8 @@ pub enum Entered {
 pub enum Standing {
     /// It waits.
     Waiting,
-    /// Its turn came; it is with this upstream now, and [`Fleet::finish`] ends that. Told once.
-    Granted(UpstreamId),
+    /// Its turn came. Told once.
+    Granted(Grant),
     /// Those that it waited for are no more. Told once.
     Rejected(Why),
     /// It was told how it ended, or left.
@@ -63,7 +77,7 @@ pub struct Queue<W> {
     last: Ticket,
     waiting: BTreeMap<Ticket, Waiter<W>>,
     /// Those whose wait has ended and who were not told yet.
-    called: BTreeMap<Ticket, Result<UpstreamId, Why>>,
+    called: BTreeMap<Ticket, Result<Grant, Why>>,
 }
 
 #[derive(Debug)]
@@ -71,12 +85,21 @@ struct Waiter<W> {
     model: Option<ModelName>,
     for_sure: bool,
     tried: Box<[UpstreamId]>,
+    /// As the fleet is now.
+    wish: Wish,
     call_by: Option<W>,
 }
 
 impl<W> Waiter<W> {
     fn ask(&self) -> Ask<'_> {
         Ask { model: self.model.as_ref(), runs_model: true, for_sure: self.for_sure }
+    }
+
+    /// Whether a slot that came free at this upstream is any good to it. Looks at that one alone: choosing among all is not
+    /// for each of the many who wait, at each of the many slots that come back.
+    fn may_use(&self, fleet: &Fleet, freed: UpstreamId) -> bool {
+        !self.tried.contains(&freed)
+            && fleet.get(freed).is_some_and(|upstream| self.wish.is_met_by(upstream, &self.ask()))
     }
 }
 
@@ -91,14 +114,11 @@ impl<W> Queue<W> {
     pub fn enter(&mut self, fleet: &mut Fleet, ask: &Ask<'_>, depth: usize, chance: &mut Chance) -> Entered {
         self.last.0 += 1;
         let ticket = self.last;
-        match choose(fleet, ask, &[], chance) {
-            Decision::Send(id) => {
-                fleet.start(id, ask.runs_model);
-                Entered::Granted(ticket, id)
-            }
-            Decision::Wait if self.waiting.len() >= depth => Entered::Full,
-            Decision::Wait => self.wait(ticket, ask, &[]),
-            Decision::Reject(why) => Entered::Rejected(why),
+        match weigh(fleet, ask, &[], chance) {
+            Weighed::Send(id) => Entered::Granted(grant(fleet, ticket, id, ask, false)),
+            Weighed::Wait(_) if self.waiting.len() >= depth => Entered::Full,
+            Weighed::Wait(wish) => self.wait(ticket, ask, &[], wish),
+            Weighed::Reject(why) => Entered::Rejected(why),
         }
     }
 
@@ -112,19 +132,16 @@ impl<W> Queue<W> {
         tried: &[UpstreamId],
         chance: &mut Chance,
     ) -> Entered {
-        match choose(fleet, ask, tried, chance) {
-            Decision::Send(id) => {
-                fleet.start(id, ask.runs_model);
-                Entered::Granted(ticket, id)
-            }
-            Decision::Wait => self.wait(ticket, ask, tried),
-            Decision::Reject(why) => Entered::Rejected(why),
+        match weigh(fleet, ask, tried, chance) {
+            Weighed::Send(id) => Entered::Granted(grant(fleet, ticket, id, ask, true)),
+            Weighed::Wait(wish) => self.wait(ticket, ask, tried, wish),
+            Weighed::Reject(why) => Entered::Rejected(why),
         }
     }
 
-    fn wait(&mut self, ticket: Ticket, ask: &Ask<'_>, tried: &[UpstreamId]) -> Entered {
-        let waiter =
-            Waiter { model: ask.model.cloned(), for_sure: ask.for_sure, tried: tried.into(), call_by: None };
+    fn wait(&mut self, ticket: Ticket, ask: &Ask<'_>, tried: &[UpstreamId], wish: Wish) -> Entered {
+        let (model, for_sure) = (ask.model.cloned(), ask.for_sure);
+        let waiter = Waiter { model, for_sure, tried: tried.into(), wish, call_by: None };
         self.waiting.insert(ticket, waiter);
         Entered::Waiting(ticket)
     }
@@ -132,7 +149,7 @@ impl<W> Queue<W> {
     /// How it stands with `ticket`. While it waits, `leave_word` sees what was left behind to call it by, and may replace it.
     pub fn standing(&mut self, ticket: Ticket, leave_word: impl FnOnce(&mut Option<W>)) -> Standing {
         match self.called.remove(&ticket) {
-            Some(Ok(id)) => return Standing::Granted(id),
+            Some(Ok(grant)) => return Standing::Granted(grant),
             Some(Err(why)) => return Standing::Rejected(why),
             None => {}
         }
@@ -146,17 +163,16 @@ impl<W> Queue<W> {
     }
 
     /// A request that waits goes, for whatever reason: its client left, or it waited for too long. A slot that it was given
-    /// just now goes back, and is told.
+    /// just now goes back; told where others may have waited for that.
     pub fn leave(&mut self, fleet: &mut Fleet, ticket: Ticket) -> Option<UpstreamId> {
         self.waiting.remove(&ticket);
-        let freed = self.called.remove(&ticket)?.ok()?;
-        fleet.finish(freed, true);
-        Some(freed)
+        let unused = self.called.remove(&ticket)?.ok()?;
+        fleet.finish(unused.id, true).then_some(unused.id)
     }
 
     /// Gives what is free to those who wait, the first first, and hands out by what they are to be called. Whoever can go
-    /// nowhere yet does not hold up those behind who can. Where a slot at `freed` is all that changed, nobody is looked at
-    /// any more once it is taken.
+    /// nowhere yet does not hold up those behind who can. Where a slot at `freed` is all that changed, who cannot use that is
+    /// passed over, and nobody is looked at any more once it is taken.
     pub fn call_next(
         &mut self,
         fleet: &mut Fleet,
@@ -166,21 +182,27 @@ impl<W> Queue<W> {
     ) {
         let mut from = Bound::Unbounded;
         while !self.waiting.is_empty() && has_changed(fleet, freed) {
-            let mut later = self.waiting.range((from, Bound::Unbounded));
+            let mut later = self.waiting.range_mut((from, Bound::Unbounded));
             let next = later.find_map(|(ticket, waiter)| {
-                let told = match choose(fleet, &waiter.ask(), &waiter.tried, chance) {
-                    Decision::Send(id) => Ok(id),
-                    Decision::Wait => return None,
-                    Decision::Reject(why) => Err(why),
-                };
-                Some((*ticket, told))
+                if freed.is_some_and(|id| !waiter.may_use(fleet, id)) {
+                    return None;
+                }
+                match weigh(fleet, &waiter.ask(), &waiter.tried, chance) {
+                    Weighed::Send(id) => Some((*ticket, Ok(id))),
+                    Weighed::Wait(wish) => {
+                        waiter.wish = wish;
+                        None
+                    }
+                    Weighed::Reject(why) => Some((*ticket, Err(why))),
+                }
             });
             let Some((ticket, told)) = next else { return };
-            if let Ok(id) = told {
-                fleet.start(id, true);
+            if let Some(waiter) = self.waiting.remove(&ticket) {
+                let is_again = !waiter.tried.is_empty();
+                let told = told.map(|id| grant(fleet, ticket, id, &waiter.ask(), is_again));
+                self.called.insert(ticket, told);
+                call.extend(waiter.call_by);
             }
-            call.extend(self.waiting.remove(&ticket).and_then(|waiter| waiter.call_by));
-            self.called.insert(ticket, told);
             from = Bound::Excluded(ticket);
         }
     }
@@ -196,6 +218,13 @@ impl<W> Queue<W> {
     pub fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }
+}
+
+/// Takes the slot.
+fn grant(fleet: &mut Fleet, ticket: Ticket, id: UpstreamId, ask: &Ask<'_>, is_again: bool) -> Grant {
+    fleet.start(id, ask.runs_model);
+    let was_up = fleet.get(id).is_some_and(|upstream| upstream.health() == Health::Up);
+    Grant { ticket, id, was_up, is_again }
 }
 
 fn has_changed(fleet: &Fleet, freed: Option<UpstreamId>) -> bool {

@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
 use gate_policy::{
-    Ask, Chance, Decision, Entered, Fleet, Health, Observation, Queue, Standing, Ticket, Why, choose,
+    Ask, Chance, Decision, Entered, Fleet, Grant, Health, Observation, Queue, Standing, Ticket, Why, choose,
 };
 use gate_types::{ModelName, UpstreamId};
 use proptest::prelude::*;
@@ -59,8 +59,16 @@ impl Desk {
     }
 
     fn finish(&mut self, id: u16) -> Vec<&'static str> {
-        self.fleet.finish(UpstreamId(id), true);
-        self.call(Some(UpstreamId(id)))
+        let freed = self.fleet.finish(UpstreamId(id), true);
+        if freed { self.call(Some(UpstreamId(id))) } else { Vec::new() }
+    }
+
+    /// Where its turn is.
+    fn granted(&mut self, ticket: Ticket) -> UpstreamId {
+        match self.standing(ticket) {
+            Standing::Granted(grant) => grant.id,
+            other => unreachable!("{other:?}"),
+        }
     }
 
     fn standing(&mut self, ticket: Ticket) -> Standing {
@@ -71,12 +79,12 @@ impl Desk {
 #[test]
 fn the_first_to_come_is_the_first_to_be_served() {
     let mut desk = Desk::new(&[&["m"]]);
-    assert!(matches!(desk.enter("m", 0), Entered::Granted(_, UpstreamId(0))));
+    assert!(matches!(desk.enter("m", 0), Entered::Granted(Grant { id: UpstreamId(0), .. })));
     let first = desk.wait("m", "first");
     desk.wait("m", "second");
     assert_eq!(desk.queue.len(), 2);
     assert_eq!(desk.finish(0), ["first"]);
-    assert_eq!(desk.standing(first), Standing::Granted(UpstreamId(0)));
+    assert_eq!(desk.granted(first), UpstreamId(0));
     assert_eq!(desk.standing(first), Standing::Ended, "told once");
     assert!(matches!(desk.enter("m", 9), Entered::Waiting(_)), "nobody overtakes");
     assert_eq!(desk.finish(0), ["second"]);
@@ -86,7 +94,7 @@ fn the_first_to_come_is_the_first_to_be_served() {
 fn who_can_go_nowhere_does_not_hold_up_those_behind() {
     let mut desk = Desk::new(&[&["a"], &["b"]]);
     for model in ["a", "b"] {
-        assert!(matches!(desk.enter(model, 0), Entered::Granted(..)));
+        assert!(matches!(desk.enter(model, 0), Entered::Granted(_)));
     }
     desk.wait("a", "for a");
     desk.wait("b", "for b");
@@ -101,7 +109,7 @@ fn a_full_queue_takes_nobody_but_who_need_not_wait() {
     assert_eq!(desk.enter("a", 0), Entered::Full);
     desk.wait("a", "one");
     assert_eq!(desk.enter("a", 1), Entered::Full);
-    assert!(matches!(desk.enter("b", 1), Entered::Granted(_, UpstreamId(1))));
+    assert!(matches!(desk.enter("b", 1), Entered::Granted(Grant { id: UpstreamId(1), .. })));
 }
 
 #[test]
@@ -120,8 +128,8 @@ fn who_leaves_gives_back_even_what_was_given_a_moment_ago() {
 #[test]
 fn a_second_try_keeps_its_place_and_needs_no_room() {
     let mut desk = Desk::new(&[&["m"], &["m"]]);
-    let Entered::Granted(ticket, first) = desk.enter("m", 0) else { unreachable!() };
-    let Entered::Granted(_, other) = desk.enter("m", 0) else { unreachable!() };
+    let Entered::Granted(Grant { ticket, id: first, .. }) = desk.enter("m", 0) else { unreachable!() };
+    let Entered::Granted(Grant { id: other, .. }) = desk.enter("m", 0) else { unreachable!() };
     let newcomer = desk.wait("m", "newcomer");
     // Its slot goes back before it asks for another one.
     desk.fleet.finish(first, true);
@@ -129,10 +137,10 @@ fn a_second_try_keeps_its_place_and_needs_no_room() {
     assert_eq!(again, Entered::Waiting(ticket));
     desk.queue.standing(ticket, |left| *left = Some("again"));
     assert_eq!(desk.call(Some(first)), ["newcomer"], "it may go where the other has failed");
-    assert_eq!(desk.standing(newcomer), Standing::Granted(first));
+    assert_eq!(desk.granted(newcomer), first);
     desk.wait("m", "later");
     assert_eq!(desk.finish(other.0), ["again"], "before all who came after it");
-    assert_eq!(desk.standing(ticket), Standing::Granted(other));
+    assert_eq!(desk.granted(ticket), other);
 }
 
 #[test]
@@ -163,6 +171,27 @@ fn who_waits_for_one_that_is_sure_hears_that_it_is_not() {
     desk.fleet.apply(UpstreamId(1), Observation::ConnectFailed);
     desk.call(None);
     assert_eq!(desk.standing(ticket), Standing::Rejected(Why::AllTried));
+}
+
+#[test]
+fn a_slot_that_nobody_waits_for_costs_no_choosing() {
+    // Two that are equal: whoever chooses between them rolls the dice.
+    let mut desk = Desk::new(&[&["m"], &["m"], &["other"]]);
+    desk.enter("m", 0);
+    desk.enter("m", 0);
+    for _ in 0..1000 {
+        desk.wait("m", "m");
+    }
+    desk.enter("other", 0);
+    let dice = format!("{:?}", desk.chance);
+    assert_eq!(desk.finish(2), [""; 0]);
+    assert_eq!(format!("{:?}", desk.chance), dice, "a full one has a slot again, but not for them");
+    assert!(!desk.fleet.finish(UpstreamId(2), false), "what ran no model gives no slot back");
+    desk.fleet.set_slots(3);
+    desk.call(None);
+    desk.enter("other", 0);
+    assert!(!desk.fleet.finish(UpstreamId(2), true), "one that had slots all the time has nothing new");
+    assert_eq!(desk.finish(1), ["m"]);
 }
 
 #[derive(Debug, Clone)]
@@ -215,15 +244,20 @@ impl Run {
             Step::Finish(_) | Step::Again(_) if self.running.is_empty() => return,
             Step::Finish(n) => {
                 let (_, id, ..) = self.running.swap_remove(n % self.running.len());
-                self.desk.fleet.finish(id, true);
                 self.ended += 1;
+                if !self.desk.fleet.finish(id, true) {
+                    return;
+                }
                 Some(id)
             }
             Step::Again(n) => {
                 let (ticket, id, model, mut tried) = self.running.swap_remove(n % self.running.len());
                 tried.push(id);
-                self.desk.fleet.finish(id, true);
+                let freed = self.desk.fleet.finish(id, true);
                 self.again(ticket, model, tried);
+                if !freed {
+                    return;
+                }
                 Some(id)
             }
             Step::Leave(_) if self.waiting.is_empty() => return,
@@ -249,7 +283,7 @@ impl Run {
     fn enter(&mut self, model: usize) {
         let waiting = self.desk.queue.len();
         match self.desk.enter(MODELS[model], self.depth) {
-            Entered::Granted(ticket, id) => {
+            Entered::Granted(Grant { ticket, id, .. }) => {
                 self.entered += 1;
                 self.granted(ticket, id, model, Vec::new());
             }
@@ -267,7 +301,7 @@ impl Run {
         let model_name = name(MODELS[model]);
         let desk = &mut self.desk;
         match desk.queue.enter_again(&mut desk.fleet, ticket, &ask(&model_name), &tried, &mut desk.chance) {
-            Entered::Granted(same, id) => {
+            Entered::Granted(Grant { ticket: same, id, .. }) => {
                 assert_eq!(same, ticket);
                 self.granted(ticket, id, model, tried);
             }
@@ -300,7 +334,7 @@ impl Run {
                 Standing::Waiting => {
                     self.waiting.insert(ticket, (model, tried));
                 }
-                Standing::Granted(id) => {
+                Standing::Granted(Grant { id, .. }) => {
                     served.push((ticket, model, tried.clone()));
                     self.granted(ticket, id, model, tried);
                 }

@@ -25,6 +25,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 /// What callers are told while no upstream has ever answered.
 #[derive(Debug, Clone)]
@@ -147,9 +148,14 @@ impl Shared {
         }
     }
 
-    /// The models that a key may use, of all upstreams; copied, so that nobody compares names under the lock.
+    /// The models that a key may use, of all upstreams, each once, in order of name. Under the lock they are only copied.
     pub(crate) fn models(&self, may_use: impl Fn(&ModelName) -> bool) -> Vec<ModelName> {
-        self.with_fleet(|fleet| fleet.names().into_iter().filter(|name| may_use(name)).cloned().collect())
+        let mut names: Vec<ModelName> = self
+            .with_fleet(|fleet| fleet.iter().flat_map(|(_, upstream)| upstream.models()).cloned().collect());
+        names.retain(may_use);
+        names.sort_unstable();
+        names.dedup();
+        names
     }
 
     /// What was known of an upstream was wrong: whoever probes shall look again now rather than at the next turn.
@@ -308,13 +314,14 @@ impl Gate {
     }
 
     /// A new request comes in.
-    pub(crate) fn enter(&self, ask: &Ask<'_>, depth: usize) -> (Entered, bool) {
+    pub(crate) fn enter(&self, ask: &Ask<'_>, depth: usize) -> Entered {
         self.shared.slots.enter(ask, depth, &mut self.chance.borrow_mut())
     }
 
-    /// A request gives its slot back and asks for one elsewhere.
-    pub(crate) fn move_on(&self, left: Held, ask: &Ask<'_>, tried: &[UpstreamId]) -> (Option<Entered>, bool) {
-        self.shared.slots.move_on(left, ask, tried, &mut self.chance.borrow_mut())
+    /// A request gives its slot back and asks for one elsewhere. `None` where too many have done so already.
+    pub(crate) fn move_on(&self, left: Held, ask: &Ask<'_>, tried: &[UpstreamId]) -> Option<Entered> {
+        let now = Instant::now().into_std();
+        self.shared.slots.move_on(left, ask, tried, now, &mut self.chance.borrow_mut())
     }
 }
 

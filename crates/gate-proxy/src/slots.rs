@@ -4,17 +4,16 @@
 //! What is decided is decided in `gate-policy`; who is called is woken here, after the lock was given back. Nothing here
 //! waits, and no lock is held across a wait. A request that need not wait comes by twice: once in, once out.
 
-use gate_policy::{Ask, Chance, Entered, Fleet, Health, Queue, QueueLimits, RetryBudget, Standing, Ticket};
+use gate_policy::{Ask, Chance, Entered, Fleet, Grant, Queue, QueueLimits, RetryBudget, Standing, Ticket};
 use gate_types::UpstreamId;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Instant;
 
-/// A request's own slot, or its own want of one.
+/// A request's own place at an upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Held {
-    pub(crate) ticket: Ticket,
-    pub(crate) id: UpstreamId,
+    pub(crate) grant: Grant,
     /// Whether it runs a model, and so takes one of the upstream's slots.
     pub(crate) runs_model: bool,
 }
@@ -62,13 +61,15 @@ impl Slots {
         live.call(None).wake(live);
     }
 
-    /// A new request comes in. Tells, too, whether the upstream that it got is known to be up.
-    pub(crate) fn enter(&self, ask: &Ask<'_>, depth: usize, chance: &mut Chance) -> (Entered, bool) {
+    /// A new request comes in.
+    pub(crate) fn enter(&self, ask: &Ask<'_>, depth: usize, chance: &mut Chance) -> Entered {
         let mut live = self.lock();
         let Live { fleet, queue, budget, .. } = &mut *live;
         let entered = queue.enter(fleet, ask, depth, chance);
-        budget.earn();
-        (entered, is_up(fleet, &entered))
+        if matches!(entered, Entered::Granted(_)) {
+            budget.earn();
+        }
+        entered
     }
 
     /// A request gives its slot back and asks for one at another upstream. `None` where too many have done so already.
@@ -77,34 +78,34 @@ impl Slots {
         left: Held,
         ask: &Ask<'_>,
         tried: &[UpstreamId],
+        now: Instant,
         chance: &mut Chance,
-    ) -> (Option<Entered>, bool) {
-        let now = Instant::now();
+    ) -> Option<Entered> {
         let mut live = self.lock();
         let Live { fleet, queue, budget, .. } = &mut *live;
-        fleet.finish(left.id, left.runs_model);
-        let entered = budget.allows(now).then(|| queue.enter_again(fleet, left.ticket, ask, tried, chance));
-        if matches!(entered, Some(Entered::Granted(..) | Entered::Waiting(_))) {
+        let Held { grant: Grant { ticket, id, .. }, runs_model } = left;
+        let has_freed = fleet.finish(id, runs_model);
+        let entered = budget.allows(now).then(|| queue.enter_again(fleet, ticket, ask, tried, chance));
+        if matches!(entered, Some(Entered::Granted(_) | Entered::Waiting(_))) {
             budget.spend();
         }
-        let is_up = entered.is_some_and(|entered| is_up(fleet, &entered));
-        live.call(Some(left.id)).wake(live);
-        (entered, is_up)
+        if has_freed {
+            live.call(Some(id)).wake(live);
+        }
+        entered
     }
 
-    /// How it stands with a request that waits, which is called by `waker`. Tells, too, whether the upstream that it got is
-    /// known to be up.
-    pub(crate) fn standing(&self, ticket: Ticket, waker: &Waker) -> (Standing, bool) {
+    /// How it stands with a request that waits, which is called by `waker`.
+    pub(crate) fn standing(&self, ticket: Ticket, waker: &Waker) -> Standing {
         let mut live = self.lock();
         let standing = live.queue.standing(ticket, |left| match left {
             Some(left) => left.clone_from(waker),
             None => *left = Some(waker.clone()),
         });
-        let is_up = match standing {
-            Standing::Granted(id) => live.is_up(id),
-            Standing::Waiting | Standing::Rejected(_) | Standing::Ended => false,
-        };
-        (standing, is_up)
+        if matches!(standing, Standing::Granted(grant) if !grant.is_again) {
+            live.budget.earn();
+        }
+        standing
     }
 
     /// A request that waits goes.
@@ -119,8 +120,9 @@ impl Slots {
     /// A request has ended: its slot is free for the next.
     pub(crate) fn finish(&self, held: Held) {
         let mut live = self.lock();
-        live.fleet.finish(held.id, held.runs_model);
-        live.call(Some(held.id)).wake(live);
+        if live.fleet.finish(held.grant.id, held.runs_model) {
+            live.call(Some(held.grant.id)).wake(live);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Live> {
@@ -135,10 +137,6 @@ impl Live {
         self.queue.call_next(&mut self.fleet, freed, &mut self.chance, &mut called);
         Called(called)
     }
-
-    fn is_up(&self, id: UpstreamId) -> bool {
-        self.fleet.get(id).is_some_and(|upstream| upstream.health() == Health::Up)
-    }
 }
 
 /// Those whose turn has come.
@@ -150,12 +148,5 @@ impl Called {
     fn wake(self, live: MutexGuard<'_, Live>) {
         drop(live);
         self.0.into_iter().for_each(Waker::wake);
-    }
-}
-
-fn is_up(fleet: &Fleet, entered: &Entered) -> bool {
-    match entered {
-        Entered::Granted(_, id) => fleet.get(*id).is_some_and(|upstream| upstream.health() == Health::Up),
-        Entered::Waiting(_) | Entered::Full | Entered::Rejected(_) => false,
     }
 }

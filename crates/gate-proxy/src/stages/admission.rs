@@ -13,7 +13,7 @@ use crate::rules::Rules;
 use crate::slots::Held;
 use crate::stages::call::Call;
 use crate::trace::Trace;
-use gate_policy::{Ask, Entered, Observation, Standing, Ticket, Why};
+use gate_policy::{Ask, Entered, Grant, Observation, Standing, Ticket, Why};
 use gate_types::{Scope, UpstreamId};
 use gate_wire::{Answering, Class, GateError, Reason, Route};
 use std::future::poll_fn;
@@ -36,11 +36,8 @@ pub(crate) async fn wait_turn<D: Downstream>(
     trace: &mut Trace,
 ) -> Result<Turn, Ended> {
     let ask = wanted(call, false);
-    let (entered, is_up) = gate.enter(&ask, rules.queue.depth);
-    match entered {
-        Entered::Granted(ticket, id) => {
-            Ok(Turn::new(&gate.shared, Held { ticket, id, runs_model: ask.runs_model }, is_up))
-        }
+    match gate.enter(&ask, rules.queue.depth) {
+        Entered::Granted(grant) => Ok(Turn::new(&gate.shared, grant, ask.runs_model)),
         Entered::Waiting(ticket) => {
             // Boxed: a request that need not wait shall not carry the room for it through its life.
             let waited = Box::pin(wait(gate, ticket, rules.queue.max_wait, down, trace)).await;
@@ -76,11 +73,8 @@ pub(crate) async fn wait_again<D: Downstream>(
     trace: &mut Trace,
 ) -> Result<Option<Turn>, Ended> {
     let ask = wanted(call, again.for_sure);
-    let (entered, is_up) = gate.move_on(again.turn.into_held(), &ask, again.tried);
-    match entered {
-        Some(Entered::Granted(ticket, id)) => {
-            Ok(Some(Turn::new(&gate.shared, Held { ticket, id, runs_model: ask.runs_model }, is_up)))
-        }
+    match gate.move_on(again.turn.into_held(), &ask, again.tried) {
+        Some(Entered::Granted(grant)) => Ok(Some(Turn::new(&gate.shared, grant, ask.runs_model))),
         Some(Entered::Waiting(ticket)) => {
             let left = rules.queue.max_wait.saturating_sub(trace.queued);
             match Box::pin(wait(gate, ticket, left, down, trace)).await {
@@ -120,13 +114,11 @@ async fn wait<D: Downstream>(
         if down.poll_gone(cx).is_ready() {
             return Poll::Ready(Err(Unserved::Gone));
         }
-        let (standing, is_up) = gate.shared.slots.standing(ticket, cx.waker());
+        let standing = gate.shared.slots.standing(ticket, cx.waker());
         waiting.is_over = standing != Standing::Waiting;
         match standing {
-            Standing::Granted(id) => {
-                let held = Held { ticket, id, runs_model: true };
-                Poll::Ready(Ok(Turn::new(&gate.shared, held, is_up)))
-            }
+            // What runs no model does not wait.
+            Standing::Granted(grant) => Poll::Ready(Ok(Turn::new(&gate.shared, grant, true))),
             Standing::Rejected(why) => Poll::Ready(Err(Unserved::Nobody(why))),
             Standing::Ended => Poll::Ready(Err(Unserved::Late)),
             Standing::Waiting => down.poll_silent(cx).map(|()| Err(Unserved::Late)),
@@ -165,24 +157,23 @@ impl Drop for Waiting {
 pub(crate) struct Turn {
     shared: Arc<Shared>,
     held: Held,
-    was_up: bool,
     is_over: bool,
 }
 
 impl Turn {
-    fn new(shared: &Arc<Shared>, held: Held, was_up: bool) -> Self {
-        Turn { shared: Arc::clone(shared), held, was_up, is_over: false }
+    fn new(shared: &Arc<Shared>, grant: Grant, runs_model: bool) -> Self {
+        Turn { shared: Arc::clone(shared), held: Held { grant, runs_model }, is_over: false }
     }
 
     /// The upstream.
     pub(crate) fn id(&self) -> UpstreamId {
-        self.held.id
+        self.held.grant.id
     }
 
     /// The upstream answered: where it was thought to be down, it is not.
     pub(crate) fn answered(&self) {
-        if !self.was_up {
-            self.shared.observe(self.held.id, Observation::Answered);
+        if !self.held.grant.was_up {
+            self.shared.observe(self.id(), Observation::Answered);
         }
     }
 

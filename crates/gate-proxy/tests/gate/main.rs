@@ -6,6 +6,8 @@ mod auth;
 #[cfg(test)]
 mod broken;
 #[cfg(test)]
+mod budget;
+#[cfg(test)]
 mod cancel;
 #[cfg(test)]
 mod choice;
