@@ -3,7 +3,7 @@
 //! Reads bytes of anybody; decides nothing about the key that it finds.
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use std::borrow::Cow;
 
 /// The token of `Bearer TOKEN` or of `Basic` with the token as password (RFC 6750, RFC 7617); none where the value has
@@ -27,6 +27,20 @@ pub fn token_of(authorization: &[u8]) -> Option<Cow<'_, [u8]>> {
         return (!pair.is_empty()).then_some(Cow::Owned(pair));
     }
     None
+}
+
+/// Whether the value names one of the two schemes and no token behind it, as where a variable was not set.
+#[must_use]
+pub fn is_empty_credential(authorization: &[u8]) -> bool {
+    let end = authorization.iter().position(|byte| *byte == b' ').unwrap_or(authorization.len());
+    let (scheme, rest) = authorization.split_at(end);
+    let rest = rest.trim_ascii();
+    if scheme.eq_ignore_ascii_case(b"bearer") {
+        return rest.is_empty();
+    }
+    // `user:`, and a password of nothing. Not every spelling of it: it only chooses the words of a refusal.
+    scheme.eq_ignore_ascii_case(b"basic")
+        && (rest.is_empty() || STANDARD.decode(rest).is_ok_and(|pair| pair.ends_with(b":")))
 }
 
 #[cfg(test)]
@@ -57,6 +71,16 @@ mod tests {
             "Basic =",
         ] {
             assert_eq!(token_of(value.as_bytes()), None, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn an_empty_token_is_told_from_none() {
+        for value in ["Bearer", "bearer ", "Bearer   ", "Basic", "Basic dXNlcjo="] {
+            assert!(is_empty_credential(value.as_bytes()), "{value:?}");
+        }
+        for value in ["", "sk-1", "Bearer x", "Digest", "Basic %%%", "Basic dXNlcg==", "Basic dXNlcjpzay0x"] {
+            assert!(!is_empty_credential(value.as_bytes()), "{value:?}");
         }
     }
 

@@ -20,7 +20,7 @@ mod ssh;
 mod store;
 
 pub use audit::{Act, AuditLine};
-pub use credential::token_of;
+pub use credential::{is_empty_credential, token_of};
 pub use digest::KeyDigest;
 pub use env::{BadToken, EnvKey, is_dummy};
 pub use form::{

@@ -69,6 +69,12 @@ impl<'r> SignedRequest<'r> {
         self.ts.abs_diff(now) <= SIGNATURE_SPAN.unsigned_abs()
     }
 
+    /// The fingerprint of the public key that it names, as `ssh-keygen -l` shows it. Anybody may name any key.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        self.key.mark().prefix
+    }
+
     /// Whether the holder of the key signed this very text. Strict: one text has one signature that counts.
     pub(crate) fn is_genuine(&self) -> bool {
         let text = [self.method, b",", self.path_and_query].concat();

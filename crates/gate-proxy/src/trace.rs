@@ -199,7 +199,7 @@ impl Drop for Trace {
 }
 
 /// Whether Ollama's own command line asks: it shows its user the text of a 403 but not of a 401.
-fn is_ollama_cli(head: &Head) -> bool {
+pub(crate) fn is_ollama_cli(head: &Head) -> bool {
     head.first("user-agent").is_some_and(|agent| agent.starts_with(b"ollama/"))
 }
 

@@ -4,6 +4,8 @@
 //! that take the gate for their proxy also as `Proxy-Authorization`; from Ollama's own command line as a signature. Same
 //! answer for unknown, expired and revoked keys: only the log knows which it was.
 
+mod told;
+
 use crate::downstream::{Downstream, Head};
 use crate::gate::{Gate, unix_now};
 use crate::lease::Lease;
@@ -17,16 +19,6 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 use tokio::time::Instant;
-
-/// What is told of the words that clients and examples put where a key belongs.
-const PLACEHOLDER: &str = "this is a placeholder, not a key of this gate; put a real one (sk-hg-…) where your client has it, \
-                     for example in OPENAI_API_KEY, ANTHROPIC_AUTH_TOKEN or OLLAMA_API_KEY";
-
-/// What is told of a signature whose time or form did not come with it.
-const UNSIGNED: &str = "the Authorization field has the form of a signature but is none of this request: it needs the query \
-                        ?ts=SECONDS, and nothing else there, as Ollama's command line sends it with OLLAMA_AUTH=1";
-const REPLAYED: &str =
-    "this signature was used before from another address; each one is good for its first sender alone";
 
 /// Somebody whose key was found valid when the request began.
 #[derive(Debug)]
@@ -59,6 +51,9 @@ pub(crate) fn identify<D: Downstream>(
     let failed = |error| failed(gate, rules, down.peer(), error);
     let shown = match shown(down.head(), target) {
         Err(error) if error.reason == Reason::BadCredentialsForm => return Err(failed(error)),
+        Err(error) if error.reason == Reason::NoCredentials => {
+            return Err(told::nothing_shown(rules, down.head(), error));
+        }
         shown => shown?,
     };
     let verdict = match &shown {
@@ -69,28 +64,20 @@ pub(crate) fn identify<D: Downstream>(
         Verdict::Valid(key) => key,
         Verdict::Expired(key) | Verdict::Revoked(key) => {
             trace.key = Some(key);
-            return Err(failed(GateError::new(Reason::InvalidKey)));
+            return Err(failed(told::not_known(&shown)));
         }
         // It may be in the store that cannot be read: nobody's failure.
         Verdict::Unknown if gate.shared.store_is_degraded() => {
             return Err(GateError::new(Reason::StoreUnavailable));
         }
-        Verdict::Unknown => return Err(failed(GateError::new(Reason::InvalidKey))),
-        Verdict::Malformed => {
-            return Err(match shown {
-                Shown::Token(token) if is_placeholder(&token) => {
-                    failed(GateError::new(Reason::InvalidKey).saying(PLACEHOLDER))
-                }
-                Shown::Signed(signed) if is_of_another_time(gate, &signed, now) => clock_is_off(&signed, now),
-                Shown::Token(_) | Shown::Signed(_) => failed(GateError::new(Reason::InvalidKey)),
-            });
-        }
+        Verdict::Unknown => return Err(failed(told::not_known(&shown))),
+        Verdict::Malformed => return Err(failed(told::malformed(gate, &shown, now))),
     };
     trace.key = Some(Arc::clone(&key));
     if let Shown::Signed(signed) = &shown {
         let until = signed.ts().saturating_add(SIGNATURE_SPAN);
         if !gate.shared.replays.admit(key.digest, signed.signature(), down.peer(), until, now) {
-            return Err(failed(GateError::new(Reason::InvalidKey).saying(REPLAYED)));
+            return Err(failed(GateError::new(Reason::InvalidKey).saying(told::REPLAYED)));
         }
     }
     key.mark_used(now);
@@ -99,32 +86,12 @@ pub(crate) fn identify<D: Downstream>(
     Ok(Caller { key })
 }
 
-/// Whether the signature is a true one of a key that is valid, and only its moment is wrong: then its owner's clock is.
-fn is_of_another_time(gate: &Gate, signed: &SignedRequest<'_>, now: UnixSeconds) -> bool {
-    !signed.is_timely(now)
-        && matches!(gate.shared.keys().check_signature(signed, signed.ts()), Verdict::Valid(_))
-}
-
-fn clock_is_off(signed: &SignedRequest<'_>, now: UnixSeconds) -> GateError {
-    let (by, side) = (signed.ts().abs_diff(now), if signed.ts() < now { "behind" } else { "ahead of" });
-    GateError::new(Reason::InvalidKey).saying(format!(
-        "the request was signed {by} seconds {side} this gate's clock, and {SIGNATURE_SPAN} are allowed; set the clocks"
-    ))
-}
-
 /// What is told of a wrong credential: that it is wrong, or to wait where its address has sent too many.
 fn failed(gate: &Gate, rules: &Rules, from: IpAddr, error: GateError) -> GateError {
     match gate.shared.failures.count(from, rules.door.failures, Instant::now().into_std()) {
         Ok(()) => error,
         Err(wait) => GateError::new(Reason::TooManyFailures).again_after(wait).because(error),
     }
-}
-
-/// Whether it is a word out of an example. What has all the length of a key is a key that was mistyped.
-fn is_placeholder(credential: &[u8]) -> bool {
-    let is_meant =
-        credential.starts_with(gate_keys::KEY_PREFIX.as_bytes()) && credential.len() >= gate_keys::KEY_LENGTH;
-    !is_meant && std::str::from_utf8(credential).is_ok_and(gate_keys::is_dummy)
 }
 
 /// Whether the caller's key opens this kind of route.
@@ -157,7 +124,7 @@ fn shown<'h>(head: &'h Head, target: Target<'h>) -> Result<Shown<'h>, GateError>
         let signed = SignedRequest::read(method, text, authorization);
         return signed
             .map(|signed| Shown::Signed(Box::new(signed)))
-            .ok_or_else(|| GateError::new(Reason::BadCredentialsForm).saying(UNSIGNED));
+            .ok_or_else(|| GateError::new(Reason::BadCredentialsForm).saying(told::UNSIGNED));
     }
     let fields = [authorization, to_proxy].into_iter().flatten().map(gate_keys::token_of);
     let mut all = fields.chain(api_key.map(|key| Some(Cow::Borrowed(key))));
@@ -165,7 +132,7 @@ fn shown<'h>(head: &'h Head, target: Target<'h>) -> Result<Shown<'h>, GateError>
     if all.any(|other| other.is_none() || other != first) {
         return Err(GateError::new(Reason::ConflictingCredentials));
     }
-    first.map(Shown::Token).ok_or_else(|| GateError::new(Reason::BadCredentialsForm))
+    first.map(Shown::Token).ok_or_else(|| told::no_token(authorization.or(to_proxy)))
 }
 
 fn only<'h>(head: &'h Head, name: &'h str) -> Result<Option<&'h [u8]>, GateError> {

@@ -14,6 +14,14 @@ fn now() -> i64 {
     i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap()
 }
 
+/// How a key came to its end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    None,
+    Revoked,
+    Expired,
+}
+
 /// A user's key pair, as `~/.ollama/id_ed25519` holds it.
 struct User(SigningKey);
 
@@ -29,11 +37,12 @@ impl User {
     }
 
     /// Enrols the public key.
-    fn enrol(&self, house: &House, revoked: bool) {
+    fn enrol(&self, house: &House, end: End) {
         let mark = gate_keys::SshKey::parse(&format!("ssh-ed25519 {}", self.wire())).unwrap().mark();
         house.add_key(move |key| {
             (key.kind, key.digest, key.prefix) = (mark.kind, mark.digest, mark.prefix.clone());
-            key.revoked = revoked.then_some(2);
+            key.revoked = (end == End::Revoked).then_some(2);
+            key.expires = (end == End::Expired).then(|| now() - 300);
         });
     }
 
@@ -56,7 +65,7 @@ fn a_signed_request_opens_the_gate_and_equal_ones_of_a_second_too() {
     run(async {
         let house = House::new(1);
         let user = User::new(7);
-        user.enrol(&house, false);
+        user.enrol(&house, End::None);
         let mut client = house.connect();
         let asked = user.ask("POST", "/api/chat", "/api/chat", now(), CHAT);
         let mut upstream = None;
@@ -86,8 +95,8 @@ fn a_signature_is_good_for_its_text_its_time_its_key_and_its_first_sender() {
     run(async {
         let house = House::new(1);
         let (user, stranger, former) = (User::new(7), User::new(8), User::new(9));
-        user.enrol(&house, false);
-        former.enrol(&house, true);
+        user.enrol(&house, End::None);
+        former.enrol(&house, End::Revoked);
         let mut client = house.connect();
         let invalid = (403, "invalid_key".to_owned());
         let ts = now();
@@ -117,6 +126,80 @@ fn a_signature_is_good_for_its_text_its_time_its_key_and_its_first_sender() {
         assert_eq!(code(&answer), invalid);
         assert!(answer.text().contains("another address"), "{}", answer.text());
         assert_eq!(house.dialled(0), 0);
+    });
+}
+
+#[test]
+fn nobody_learns_what_became_of_an_ssh_key() {
+    run(async {
+        let house = House::new(1);
+        house.change_rules(|rules| rules.door.failures = 6);
+        let (unknown, revoked, expired) = (User::new(8), User::new(9), User::new(10));
+        revoked.enrol(&house, End::Revoked);
+        expired.enrol(&house, End::Expired);
+        let mut client = house.connect();
+        let ts = now();
+        for user in [unknown, revoked, expired] {
+            // The second was signed while the key that has expired was valid.
+            for ts in [ts, ts - 1000] {
+                let answer = client.ask(user.ask("POST", "/api/chat", "/api/chat", ts, CHAT)).await;
+                assert_eq!(code(&answer), (403, "invalid_key".to_owned()));
+                let fingerprint = gate_keys::SshKey::parse(&format!("ssh-ed25519 {}", user.wire())).unwrap();
+                let fingerprint = fingerprint.mark().prefix;
+                let told = format!(
+                    "this ssh key ({fingerprint}) is not enrolled here, or it has expired or was revoked"
+                );
+                assert!(answer.text().contains(&told), "{}", answer.text());
+            }
+        }
+        let answer = client.ask(User::new(8).ask("POST", "/api/chat", "/api/chat", ts, CHAT)).await;
+        assert_eq!(answer.status, 429, "each of them counts: {}", answer.text());
+    });
+}
+
+#[test]
+fn a_wrong_clock_counts_as_a_failure_and_a_right_one_passes_all_the_same() {
+    run(async {
+        let house = House::new(1);
+        house.change_rules(|rules| rules.door.failures = 1);
+        let user = User::new(7);
+        user.enrol(&house, End::None);
+        let mut client = house.connect();
+        let late = user.ask("POST", "/api/chat", "/api/chat", now() - 600, CHAT);
+        assert!(client.ask(&late).await.text().contains("behind"));
+        assert_eq!(client.ask(&late).await.status, 429);
+        let timely = user.ask("POST", "/api/chat", "/api/chat", now(), "{}");
+        assert_eq!(client.ask(timely).await.status, 400, "no model, but let in");
+    });
+}
+
+#[test]
+fn a_user_of_the_command_line_is_told_its_two_ways() {
+    run(async {
+        let house = House::new(1);
+        let answer = house.connect().ask(with_fields("GET", "/api/tags", AGENT, "")).await;
+        assert_eq!(code(&answer), (403, "no_credentials".to_owned()));
+        for word in ["OLLAMA_AUTH=1", "--ssh-key", "OLLAMA_HOST=http://ollama:80 HTTP_PROXY="] {
+            assert!(answer.text().contains(word), "{word}: {}", answer.text());
+        }
+    });
+}
+
+#[test]
+fn a_variable_that_nobody_filled_is_called_that() {
+    run(async {
+        let house = House::new(1);
+        for (fields, told) in [
+            ("Authorization: Bearer \r\n", (401, "bad_credentials_form", "the key is empty")),
+            ("Authorization: Basic dXNlcjo=\r\n", (401, "bad_credentials_form", "the key is empty")),
+            ("x-api-key: \r\n", (401, "no_credentials", "the key is empty")),
+            ("Authorization: Bearer $KEY\r\n", (401, "invalid_key", "name of a variable")),
+            ("x-api-key: ${KEY}\r\n", (401, "invalid_key", "name of a variable")),
+        ] {
+            let answer = house.connect().ask(with_fields("GET", "/api/tags", fields, "")).await;
+            assert_eq!(code(&answer), (told.0, told.1.to_owned()), "{fields}");
+            assert!(answer.text().contains(told.2), "{fields}: {}", answer.text());
+        }
     });
 }
 

@@ -27,8 +27,9 @@ use tokio::time::MissedTickBehavior;
 
 /// How often the settings file is looked at. It must stand still from one look to the next.
 const FILE_LOOK: Duration = Duration::from_millis(500);
-/// How long what is ended after the time of grace has to tell its client.
+/// How long what is ended after the time of grace has to tell its client, and where somebody has no patience.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+const LAST_WORDS_AT_ONCE: Duration = Duration::from_secs(1);
 /// How long the start-up report waits for the upstreams' first answers.
 const REPORT_TIME: Duration = Duration::from_secs(3);
 /// The same where a local server is starting: it has to load first.
@@ -186,7 +187,8 @@ async fn keep_settings(settings: &mut Settings, hangup: &mut Signal) {
     }
 }
 
-/// Lets every request that runs come to its end, for `grace` at most or until a second signal.
+/// Lets every request that runs come to its end, for `grace` at most or until a second signal; what still runs then is told
+/// so before it is cut.
 async fn drain(
     signal: &str,
     grace: Duration,
@@ -195,22 +197,34 @@ async fn drain(
     signals: &mut Signals,
 ) {
     notify::stopping("ending: what runs has its time", grace);
-    tracing::info!("{signal}: listening no more; what runs has {} to end", gate_config::show_duration(grace));
+    let again = if signal == INTERRUPT { "Ctrl-C again" } else { "a second signal" };
+    tracing::info!(
+        "{signal}: listening no more; what runs has {} to end ({again} ends it at once)",
+        gate_config::show_duration(grace)
+    );
     stage.send_replace(Stage::Drain);
     let all_ended = async { while core_ended.recv().await.is_some() {} };
     tokio::pin!(all_ended);
-    tokio::select! {
+    let last_words = tokio::select! {
         () = &mut all_ended => return tracing::info!("every request has ended"),
-        () = tokio::time::sleep(grace) => tracing::warn!("the time of grace is over: ending what still runs"),
-        signal = signals.any() => return tracing::warn!("a second signal, {signal}: ending at once"),
-    }
+        () = tokio::time::sleep(grace) => {
+            tracing::warn!("the time of grace is over: ending what still runs");
+            LAST_WORDS
+        }
+        signal = signals.any() => {
+            tracing::warn!("a second signal, {signal}: ending at once");
+            LAST_WORDS_AT_ONCE
+        }
+    };
     stage.send_replace(Stage::Cut);
     tokio::select! {
         () = all_ended => {}
-        () = tokio::time::sleep(LAST_WORDS) => {}
+        () = tokio::time::sleep(last_words) => {}
         _impatient = signals.any() => {}
     }
 }
+
+const INTERRUPT: &str = "SIGINT";
 
 /// The signals that end the gate.
 struct Signals {
@@ -227,7 +241,7 @@ impl Signals {
 
     async fn any(&mut self) -> &'static str {
         tokio::select! {
-            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.interrupt.recv() => INTERRUPT,
             _ = self.terminate.recv() => "SIGTERM",
         }
     }

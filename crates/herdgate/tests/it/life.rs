@@ -270,16 +270,20 @@ fn what_outlives_the_grace_is_told_and_cut() {
 }
 
 #[test]
-fn a_second_signal_ends_it_at_once() {
+fn a_second_signal_ends_it_at_once_and_says_so() {
     let ollama = testkit(Setup::default());
     ollama.order(Order::always(Fault::StallAfter { bytes: 600, pause: None }).on("/api/chat"));
     let home = home();
     let mut gate = home.serve(&["--upstream", &ollama.url()]);
-    let _begun = chat().open(gate.address);
-    gate.running.signal(Signal::TERM);
-    gate.running.says("that it drains", |line| line.contains("listening no more"));
+    let begun = chat().open(gate.address);
+    gate.running.signal(Signal::INT);
+    let line = gate.running.says("that it drains", |line| line.contains("listening no more"));
+    assert!(line.contains("Ctrl-C again ends it at once"), "{line}");
     let again = Instant::now();
-    gate.running.signal(Signal::TERM);
+    gate.running.signal(Signal::INT);
+    let cut = begun.rest();
+    let last = cut.text().lines().last().map(str::to_owned).unwrap_or_default();
+    assert!(cut.cut.is_some() && last.contains("\"shutting_down\""), "{cut}");
     assert_eq!(gate.running.ended().code(), Some(0), "{}", gate.running.err());
     assert!(again.elapsed() < Duration::from_secs(10), "{:?}", again.elapsed());
 }
