@@ -218,7 +218,8 @@ pub(crate) static SETTINGS: &[Setting] = &[
         flag: None,
         form: Form::Count { slot: |config| &mut config.limits.connections, least: 1, most: 1_000_000 },
         about: "Most client connections at one time, over all listeners. Beyond it, the connection that has waited longest for \
-                a request is closed to make room; where all are busy, the new one is.",
+                a request is closed to make room, among those of the same thread (`server.threads`); where all of these are \
+                busy, the new one is.",
     },
     Setting {
         key: "limits.per_address",

@@ -3,12 +3,16 @@
 //! Counted once per connection, under one short lock of all cores; no request comes here. Beyond the bound of one address
 //! a connection is closed at once. Beyond the bound of all, the connection that has waited longest for a request makes
 //! room; where all are busy the new one is closed: strangers who hold connections and ask nothing lock nobody out.
+//!
+//! Room is made by a connection of the core that took the new one: the system spreads connections evenly over the cores,
+//! and strangers are never busy, so that a core without one that waits is full of known callers' requests.
 
 use crate::gate::{Gate, unix_now};
+use crate::seldom::Seldom;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 /// Who counts as one: an IPv4 address, or the /64 that an IPv6 host usually has to itself.
@@ -34,8 +38,7 @@ pub struct Crowd {
     by_net: Mutex<HashMap<Net, u32>>,
     turned_away: [AtomicU64; 2],
     made_room: AtomicU64,
-    /// The minute since 1970 in which this was last told of.
-    told: AtomicI64,
+    told: Seldom,
 }
 
 /// Why a connection is closed instead of served.
@@ -43,8 +46,14 @@ pub struct Crowd {
 pub enum TurnedAway {
     /// Its address has as many as one address may have.
     ByAddress,
-    /// There are as many as there may be, and all of them are busy.
+    /// There are as many as there may be, and those of this core are all busy.
     ByAll,
+}
+
+impl TurnedAway {
+    /// All of them, with the setting whose bound was reached.
+    pub(crate) const ALL: [(Self, &'static str); 2] =
+        [(TurnedAway::ByAddress, "per_address"), (TurnedAway::ByAll, "connections")];
 }
 
 impl Crowd {
@@ -69,8 +78,7 @@ impl Crowd {
     /// Counted always, told once a minute.
     fn turn_away(&self, why: TurnedAway, peer: IpAddr) -> TurnedAway {
         self.turned_away[why as usize].fetch_add(1, Ordering::Relaxed);
-        let minute = unix_now() / 60;
-        if self.told.swap(minute, Ordering::Relaxed) != minute {
+        if self.told.is_due(why as usize, unix_now()) {
             match why {
                 TurnedAway::ByAddress => {
                     tracing::warn!(
@@ -78,7 +86,7 @@ impl Crowd {
                     );
                 }
                 TurnedAway::ByAll => tracing::warn!(
-                    "limits.connections is reached and every connection is busy: closing new ones"
+                    "limits.connections is reached and every connection of this thread is busy: closing new ones"
                 ),
             }
         }
@@ -96,6 +104,7 @@ impl Crowd {
     }
 
     fn leave(&self, net: Net) {
+        self.open.fetch_sub(1, Ordering::Relaxed);
         let mut by_net = self.by_net.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = by_net.get_mut(&net) {
             *count -= 1;
@@ -127,13 +136,13 @@ impl Gate {
         if !crowd.enter(Net::of(peer), rules.limits.per_address) {
             return Err(crowd.turn_away(TurnedAway::ByAddress, peer));
         }
-        // From here on dropping the guest takes back both counts.
-        let guest = Guest { gate: Rc::clone(self), peer };
-        self.ledger.opened();
         if crowd.open.fetch_add(1, Ordering::Relaxed) >= rules.limits.connections && !self.make_room() {
+            crowd.leave(Net::of(peer));
             return Err(crowd.turn_away(TurnedAway::ByAll, peer));
         }
-        Ok(guest)
+        self.ledger.opened();
+        // From here on dropping the guest takes back all counts.
+        Ok(Guest { gate: Rc::clone(self), peer })
     }
 
     /// Has the connection of this core that waited longest for a request end soon; false where none waits.
@@ -146,9 +155,7 @@ impl Gate {
 
 impl Drop for Guest {
     fn drop(&mut self) {
-        let crowd = &self.gate.shared.crowd;
-        crowd.open.fetch_sub(1, Ordering::Relaxed);
-        crowd.leave(Net::of(self.peer));
+        self.gate.shared.crowd.leave(Net::of(self.peer));
         self.gate.ledger.closed();
     }
 }
@@ -173,10 +180,12 @@ mod tests {
         for net in &nets {
             assert!(crowd.enter(*net, 2) && crowd.enter(*net, 2) && !crowd.enter(*net, 2));
         }
+        crowd.open.store(2 * nets.len(), Ordering::Relaxed);
         for net in nets.iter().chain(&nets) {
             crowd.leave(*net);
         }
         let by_net = crowd.by_net.lock().unwrap();
         assert!(by_net.is_empty() && by_net.capacity() < 300, "{}", by_net.capacity());
+        assert_eq!(crowd.open(), 0);
     }
 }

@@ -10,6 +10,7 @@ use crate::metrics::{Counter, Metrics};
 use crate::record::{AccessLog, Record};
 use crate::replay::Replays;
 use crate::rules::Rules;
+use crate::seldom::Seldom;
 use crate::slots::{Held, Slots};
 use crate::stubs::Stubs;
 use crate::sweep::{Sweep, TICK};
@@ -50,6 +51,8 @@ pub struct Shared {
     pub stubs: Stubs,
     pub(crate) failures: Failures,
     pub(crate) replays: Replays,
+    /// Which upstreams were told of that list nonsense, by their ids.
+    pub(crate) nonsense: Seldom,
     /// The rules in force.
     rules: ArcSwap<Rules>,
     /// The connections of all clients.
@@ -76,6 +79,7 @@ impl Shared {
             stubs: Stubs::default(),
             failures: Failures::default(),
             replays: Replays::default(),
+            nonsense: Seldom::default(),
             crowd: Crowd::default(),
             held: Taken::default(),
             roster,

@@ -19,6 +19,7 @@ mod replay;
 mod request_id;
 mod rules;
 mod scratch;
+mod seldom;
 mod slots;
 mod stages;
 mod stubs;

@@ -13,8 +13,8 @@ use std::time::Duration;
 
 /// Places for routes: all of the table, and one for what no route takes.
 pub(super) const PLACES: usize = ROUTES.len() + 1;
-/// Classes of status, `1xx` to `5xx`.
-pub(super) const CLASSES: usize = 5;
+/// Classes of status: none, and `1xx` to `5xx`.
+pub(super) const CLASSES: usize = 6;
 const OUTCOMES: usize = Outcome::ALL.len();
 
 /// Upper bounds of the histograms' buckets, in milliseconds: from a refusal to the longest answers of large models.
@@ -128,7 +128,7 @@ impl Counter {
         let counts = &*self.counts;
         let place = record.route.map_or(ROUTES.len(), |route| route.id as usize);
         if let Some(route) = counts.routes.get(place) {
-            let class = usize::from(record.status / 100).clamp(1, CLASSES) - 1;
+            let class = usize::from(record.status / 100).min(CLASSES - 1);
             route.requests[record.outcome as usize][class].add(1);
             route.total.add(record.total);
             if let Some(time) = record.ttft {

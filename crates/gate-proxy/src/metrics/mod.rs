@@ -9,6 +9,7 @@ mod text;
 pub(crate) use counts::Counter;
 pub use door::serve_metrics;
 
+use crate::crowd::TurnedAway;
 use crate::gate::Shared;
 use crate::record::Outcome;
 use counts::{Count, Counts, PLACES, Times};
@@ -43,7 +44,7 @@ static METRICS: &[Metric] = &[
         name: "herdgate_requests_total",
         kind: "counter",
         labels: "route, outcome, status",
-        help: "Requests that have ended, by route (\"none\" where no route took them), outcome and class of status.",
+        help: "Requests that have ended, by route (\"none\" where no route took them), outcome and class of status (\"none\" where they ended before any answer).",
         write: requests,
     },
     Metric {
@@ -92,8 +93,26 @@ static METRICS: &[Metric] = &[
         name: "herdgate_connections_total",
         kind: "counter",
         labels: "",
-        help: "Connections that clients have opened.",
+        help: "Connections of clients that were let in.",
         write: |page, name, view| page.sample(name, &[], view.sum(|core| &core.opened)),
+    },
+    Metric {
+        name: "herdgate_connections_turned_away_total",
+        kind: "counter",
+        labels: "limit",
+        help: "Connections that were closed as they came, by the setting in `limits` whose bound was reached.",
+        write: |page, name, view| {
+            for (why, limit) in TurnedAway::ALL {
+                page.sample(name, &[("limit", limit)], view.shared.crowd.turned_away(why));
+            }
+        },
+    },
+    Metric {
+        name: "herdgate_connections_made_room_total",
+        kind: "counter",
+        labels: "",
+        help: "Connections that were closed while they waited for a request, because a bound was reached and others came.",
+        write: |page, name, view| page.sample(name, &[], view.shared.crowd.made_room()),
     },
     Metric {
         name: "herdgate_connections",
@@ -208,7 +227,7 @@ fn places() -> impl Iterator<Item = usize> {
 }
 
 fn requests(page: &mut Page, name: &'static str, view: &View<'_>) {
-    const STATUS: [&str; counts::CLASSES] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+    const STATUS: [&str; counts::CLASSES] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
     for place in places() {
         for outcome in Outcome::ALL {
             for (class, status) in STATUS.into_iter().enumerate() {

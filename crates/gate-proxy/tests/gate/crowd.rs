@@ -57,7 +57,9 @@ fn whoever_waited_longest_for_a_request_makes_room() {
         let mut last = house.connect();
         assert_eq!(stranger.closed().await, Duration::ZERO);
         assert_eq!(last.ask(get("/", "-")).await.status, 200);
-        assert_eq!((house.shared.crowd.open(), house.shared.crowd.made_room()), (3, 2));
+        assert_eq!(house.shared.crowd.open(), 3);
+        let page = crate::metrics::page(&house).await;
+        assert_eq!(crate::metrics::value(&page, "herdgate_connections_made_room_total"), Some(2));
         upstream.send(chunk("{}\n")).await;
         busy.expect(chunk("{}\n").as_bytes()).await;
     });
@@ -75,6 +77,18 @@ fn where_all_are_busy_a_new_one_is_closed() {
         }
         assert!(!is_let_in(&house, "192.0.2.8").await);
         assert_eq!(house.shared.crowd.turned_away(TurnedAway::ByAll), 1);
+        house.change_rules(|rules| rules.limits.per_address = 2);
+        assert!(!is_let_in(&house, &PEER.to_string()).await);
+        let page = crate::metrics::page(&house).await;
+        for (series, expected) in [
+            ("herdgate_connections_total", 2),
+            ("herdgate_connections", 2),
+            (r#"herdgate_connections_turned_away_total{limit="connections"}"#, 1),
+            (r#"herdgate_connections_turned_away_total{limit="per_address"}"#, 1),
+            ("herdgate_connections_made_room_total", 0),
+        ] {
+            assert_eq!(crate::metrics::value(&page, series), Some(expected), "{series}\n{page}");
+        }
         for (client, upstream) in clients.iter_mut().zip(&mut upstreams) {
             upstream.serve(json(200, "{}")).await;
             assert_eq!(client.answer().await.status, 200, "nobody was disturbed");

@@ -13,11 +13,21 @@ fn may_manage(key: &mut Key) {
 }
 
 /// The value of the one series that begins so.
-fn value(page: &str, series: &str) -> Option<u64> {
+pub(crate) fn value(page: &str, series: &str) -> Option<u64> {
     let mut found = page.lines().filter_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
     let value = found.next().map(|text| text.parse().unwrap());
     assert_eq!(found.next(), None, "{series} is there twice");
     value
+}
+
+/// What their own listener says.
+pub(crate) async fn page(house: &House) -> String {
+    let (mut near, far) = duplex(1 << 20);
+    near.write_all(b"GET /metrics HTTP/1.1\r\nHost: g\r\n\r\n").await.unwrap();
+    serve_metrics(&house.shared, far).await;
+    let mut answer = String::new();
+    near.read_to_string(&mut answer).await.unwrap();
+    answer
 }
 
 #[test]
