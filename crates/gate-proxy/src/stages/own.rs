@@ -1,7 +1,7 @@
 //! What the gate answers by itself: the public routes, `/metrics`, and listings merged over all upstreams.
 
 use crate::downstream::Downstream;
-use crate::gate::Gate;
+use crate::gate::{Gate, unix_now};
 use crate::metrics;
 use crate::outcome::{Done, Ended};
 use crate::stages::allowed;
@@ -91,7 +91,7 @@ pub(crate) async fn list<D: Downstream>(
     trace: &mut Trace,
 ) -> Result<Done, Ended> {
     let listings = gather(gate, call, down).await?;
-    let bodies: Vec<&[u8]> = listings.iter().map(Vec::as_slice).collect();
+    let bodies: Vec<&[u8]> = listings.iter().map(|(_, body)| body.as_slice()).collect();
     let visible = |name: &ModelName, is_stub: bool| {
         (!is_stub || caller.holds(Scope::Cloud)) && allowed::may_see(&gate.shared, caller, name)
     };
@@ -100,29 +100,36 @@ pub(crate) async fn list<D: Downstream>(
             let found = gate_wire::v1_model(&bodies, name, as_sent);
             found.ok_or_else(|| unknown_model(gate, caller, name, as_sent))?
         }
-        (RouteId::V1Models, _) => merged(gate_wire::merge_v1_models(&bodies, &visible), bodies.len())?,
-        (_, _) => merged(gate_wire::merge_models(&bodies, &visible), bodies.len())?,
+        (RouteId::V1Models, _) => merged(gate, &listings, gate_wire::merge_v1_models(&bodies, &visible))?,
+        (_, _) => merged(gate, &listings, gate_wire::merge_models(&bodies, &visible))?,
     };
     answer_whole(down, 200, vec![JSON], body.as_bytes(), trace).await
 }
 
-/// The merged listing. Bodies that are no listing are left out; where there is no other, the upstreams have failed.
-fn merged(listing: Merged, asked: usize) -> Result<String, GateError> {
-    match listing.unreadable.len() {
-        0 => Ok(listing.body),
-        unreadable if unreadable < asked => {
+/// The merged listing. Bodies that are no listing are left out, which is told of once a minute; where there is no other, the
+/// upstreams have failed.
+fn merged(gate: &Gate, of: &[(UpstreamId, Vec<u8>)], listing: Merged) -> Result<String, GateError> {
+    for (id, _) in listing.unreadable.iter().filter_map(|place| of.get(*place)) {
+        if gate.shared.nonsense.is_due(id.index(), unix_now()) {
+            let name = gate.shared.upstream_name(*id);
             tracing::warn!(
-                "{unreadable} of {asked} upstreams answered with something that is no list of models"
+                "{name} answers with something that is no list of models: it is left out of lists"
             );
-            Ok(listing.body)
         }
-        _ => Err(GateError::new(Reason::UpstreamFailed)
-            .because("the upstreams answered with something that is no list of models")),
     }
+    if !of.is_empty() && listing.unreadable.len() == of.len() {
+        return Err(GateError::new(Reason::UpstreamFailed)
+            .because("the upstreams answered with something that is no list of models"));
+    }
+    Ok(listing.body)
 }
 
 /// The listings of all upstreams that answer, in the order of the settings; an error where none does.
-async fn gather<D: Downstream>(gate: &Gate, call: &Call, down: &mut D) -> Result<Vec<Vec<u8>>, Ended> {
+async fn gather<D: Downstream>(
+    gate: &Gate,
+    call: &Call,
+    down: &mut D,
+) -> Result<Vec<(UpstreamId, Vec<u8>)>, Ended> {
     let whom = whom_to_ask(gate);
     if whom.is_empty() {
         return Err(nobody_up(gate).into());
@@ -149,7 +156,7 @@ async fn gather<D: Downstream>(gate: &Gate, call: &Call, down: &mut D) -> Result
     let (mut listings, mut failed) = (Vec::new(), None);
     for (one, id) in asked.into_iter().zip(whom) {
         match one {
-            Asked::Told(Ok(listing)) => listings.push(listing),
+            Asked::Told(Ok(listing)) => listings.push((id, listing)),
             Asked::Told(Err(error)) => {
                 if matches!(&error, Unlisted::Upstream(error) if error.is_connect()) {
                     gate.shared.observe(id, Observation::ConnectFailed);

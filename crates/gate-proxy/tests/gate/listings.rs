@@ -3,8 +3,36 @@
 use crate::house::{House, run};
 use crate::wire::{get, json, with_fields};
 use gate_keys::ModelGlob;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
+
+/// Counts the warnings of its thread.
+#[derive(Clone, Default)]
+struct Warnings(Arc<AtomicUsize>);
+
+impl tracing::Subscriber for Warnings {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        *metadata.level() == tracing::Level::WARN
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, _: &tracing::Event<'_>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
 
 fn tags(names: &[&str]) -> String {
     let entries: Vec<String> =
@@ -135,6 +163,33 @@ fn no_models_are_an_empty_list() {
         client.send(get("/v1/models", &house.key)).await;
         house.accept(0).await.serve(json(200, r#"{"object":"list","data":null}"#)).await;
         assert_eq!(client.answer().await.text().trim_end(), r#"{"object":"list","data":[]}"#);
+    });
+}
+
+#[test]
+fn one_that_lists_nonsense_fills_no_log() {
+    run(async {
+        let house = House::new(3);
+        let warnings = Warnings::default();
+        let _guard = tracing::subscriber::set_default(warnings.clone());
+        let mut client = house.connect();
+        let mut upstreams = None;
+        for _ in 0..50 {
+            client.send(get("/api/tags", &house.key)).await;
+            let [first, second, third] = match &mut upstreams {
+                Some(upstreams) => upstreams,
+                None => {
+                    upstreams.insert([house.accept(0).await, house.accept(1).await, house.accept(2).await])
+                }
+            };
+            first.serve(json(200, "nonsense")).await;
+            second.serve(json(200, "7")).await;
+            third.serve(tags(&["a:latest"])).await;
+            assert_eq!(client.answer().await.status, 200);
+        }
+        let told = warnings.0.load(Ordering::Relaxed);
+        // A minute of the real clock may have ended meanwhile.
+        assert!((2..=4).contains(&told), "{told} warnings");
     });
 }
 
