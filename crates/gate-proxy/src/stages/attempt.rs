@@ -81,11 +81,11 @@ pub(crate) async fn send<D: Downstream>(
 /// Why another upstream shall be asked.
 enum Setback {
     /// No connection came about.
-    Unreached(UpstreamError),
+    Unreached(UpstreamId, UpstreamError),
     /// The connection ended before any byte of an answer.
-    BrokeOff(UpstreamError),
+    BrokeOff(UpstreamId, UpstreamError),
     /// It has not got what was asked for.
-    Missing(Missing),
+    Missing(UpstreamId, Missing),
     /// It is too busy, or out of order, or could not load the model, and says so itself.
     Said(Answer),
     /// The same, in no words that a client could read.
@@ -100,11 +100,22 @@ enum Missing {
 }
 
 impl Setback {
+    /// Whose it is.
+    fn upstream(&self) -> UpstreamId {
+        match self {
+            Setback::Unreached(id, _)
+            | Setback::BrokeOff(id, _)
+            | Setback::Missing(id, _)
+            | Setback::Muttered(id, _) => *id,
+            Setback::Said(answer) => answer.upstream(),
+        }
+    }
+
     /// Whether the upstream answered, so that a wild guess at another one could only make the answer worse.
     fn is_answer(&self) -> bool {
         match self {
-            Setback::Unreached(_) | Setback::BrokeOff(_) => false,
-            Setback::Missing(_) | Setback::Said(_) | Setback::Muttered(..) => true,
+            Setback::Unreached(..) | Setback::BrokeOff(..) => false,
+            Setback::Missing(..) | Setback::Said(_) | Setback::Muttered(..) => true,
         }
     }
 
@@ -114,10 +125,10 @@ impl Setback {
         match (before, last) {
             (
                 Some(said @ Setback::Said(_)),
-                Setback::Unreached(_) | Setback::BrokeOff(_) | Setback::Muttered(..),
+                Setback::Unreached(..) | Setback::BrokeOff(..) | Setback::Muttered(..),
             ) => said,
-            (Some(Setback::Missing(_)) | None, last) => last,
-            (Some(before), Setback::Missing(_)) => before,
+            (Some(Setback::Missing(..)) | None, last) => last,
+            (Some(before), Setback::Missing(..)) => before,
             (Some(_), last) => last,
         }
     }
@@ -153,12 +164,12 @@ async fn attempt<D: Downstream>(
             if !error.is_shortage() {
                 gate.shared.observe(turn.id(), Observation::ConnectFailed);
             }
-            Ok(Tried::Failed(Setback::Unreached(error)))
+            Ok(Tried::Failed(Setback::Unreached(turn.id(), error)))
         }
         Err(Failed::Upstream(error)) => {
             gate.shared.doubt();
             if error.before_first_byte() && is_repeatable(call) {
-                return Ok(Tried::Failed(Setback::BrokeOff(error)));
+                return Ok(Tried::Failed(Setback::BrokeOff(turn.id(), error)));
             }
             Err(GateError::new(blamed(&error)).because(error).into())
         }
@@ -198,7 +209,7 @@ async fn judge<D: Downstream>(
                 gate.shared.doubt();
             }
             look_ahead(&mut answer, down).await?;
-            Ok(Tried::Failed(Setback::Missing(missing)))
+            Ok(Tried::Failed(Setback::Missing(turn.id(), missing)))
         }
         502 | 503 if is_repeatable(call) => {
             gate.shared.doubt();
@@ -235,9 +246,9 @@ fn told(
     tried: &[UpstreamId],
     trace: &mut Trace,
 ) -> Result<Live, Ended> {
+    trace.upstream = Some(setback.upstream());
     match setback {
         Setback::Said(answer) => {
-            trace.upstream = Some(answer.upstream());
             let says_when = answer.field("retry-after").is_some();
             let added = (answer.status() == 503 && !says_when).then_some(AGAIN_AFTER_FIELD);
             Ok(Live { answer, ended: false, added, _turn: None })
@@ -246,9 +257,9 @@ fn told(
             let said = format!("{} answered {status}", gate.shared.upstream_name(id));
             Err(GateError::new(Reason::UpstreamFailed).again_after(AGAIN_AFTER).because(said).into())
         }
-        Setback::Unreached(error) => Err(nobody(gate, Why::AllTried).because(error).into()),
-        Setback::BrokeOff(error) => Err(GateError::new(Reason::UpstreamFailed).because(error).into()),
-        Setback::Missing(missing) => Err(not_found(gate, caller, call, missing, tried).into()),
+        Setback::Unreached(_, error) => Err(nobody(gate, Why::AllTried).because(error).into()),
+        Setback::BrokeOff(_, error) => Err(GateError::new(Reason::UpstreamFailed).because(error).into()),
+        Setback::Missing(_, missing) => Err(not_found(gate, caller, call, missing, tried).into()),
     }
 }
 

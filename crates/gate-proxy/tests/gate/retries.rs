@@ -88,6 +88,36 @@ fn a_connection_that_ends_before_any_byte_moves_on_one_that_ends_within_an_answe
     });
 }
 
+/// The last that an upstream says, if it says anything, before it closes.
+async fn end(mut upstream: Upstream, says: Option<String>) {
+    if let Some(says) = says {
+        upstream.send(says).await;
+    }
+}
+
+#[test]
+fn the_record_names_the_upstream_whose_failure_is_told() {
+    run(async {
+        let not_found = || json(404, r#"{"error":"model 'demo' not found"}"#);
+        for (path, first_says, second_says, blamed) in [
+            ("/api/chat", None, Some(not_found()), 0),
+            ("/api/chat", Some(not_found()), None, 1),
+            ("/api/chat", None, None, 1),
+            ("/api/chat", Some(json(503, "{")), Some(not_found()), 0),
+        ] {
+            let (house, mut client, mut first) = asked(path).await;
+            first.asked().await;
+            end(first, first_says).await;
+            let mut second = house.accept(1).await;
+            second.asked().await;
+            end(second, second_says).await;
+            let answer = client.answer().await;
+            let record = house.records().pop().unwrap();
+            assert_eq!(record["upstream"], format!("http://up{blamed}:11434"), "{answer:?} {record:?}");
+        }
+    });
+}
+
 #[test]
 fn a_dead_reused_connection_costs_a_fresh_one_and_no_try() {
     run(async {
