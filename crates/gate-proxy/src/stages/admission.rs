@@ -106,10 +106,11 @@ async fn wait<D: Downstream>(
     down: &mut D,
     trace: &mut Trace,
 ) -> Result<Turn, Unserved> {
-    let mut waiting = Waiting { shared: Arc::clone(&gate.shared), ticket, is_over: false };
-    let begun = Instant::now();
+    let shared = Arc::clone(&gate.shared);
+    let mut waiting =
+        Waiting { shared, ticket, is_over: false, begun: Instant::now(), queued: &mut trace.queued };
     down.limit_silence(Some(limit));
-    let waited = poll_fn(|cx| {
+    poll_fn(|cx| {
         // First of all: nobody is connected to for who has left.
         if down.poll_gone(cx).is_ready() {
             return Poll::Ready(Err(Unserved::Gone));
@@ -124,9 +125,7 @@ async fn wait<D: Downstream>(
             Standing::Waiting => down.poll_silent(cx).map(|()| Err(Unserved::Late)),
         }
     })
-    .await;
-    trace.queued += begun.elapsed();
-    waited
+    .await
 }
 
 /// The error where there is no upstream to send to.
@@ -137,15 +136,18 @@ pub(crate) fn nobody(gate: &Gate, why: Why) -> GateError {
     })
 }
 
-/// A request that waits; leaves the queue when dropped.
-struct Waiting {
+/// A request that waits; leaves the queue when dropped, and puts down how long it was there.
+struct Waiting<'t> {
     shared: Arc<Shared>,
     ticket: Ticket,
     is_over: bool,
+    begun: Instant,
+    queued: &'t mut Duration,
 }
 
-impl Drop for Waiting {
+impl Drop for Waiting<'_> {
     fn drop(&mut self) {
+        *self.queued += self.begun.elapsed();
         if !self.is_over {
             self.shared.slots.leave(self.ticket);
         }

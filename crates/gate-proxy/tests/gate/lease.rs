@@ -58,15 +58,15 @@ fn a_stream_ends_with_its_key_and_its_neighbour_goes_on() {
             }
         }
         assert!(!rest.ends_with(LAST.as_bytes()), "it looks whole: {}", rest.escape_ascii());
-        let told = String::from_utf8_lossy(&rest);
+        let told = String::from_utf8(rest).unwrap();
+        let says = "{\"error\":\"the API key is unknown, expired or revoked";
         assert!(
-            told.contains("{\"error\":\"the API key is unknown, expired or revoked"),
+            told.contains(says) && told.contains("\"code\":\"invalid_key\"}\n"),
             "in its dialect: {told}"
         );
-        let told = String::from_utf8(rest).unwrap();
-        assert!(told.contains("\"code\":\"invalid_key\"}\n"), "told in its dialect: {told}");
         let record = house.records().pop().unwrap();
         assert!(record["error"].contains("revoked"), "{record:?}");
+        assert_eq!((record["outcome"].as_str(), record["status"].as_str()), ("revoked", "200"));
 
         beside.send(END).await;
         other.expect([&chunk("{\"b\":1}\n"), END].concat().as_bytes()).await;
@@ -100,6 +100,41 @@ fn what_has_no_answer_yet_is_told_why() {
         upstream.closed().await;
         blob.closed().await;
         assert_eq!(house.in_flight(0), 0);
+    });
+}
+
+#[test]
+fn the_time_that_one_waited_in_the_queue_is_told_however_it_ends() {
+    run(async {
+        let house = House::new(1);
+        house.change_rules(|rules| rules.queue.slots = 1);
+        let doomed = Revocable::new(&house, ScopeSet::DEFAULT);
+        let mut busy = house.connect();
+        busy.send(post("/api/chat", &house.key, CHAT)).await;
+        let mut upstream = house.accept(0).await;
+        upstream.asked().await;
+        let (mut one, mut other) = (house.connect(), house.connect());
+        one.send(post("/api/chat", &doomed.key, CHAT)).await;
+        other.send(post("/api/chat", &house.key, CHAT)).await;
+        tokio::time::sleep(Duration::from_secs(7)).await;
+        doomed.revoke(&house);
+        assert_eq!(one.answer().await.status, 401);
+        other.end_task().await;
+        let records = house.records();
+        for (record, outcome) in records.iter().zip(["refused", "shut_down"]) {
+            assert_eq!(record["outcome"], outcome);
+            let queued: f64 = record["queued_ms"].parse().unwrap();
+            assert!((7000.0..7100.0).contains(&queued), "{record:?}");
+        }
+        assert_eq!((records.len(), house.shared.waiting()), (2, 0));
+        let manage = house.add_key(|key| key.scopes = ScopeSet::of(&[Scope::Manage]));
+        let page = house.connect().ask(get("/metrics", &manage)).await;
+        for line in [
+            "herdgate_queue_seconds_count 2\n",
+            r#"herdgate_requests_total{route="/api/chat",outcome="shut_down",status="none"} 1"#,
+        ] {
+            assert!(page.text().contains(line), "{line}\n{}", page.text());
+        }
     });
 }
 
