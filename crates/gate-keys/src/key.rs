@@ -153,8 +153,14 @@ impl Key {
         self.used.mark(now);
     }
 
-    pub(crate) fn take_unsaved_use(&self) -> Option<UnixSeconds> {
-        self.used.take_unsaved()
+    /// The last use, where no store knows of it yet.
+    pub(crate) fn unsaved_use(&self) -> Option<UnixSeconds> {
+        self.used.unsaved()
+    }
+
+    /// A store knows of the use at `when`, and of none that was later.
+    pub fn mark_saved(&self, when: UnixSeconds) {
+        self.used.mark_saved(when);
     }
 
     /// The moment at which a secret ends that is replaced at `now`: after the overlap, but never later than it would have.
@@ -195,9 +201,13 @@ impl LastUse {
         }
     }
 
-    fn take_unsaved(&self) -> Option<UnixSeconds> {
+    fn unsaved(&self) -> Option<UnixSeconds> {
         let seen = self.seen.load(Ordering::Relaxed);
-        (self.saved.swap(seen, Ordering::Relaxed) != seen).then_some(seen)
+        (self.saved.load(Ordering::Relaxed) < seen).then_some(seen)
+    }
+
+    fn mark_saved(&self, when: UnixSeconds) {
+        self.saved.fetch_max(when, Ordering::Relaxed);
     }
 }
 
@@ -259,14 +269,18 @@ mod tests {
     }
 
     #[test]
-    fn uses_are_handed_over_once() {
+    fn a_use_is_handed_over_until_it_is_saved() {
         let key = key().with_last_used(Some(50));
-        assert_eq!(key.take_unsaved_use(), None);
+        assert_eq!(key.unsaved_use(), None);
         key.mark_used(120);
         key.mark_used(110);
         assert_eq!(key.last_used(), Some(120));
-        assert_eq!(key.take_unsaved_use(), Some(120));
-        assert_eq!(key.take_unsaved_use(), None);
+        assert_eq!((key.unsaved_use(), key.unsaved_use()), (Some(120), Some(120)));
+        key.mark_used(130);
+        key.mark_saved(120);
+        assert_eq!(key.unsaved_use(), Some(130), "the later one is not saved yet");
+        key.mark_saved(130);
+        assert_eq!(key.unsaved_use(), None);
     }
 
     #[test]

@@ -2,9 +2,7 @@
 //!
 //! A change in the store makes a new ring; requests under way keep the one that they began with.
 
-use crate::{
-    EnvKey, Key, KeyDigest, KeyId, Kind, SettingsKey, SignedRequest, State, UnixSeconds, is_well_formed,
-};
+use crate::{EnvKey, Key, KeyDigest, Kind, SettingsKey, SignedRequest, State, UnixSeconds, is_well_formed};
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -127,12 +125,22 @@ impl KeyRing {
         self.stored.values().chain(&self.env).map(AsRef::as_ref)
     }
 
-    /// The uses of stored keys since the last call, for [`crate::KeyStore::touch`]. When a new ring takes the place of this
-    /// one, call this once more on the old one.
+    /// The stored keys with a use that their store does not know of yet, for [`crate::KeyStore::touch`]. When that is done,
+    /// [`Key::mark_saved`] tells them; until then they are told of again.
     #[must_use]
-    pub fn take_uses(&self) -> Vec<(KeyId, UnixSeconds)> {
+    pub fn unsaved_uses(&self) -> Vec<(Arc<Key>, UnixSeconds)> {
         let stored = self.stored.values().filter(|key| key.id.is_stored());
-        stored.filter_map(|key| Some((key.id, key.take_unsaved_use()?))).collect()
+        stored.filter_map(|key| Some((Arc::clone(key), key.unsaved_use()?))).collect()
+    }
+
+    /// Remembers what the ring before knew of the last uses of these keys: a store that was read may not know it yet.
+    pub fn take_over_uses(&self, before: &KeyRing) {
+        for (digest, key) in self.stored.iter().filter(|(_, key)| key.id.is_stored()) {
+            let earlier = before.stored.get(digest).filter(|earlier| earlier.id == key.id);
+            if let Some(when) = earlier.and_then(|earlier| earlier.last_used()) {
+                key.mark_used(when);
+            }
+        }
     }
 }
 
@@ -167,7 +175,7 @@ impl Hasher for FirstBytes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Entropy, KeyName, Mark, Minted, NoEntropy, OsEntropy, mint};
+    use crate::{Entropy, KeyId, KeyName, Mark, Minted, NoEntropy, OsEntropy, mint};
     use gate_types::{ScopeSet, Secret};
     use proptest::prelude::*;
 
@@ -218,7 +226,7 @@ mod tests {
         let Verdict::Valid(key) = ring.check(minted.secret.expose(), 5) else { panic!("refused") };
         assert_eq!((key.name.as_str(), ring.iter().count()), ("ci", 2));
         key.mark_used(9);
-        assert_eq!(ring.take_uses(), [], "a store has no such key");
+        assert!(ring.unsaved_uses().is_empty(), "a store has no such key");
         let mut revoked = stored(&minted, 1);
         revoked.revoked = Some(3);
         let ring = KeyRing::new([revoked]).with_settings(&keys);
@@ -261,8 +269,23 @@ mod tests {
             let Verdict::Valid(key) = ring.check(credential, 9) else { panic!("refused") };
             key.mark_used(9);
         }
-        assert_eq!(ring.take_uses(), [(KeyId(7), 9)]);
-        assert_eq!(ring.take_uses(), []);
+        let uses = ring.unsaved_uses();
+        let told: Vec<_> = uses.iter().map(|(key, when)| (key.id, *when)).collect();
+        assert_eq!(told, [(KeyId(7), 9)]);
+        uses.iter().for_each(|(key, when)| key.mark_saved(*when));
+        assert!(ring.unsaved_uses().is_empty());
+    }
+
+    #[test]
+    fn a_new_ring_knows_the_uses_of_the_one_before() {
+        let (minted, again) = (mint(&mut OsEntropy).unwrap(), mint(&mut OsEntropy).unwrap());
+        let before = KeyRing::new([stored(&minted, 7), stored(&again, 8)]);
+        before.iter().for_each(|key| key.mark_used(9));
+        // The second is another key by now, of another store.
+        let after = KeyRing::new([stored(&minted, 7).with_last_used(Some(4)), stored(&again, 3)]);
+        after.take_over_uses(&before);
+        let told: Vec<_> = after.unsaved_uses().iter().map(|(key, when)| (key.id, *when)).collect();
+        assert_eq!(told, [(KeyId(7), 9)]);
     }
 
     #[test]

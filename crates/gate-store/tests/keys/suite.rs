@@ -154,7 +154,7 @@ pub(crate) fn the_latest_use_is_kept(mut store: impl KeyStore) {
     assert_eq!(uses, [Some(150), Some(160)]);
     // What is loaded counts as known: nothing is handed over again.
     let ring = store.load().unwrap();
-    assert!(ring.take_uses().is_empty());
+    assert!(ring.unsaved_uses().is_empty());
 }
 
 pub(crate) fn keys_are_listed_by_name_the_newest_first(mut store: impl KeyStore) {

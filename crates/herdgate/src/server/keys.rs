@@ -179,8 +179,9 @@ impl Keeper {
             let ring = self.outside.added_to(stored).with_revoked_of(&shared.keys());
             // In force first: a store that cannot be written to must not hold back a revocation.
             let before = shared.replace_keys(ring);
+            shared.keys().take_over_uses(&before);
             self.told = tell_changes(store, self.told)?;
-            save(store, &before)?;
+            save(store, &shared.keys())?;
             // A copy of the file alone shall have the change.
             store.settle()?;
         }
@@ -201,12 +202,8 @@ impl Keeper {
         self.outside = other;
         let ring = self.outside.added_to(ring);
         self.warn_of_twins(&ring);
-        let before = shared.replace_keys(ring);
+        shared.replace_keys(ring);
         self.is_noted = false;
-        if let (Some(store), false) = (&mut self.store, self.trouble.is_some()) {
-            let saved = save(store, &before);
-            self.judge(saved, shared);
-        }
     }
 
     /// Tells the gate how the store is, and the log when that changes.
@@ -242,7 +239,14 @@ fn tell_changes(store: &SqliteStore, told: i64) -> Result<i64, StoreError> {
     Ok(last)
 }
 
+/// Stores the moments of last use. Where that fails they are as new as before.
 fn save(store: &mut SqliteStore, ring: &KeyRing) -> Result<(), StoreError> {
-    let uses = ring.take_uses();
-    if uses.is_empty() { Ok(()) } else { store.touch(&uses) }
+    let uses = ring.unsaved_uses();
+    let moments: Vec<_> = uses.iter().map(|(key, when)| (key.id, *when)).collect();
+    store.touch(&moments)?;
+    uses.iter().for_each(|(key, when)| key.mark_saved(*when));
+    Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,92 @@
+//! The keeper, one turn at a time, beside another process's connection to the same database.
+
+use super::*;
+use crate::server::rules::rules;
+use gate_keys::{Mark, NewKey, OsEntropy, UnixSeconds, mint};
+use gate_proxy::NotYet;
+use gate_store::{DATABASE_FILE, DataDir};
+use gate_types::ScopeSet;
+use rusqlite::Connection;
+use tempfile::TempDir;
+
+struct Scene {
+    root: TempDir,
+    keeper: Keeper,
+    shared: Shared,
+}
+
+impl Scene {
+    /// A gate whose store has the one key "known".
+    fn new() -> Self {
+        let root = TempDir::new().unwrap();
+        let mut store = SqliteStore::open(&DataDir::open(root.path()).unwrap()).unwrap();
+        store.create(&new_key("known"), 100).unwrap();
+        let (keeper, ring) = Keeper::begin(Some(store), Outside::default()).unwrap();
+        let rules = rules(&Config::default()).unwrap();
+        let shared = Shared::new(ring, rules, Arc::default(), NotYet::Named);
+        Scene { root, keeper, shared }
+    }
+
+    fn turns(&mut self, count: u32) {
+        (0..count).for_each(|_| self.keeper.turn(&self.shared));
+    }
+
+    fn elsewhere(&self) -> Connection {
+        Connection::open(self.root.path().join(DATABASE_FILE)).unwrap()
+    }
+
+    /// When the key was last used, as the command line would show it.
+    fn saved(&self) -> Option<UnixSeconds> {
+        let of_known = "SELECT last_used FROM keys WHERE name = 'known'";
+        self.elsewhere().query_row(of_known, [], |row| row.get(0)).unwrap()
+    }
+
+    fn use_known(&self, now: UnixSeconds) {
+        self.shared.keys().iter().for_each(|key| key.mark_used(now));
+    }
+}
+
+fn new_key(name: &str) -> NewKey {
+    let mark: Mark = mint(&mut OsEntropy).unwrap().mark;
+    let name = KeyName::parse(name).unwrap();
+    NewKey { name, mark, scopes: ScopeSet::DEFAULT, models: Vec::new(), expires: None }
+}
+
+#[test]
+fn a_last_use_that_could_not_be_stored_is_stored_when_the_store_is_well_again() {
+    let mut scene = Scene::new();
+    scene.use_known(500);
+    let writer = scene.elsewhere();
+    writer.execute_batch("BEGIN IMMEDIATE").unwrap();
+    scene.turns(LOOKS_PER_SAVE);
+    assert!(scene.shared.store_is_degraded());
+    assert_eq!(scene.saved(), None);
+    writer.execute_batch("COMMIT").unwrap();
+    scene.turns(LOOKS_PER_SAVE);
+    assert!(!scene.shared.store_is_degraded());
+    assert_eq!(scene.saved(), Some(500), "the key was not used again");
+}
+
+#[test]
+fn a_last_use_outlives_a_change_of_the_keys_that_comes_before_trouble() {
+    let mut scene = Scene::new();
+    scene.turns(1);
+    scene.use_known(500);
+    let writer = scene.elsewhere();
+    writer.execute_batch("UPDATE keys SET scopes = 'read'; BEGIN IMMEDIATE").unwrap();
+    scene.turns(1);
+    assert!(scene.shared.store_is_degraded(), "the change was read, nothing could be written");
+    assert!(scene.shared.keys().iter().all(|key| key.scopes != ScopeSet::DEFAULT));
+    writer.execute_batch("COMMIT").unwrap();
+    scene.turns(LOOKS_PER_SAVE);
+    assert_eq!(scene.saved(), Some(500));
+}
+
+#[test]
+fn other_settings_lose_no_last_use() {
+    let mut scene = Scene::new();
+    scene.use_known(500);
+    scene.keeper.replace_outside(Outside::default(), &scene.shared);
+    scene.turns(LOOKS_PER_SAVE);
+    assert_eq!(scene.saved(), Some(500));
+}
