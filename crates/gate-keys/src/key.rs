@@ -270,6 +270,7 @@ mod tests {
 
     #[test]
     fn a_use_is_handed_over_until_it_is_saved() {
+        assert_eq!((key().last_used(), key().unsaved_use()), (None, None), "a new key was never used");
         let key = key().with_last_used(Some(50));
         assert_eq!(key.unsaved_use(), None);
         key.mark_used(120);

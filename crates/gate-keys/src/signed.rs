@@ -141,6 +141,9 @@ mod tests {
         let ring = KeyRing::new([client.key()]);
         let sent = client.sign("GET,/api/tags?ts=1795178222");
         assert_eq!(sent.len(), 157);
+        let signed = SignedRequest::read(b"GET", b"/api/tags?ts=1795178222", sent.as_bytes()).unwrap();
+        assert_eq!(signed.ts(), 1_795_178_222);
+        assert_eq!(STANDARD.encode(signed.signature()), sent[69..]);
         for now in [1_795_178_162, 1_795_178_222, 1_795_178_282] {
             let verdict = judge(&ring, "GET", "/api/tags?ts=1795178222", &sent, now);
             assert!(matches!(verdict, Some(Verdict::Valid(key)) if key.kind == crate::Kind::Ssh), "{now}");
