@@ -7,6 +7,7 @@ use crate::outcome::Ended;
 use crate::rules::{Manage, Rules};
 use crate::stages::allowed::{self, Named};
 use crate::stages::auth::Caller;
+use crate::stages::intake::unreadable;
 use crate::stages::route::Open;
 use crate::trace::Trace;
 use gate_types::ModelName;
@@ -155,6 +156,6 @@ pub(crate) fn told(error: BodyError) -> Ended {
         }
         BodyError::NoRoom => GateError::new(Reason::BodiesFull).into(),
         BodyError::TooSlow => GateError::new(Reason::RequestTimeout).into(),
-        BodyError::Malformed(error) => GateError::new(Reason::BadRequest).saying(error.to_string()).into(),
+        BodyError::Malformed(error) => unreadable(error).into(),
     }
 }

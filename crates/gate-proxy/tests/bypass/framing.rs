@@ -189,6 +189,12 @@ fn framing_has_one_reading() {
     rows.push(refused("a body above the limit", head, 413, "body_too_large"));
     let head = "POST /api/chat HTTP/1.1\r\nHost: a\r\nx-api-key: @ALL@\r\nContent-Length: 5\r\n\r\nhel";
     rows.push(refused("a body that stops", head, 408, "request_timeout"));
+    let chunked =
+        "POST /api/chat HTTP/1.1\r\nHost: a\r\nx-api-key: @ALL@\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let long = format!("{chunked}5;a={}\r\nhello\r\n0\r\n\r\n", "x".repeat(20_000));
+    rows.push(refused("a chunk extension without end", long, 413, "body_too_large"));
+    let long = format!("{chunked}0\r\n{}\r\n", "X: y\r\n".repeat(20_000));
+    rows.push(refused("a trailer without end", long, 431, "head_too_large"));
     assert!(rows.len() >= 65, "{}", rows.len());
     all_are_refused(&rows);
 }
