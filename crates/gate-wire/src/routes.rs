@@ -241,7 +241,7 @@ const fn own(id: RouteId, method: &'static str, path: &'static str) -> Route {
 }
 
 const fn metrics(method: &'static str) -> Route {
-    Route { method, class: Class::Needs(Scope::Manage), ..own(RouteId::Metrics, method, "/metrics") }
+    Route { class: Class::Needs(Scope::Manage), ..own(RouteId::Metrics, method, "/metrics") }
 }
 
 const fn list(id: RouteId, method: &'static str, path: &'static str) -> Route {

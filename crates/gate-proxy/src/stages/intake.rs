@@ -145,7 +145,7 @@ fn bad(what: &'static str) -> GateError {
     GateError::new(Reason::BadRequest).saying(what)
 }
 
-/// What is wrong with a head that could not be read.
+/// What is wrong with a head that could not be read, or with the framing of a body.
 pub(crate) fn unreadable(error: H1Error) -> GateError {
     let reason = match error.status() {
         413 => Reason::BodyTooLarge,
@@ -187,6 +187,7 @@ mod tests {
             ("https://ollama/api/tags", "ollama:443"),
             ("http://localhost:7860/api/tags", "localhost:7860"),
             ("http://[::1]:7860/api/tags", "[::1]:7860"),
+            ("http://[::1]/api/tags", "[::1]"),
             ("http://127.0.0.1/api/tags", "127.0.0.1"),
         ] {
             assert_eq!(ask(target, host), Ok("/api/tags".into()), "{target}");
@@ -226,7 +227,9 @@ mod tests {
             let text = format!("GET / HTTP/1.1\nHost: a\n{name}: 1\n\n");
             assert_eq!(path(&text), Err(Reason::BadRequest), "{name}");
         }
-        for field in ["x_other: 1", "x-other: a_b", "x-api-key: sk_1", "_: 1"] {
+        let others =
+            ["x_other: 1", "x_session: 1", "x_api_ke_: 1", "x_api_key_of: 1", "x-other: a_b", "_: 1"];
+        for field in others.into_iter().chain(["x-api-key: sk_1"]) {
             assert!(path(&format!("GET / HTTP/1.1\nHost: a\n{field}\n\n")).is_ok(), "{field}");
         }
     }
@@ -239,6 +242,7 @@ mod tests {
             ("https://gate", ""),
             ("*", "*"),
             ("gate:443", "gate:443"),
+            ("x/y://z/v1/models", "x/y://z/v1/models"),
         ] {
             assert_eq!(likely_path(target), path);
         }

@@ -127,12 +127,27 @@ fn the_gates_own_pages_and_programs_need_nothing() {
         assert_eq!((answer.status, allowed(&answer)), (200, None));
         let answer = client.ask(get("/", "-")).await;
         assert_eq!((answer.status, allowed(&answer)), (200, None));
-        let answer = client.ask(with_fields("OPTIONS", "/api/chat", "", "")).await;
-        assert_eq!(
-            (answer.status, answer.field("allow")),
-            (405, Some("POST")),
-            "no preflight without an origin"
-        );
+        // To a browser its own page is no other origin: what it attaches by itself counts.
+        let pair =
+            base64::Engine::encode(&base64::engine::general_purpose::STANDARD, format!("u:{}", house.key));
+        for (origin, status) in [("http://gate", 400), ("https://GATE", 400), ("http://gate:1", 403)] {
+            let fields = format!("Origin: {origin}\r\nAuthorization: Basic {pair}\r\n");
+            let answer = client.ask(with_fields("POST", "/api/chat", &fields, "{}")).await;
+            assert_eq!(
+                (answer.status, allowed(&answer)),
+                (status, None),
+                "{origin}: 400 for want of a model"
+            );
+        }
+        // A preflight has an origin and a method that it asks for; nothing else is one.
+        let method = "Access-Control-Request-Method: GET\r\n";
+        for fields in ["", method, &format!("Origin: {OURS}\r\n")] {
+            let answer = client.ask(with_fields("OPTIONS", "/api/chat", fields, "")).await;
+            assert_eq!((answer.status, answer.field("allow")), (405, Some("POST")), "{fields}");
+        }
+        let fields = format!("Origin: {EVIL}\r\n{method}");
+        let answer = client.ask(with_fields("GET", "/", &fields, "")).await;
+        assert_eq!((answer.status, allowed(&answer)), (200, None));
     });
 }
 

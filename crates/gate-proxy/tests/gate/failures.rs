@@ -1,7 +1,7 @@
 //! Wrong credentials: so many a minute are told that they are wrong. Nobody else notices.
 
 use crate::house::{FAILURES, House, run};
-use crate::wire::{Answer, get, post};
+use crate::wire::{Answer, get, post, with_fields};
 use std::time::Duration;
 
 const WELL_FORMED: &str = "sk-hg-0123456789ABCDEFGHIJKLMNOPQRSTUV2NG9Ws";
@@ -18,13 +18,16 @@ fn the_one_too_many_is_told_to_wait_and_a_valid_key_passes() {
         for _ in 0..3 * FAILURES {
             assert_eq!(client.ask(without_key("/api/tags")).await.status, 401, "no key is no wrong key");
         }
-        let wrong = ["wrong", WELL_FORMED, "ollama"];
+        let bearers = ["wrong", WELL_FORMED, "ollama"].map(|key| format!("Authorization: Bearer {key}\r\n"));
+        let mut wrong = bearers.to_vec();
+        wrong.push("Authorization: Digest x\r\n".to_owned());
         for number in 0..FAILURES {
-            assert_eq!(client.ask(get("/api/tags", wrong[number % 3])).await.status, 401);
+            let asked = with_fields("GET", "/api/tags", &wrong[number % 4], "");
+            assert_eq!(client.ask(asked).await.status, 401);
         }
         tokio::time::advance(Duration::from_secs(20)).await;
         for wrong in wrong {
-            let answer = client.ask(get("/v1/models", wrong)).await;
+            let answer = client.ask(with_fields("GET", "/v1/models", &wrong, "")).await;
             assert_eq!((answer.status, answer.field("retry-after")), (429, Some("40")));
             assert!(answer.text().contains("too_many_failures"), "{}", answer.text());
         }
