@@ -12,7 +12,7 @@ use crate::lease::Lease;
 use crate::rules::Rules;
 use crate::stages::intake::Target;
 use crate::trace::Trace;
-use gate_keys::{Key, SIGNATURE_SPAN, SignedRequest, UnixSeconds, Verdict};
+use gate_keys::{Key, SIGNATURE_SPAN, SignedRequest, Verdict};
 use gate_types::{ModelName, Scope};
 use gate_wire::{GateError, Reason};
 use std::borrow::Cow;
