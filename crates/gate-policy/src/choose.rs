@@ -43,6 +43,9 @@ pub enum Why {
 /// has it but is down (its list is what was known last, and nobody else can help); then one that is up and may have
 /// got the model since its last probe; last, any. Without a model only health and load count.
 ///
+/// A call that runs a model goes to one that is ejected only where no other of its kind is left, busy or not: who fails at once
+/// always has a slot free, and would draw all who wait.
+///
 /// A call that runs a model goes to none whose slots are all taken. A full one still counts as one that has the model: the
 /// call waits for it and for its like, and does not go where the model is only hoped for, or to one that is down. But it
 /// does go to a cold one with a free slot while the warm ones are full: loading takes seconds, and for how long a slot is
@@ -62,8 +65,8 @@ pub(crate) enum Weighed {
     Reject(Why),
 }
 
-/// What a call waits for: a slot at an upstream that suits it no worse than the full ones. Holds until more of the fleet
-/// changes than who has a slot free.
+/// What a call waits for: a slot at an upstream that suits it no worse than the full ones; whether that is ejected is left to
+/// the choice. Holds until more of the fleet changes than who has a slot free.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Wish(Tier);
 
@@ -113,6 +116,7 @@ pub(crate) fn weigh(fleet: &Fleet, ask: &Ask<'_>, tried: &[UpstreamId], chance: 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Merit {
     tier: Tier,
+    is_ejected: bool,
     is_full: bool,
     is_cold: bool,
     failures: u32,
@@ -145,6 +149,7 @@ impl Merit {
         let is_down = upstream.health() == Health::Down;
         Merit {
             tier: Tier::of(upstream, ask),
+            is_ejected: ask.runs_model && upstream.is_ejected_for(ask.model),
             is_full: ask.runs_model && !upstream.has_free_slot(),
             is_cold: !ask.model.is_some_and(|model| upstream.is_warm(model)),
             // Among the healthy a single failed probe is no reason; among the others the least broken is the best guess.

@@ -4,6 +4,8 @@
 //! flight, and the slots taken, are counted by [`Fleet::start`] and [`Fleet::finish`]. Nothing here waits, asks a clock or
 //! rolls a dice.
 
+use crate::choose::Ask;
+use crate::eject::Failures;
 use crate::upstream::{Health, Upstream};
 use crate::version;
 use gate_types::{ModelName, UpstreamId};
@@ -33,11 +35,22 @@ pub enum Observation {
     ModelMissing(ModelName),
 }
 
+/// What is known of an upstream when a request is sent there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Begun {
+    /// It was up.
+    pub was_up: bool,
+    /// What failed there last.
+    pub failures: Failures,
+    /// The request shows whether who was ejected is well again.
+    pub(crate) is_trial: bool,
+}
+
 /// All upstreams of the settings. Those that the settings named once and no more are kept behind their ids, retired: what is
 /// under way there is counted to its end.
 #[derive(Debug, Clone, Default)]
 pub struct Fleet {
-    upstreams: Vec<Upstream>,
+    pub(crate) upstreams: Vec<Upstream>,
     slots: u32,
 }
 
@@ -142,6 +155,21 @@ impl Fleet {
             upstream.in_flight = upstream.in_flight.saturating_add(1);
             upstream.running = upstream.running.saturating_add(u32::from(runs_model));
         }
+    }
+
+    /// The same, and what is known there of what is asked for.
+    pub(crate) fn begin(&mut self, id: UpstreamId, ask: &Ask<'_>) -> Begun {
+        self.start(id, ask.runs_model);
+        let Some(upstream) = self.upstreams.get_mut(id.index()) else { return Begun::default() };
+        let was_up = upstream.health == Health::Up;
+        if !ask.runs_model {
+            return Begun { was_up, ..Begun::default() };
+        }
+        let mut is_trial = upstream.row.begin();
+        for (_, row) in upstream.rows.iter_mut().filter(|(name, _)| Some(name) == ask.model) {
+            is_trial |= row.begin();
+        }
+        Begun { was_up, is_trial, failures: upstream.failures_of(ask.model) }
     }
 
     /// One request fewer is with upstream `id`; its slot is free again. Never below none. Returns whether a slot is free

@@ -6,6 +6,7 @@
 mod budget;
 mod chance;
 mod choose;
+mod eject;
 mod fleet;
 mod queue;
 mod upstream;
@@ -14,6 +15,7 @@ mod version;
 pub use budget::{FREE_PER_SECOND, MOST_SAVED, REQUESTS_PER_RETRY, RetryBudget};
 pub use chance::Chance;
 pub use choose::{Ask, Decision, Why, choose};
-pub use fleet::{Fleet, Observation, PROBES_UNTIL_DOWN};
+pub use eject::{FAILURES_UNTIL_EJECTED, FIRST_EJECTION, Failures, LONGEST_EJECTION, Verdict};
+pub use fleet::{Begun, Fleet, Observation, PROBES_UNTIL_DOWN};
 pub use queue::{Entered, Grant, Queue, QueueLimits, Standing, Ticket};
 pub use upstream::{Health, Upstream};

@@ -10,8 +10,8 @@
 
 use crate::chance::Chance;
 use crate::choose::{Ask, Weighed, Why, Wish, weigh};
-use crate::fleet::Fleet;
-use crate::upstream::{Health, Upstream};
+use crate::fleet::{Begun, Fleet};
+use crate::upstream::Upstream;
 use gate_types::{ModelName, UpstreamId};
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -39,8 +39,8 @@ pub struct Grant {
     pub ticket: Ticket,
     /// The upstream.
     pub id: UpstreamId,
-    /// Whether the upstream was known to be up.
-    pub was_up: bool,
+    /// What was known of the upstream.
+    pub begun: Begun,
     /// Whether the request was with another upstream before.
     pub is_again: bool,
 }
@@ -176,7 +176,7 @@ impl<W> Queue<W> {
     pub fn call_next(
         &mut self,
         fleet: &mut Fleet,
-        freed: Option<UpstreamId>,
+        mut freed: Option<UpstreamId>,
         chance: &mut Chance,
         call: &mut Vec<W>,
     ) {
@@ -200,6 +200,10 @@ impl<W> Queue<W> {
             if let Some(waiter) = self.waiting.remove(&ticket) {
                 let is_again = !waiter.tried.is_empty();
                 let told = told.map(|id| grant(fleet, ticket, id, &waiter.ask(), is_again));
+                if told.is_ok_and(|grant| grant.begun.is_trial) {
+                    // With its trial under way it is asked last again, and those behind may do better elsewhere.
+                    freed = None;
+                }
                 self.called.insert(ticket, told);
                 call.extend(waiter.call_by);
             }
@@ -222,9 +226,7 @@ impl<W> Queue<W> {
 
 /// Takes the slot.
 fn grant(fleet: &mut Fleet, ticket: Ticket, id: UpstreamId, ask: &Ask<'_>, is_again: bool) -> Grant {
-    fleet.start(id, ask.runs_model);
-    let was_up = fleet.get(id).is_some_and(|upstream| upstream.health() == Health::Up);
-    Grant { ticket, id, was_up, is_again }
+    Grant { ticket, id, begun: fleet.begin(id, ask), is_again }
 }
 
 fn has_changed(fleet: &Fleet, freed: Option<UpstreamId>) -> bool {

@@ -1,5 +1,6 @@
 //! One upstream as the gate sees it. Pure state; [`crate::Fleet`] alone changes it.
 
+use crate::eject::{Failures, Row};
 use gate_types::ModelName;
 
 /// Whether an upstream is thought to answer.
@@ -25,6 +26,10 @@ pub struct Upstream {
     pub(crate) running: u32,
     pub(crate) slots: u32,
     pub(crate) failures: u32,
+    /// Of requests that run a model.
+    pub(crate) row: Row,
+    /// Of those that failed for their model alone, and not for the whole upstream; a few, oldest first.
+    pub(crate) rows: Vec<(ModelName, Row)>,
     /// The settings name it no more: what it has under way ends there, nothing new comes.
     pub(crate) is_retired: bool,
 }
@@ -41,6 +46,8 @@ impl Upstream {
             running: 0,
             slots,
             failures: 0,
+            row: Row::default(),
+            rows: Vec::new(),
             is_retired: false,
         }
     }
@@ -109,6 +116,33 @@ impl Upstream {
     #[must_use]
     pub fn is_warm(&self, model: &ModelName) -> bool {
         self.loaded.binary_search(model).is_ok()
+    }
+
+    /// Whether it is asked last, because it failed one request after the other.
+    #[must_use]
+    pub fn is_ejected(&self) -> bool {
+        self.row.is_ejected()
+    }
+
+    /// How many models it is asked for last, because these alone failed there one time after the other.
+    #[must_use]
+    pub fn ejected_models(&self) -> usize {
+        self.rows.iter().filter(|(_, row)| row.is_ejected()).count()
+    }
+
+    /// Whether it is asked last for this model.
+    pub(crate) fn is_ejected_for(&self, model: Option<&ModelName>) -> bool {
+        self.row.is_ejected() || self.row_of(model).is_some_and(Row::is_ejected)
+    }
+
+    /// The failures in a row that are known of it and of this model there.
+    #[must_use]
+    pub fn failures_of(&self, model: Option<&ModelName>) -> Failures {
+        Failures { upstream: self.row.failures(), model: self.row_of(model).map_or(0, Row::failures) }
+    }
+
+    fn row_of(&self, model: Option<&ModelName>) -> Option<&Row> {
+        self.rows.iter().find(|(name, _)| Some(name) == model).map(|(_, row)| row)
     }
 
     /// Takes on another health; what is down has nothing in memory.

@@ -2,9 +2,12 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may")]
 
-use gate_policy::{Ask, Chance, Decision, Fleet, Health, Observation, Why, choose};
+use gate_policy::{
+    Ask, Chance, Decision, FAILURES_UNTIL_EJECTED, Fleet, Health, Observation, Verdict, Why, choose,
+};
 use gate_types::{ModelName, UpstreamId};
 use proptest::prelude::*;
+use std::time::Instant;
 
 /// More than any case takes, but for those about full upstreams.
 const SLOTS: u32 = 100;
@@ -98,6 +101,68 @@ fn what_needs_no_slot_goes_to_a_full_one() {
     let model = name("m");
     let ask = Ask { runs_model: false, ..wants(Some(&model)) };
     assert_eq!(choose(&fleet, &ask, &[], &mut Chance::seeded(1)), Decision::Send(UpstreamId(0)));
+}
+
+/// Fails so often in a row that it is ejected.
+fn eject(fleet: &mut Fleet, id: u16, model: Option<&str>) {
+    for n in 1..=FAILURES_UNTIL_EJECTED {
+        let model = model.map(name);
+        let before = fleet.get(UpstreamId(id)).unwrap().failures_of(model.as_ref());
+        let verdict = fleet.failed(UpstreamId(id), model.as_ref(), before, Instant::now());
+        let expected = if n < FAILURES_UNTIL_EJECTED { Verdict::AsBefore } else { Verdict::Ejected };
+        assert_eq!(verdict, expected);
+    }
+}
+
+#[test]
+fn who_is_ejected_is_asked_after_all_others_of_its_kind() {
+    let send = |id| Decision::Send(UpstreamId(id));
+    let cases: &[(&str, &[&str], &[u16], Decision)] = &[
+        ("a busy, cold one before it", &["up; m; m; 0", "up; m; ; 99"], &[], send(1)),
+        ("even if that has to be waited for", &["up; m; m; 0", "up; m; ; 100"], &[], Decision::Wait),
+        ("where the other was tried", &["up; m; m; 0", "up; m; ; 0"], &[1], send(0)),
+        ("before one that is down", &["up; m; m; 0", "up; m; ; 0", "down; m; ; 0"], &[1], send(0)),
+        ("before one that may have the model", &["up; m; m; 0", "up; m; ; 0", "up; x; ; 0"], &[1], send(0)),
+    ];
+    let model = name("m");
+    for (case, lines, tried, expected) in cases {
+        let tried: Vec<_> = tried.iter().copied().map(UpstreamId).collect();
+        for of_model in [None, Some("m")] {
+            let mut fleet = fleet(lines);
+            eject(&mut fleet, 0, of_model);
+            let decide = |ask| choose(&fleet, &ask, &tried, &mut Chance::seeded(1));
+            assert_eq!(decide(wants(Some(&model))), *expected, "{case}");
+            let looks = Ask { runs_model: false, ..wants(Some(&model)) };
+            assert_eq!(decide(looks), send(0), "what runs no model is not kept from it");
+        }
+    }
+}
+
+#[test]
+fn a_model_that_fails_at_one_upstream_says_nothing_of_the_others_there() {
+    let mut fleet = fleet(&["up; m n; m n; 0", "up; m n; ; 0"]);
+    eject(&mut fleet, 0, Some("m"));
+    let (m, n) = (name("m"), name("n"));
+    let decide = |model| choose(&fleet, &wants(Some(model)), &[], &mut Chance::seeded(1));
+    assert_eq!((decide(&m), decide(&n)), (Decision::Send(UpstreamId(1)), Decision::Send(UpstreamId(0))));
+    let one = fleet.get(UpstreamId(0)).unwrap();
+    assert_eq!((one.is_ejected(), one.ejected_models()), (false, 1));
+}
+
+#[test]
+fn nobody_is_ejected_where_nobody_else_could_serve() {
+    for (lines, model) in [
+        (&["up; m; m; 0"][..], None),
+        (&["up; m; m; 0", "down; m; ; 0"], None),
+        (&["up; m; m; 0", "up; x; ; 0"], Some("m")),
+    ] {
+        let (mut fleet, model) = (fleet(lines), model.map(name));
+        for _ in 0..100 {
+            let before = fleet.get(UpstreamId(0)).unwrap().failures_of(model.as_ref());
+            let verdict = fleet.failed(UpstreamId(0), model.as_ref(), before, Instant::now());
+            assert_eq!(verdict, Verdict::AsBefore);
+        }
+    }
 }
 
 #[test]

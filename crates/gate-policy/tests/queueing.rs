@@ -3,11 +3,13 @@
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
 use gate_policy::{
-    Ask, Chance, Decision, Entered, Fleet, Grant, Health, Observation, Queue, Standing, Ticket, Why, choose,
+    Ask, Chance, Decision, Entered, FAILURES_UNTIL_EJECTED, FIRST_EJECTION, Fleet, Grant, Health,
+    Observation, Queue, Standing, Ticket, Verdict, Why, choose,
 };
 use gate_types::{ModelName, UpstreamId};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 fn name(text: &str) -> ModelName {
     ModelName::parse(text).unwrap()
@@ -194,6 +196,24 @@ fn a_slot_that_nobody_waits_for_costs_no_choosing() {
     assert_eq!(desk.finish(1), ["m"]);
 }
 
+#[test]
+fn with_a_trial_under_way_those_behind_are_looked_at_anew() {
+    let mut desk = Desk::new(&[&["m"], &["m"]]);
+    let begun = Instant::now();
+    for id in [UpstreamId(0), UpstreamId(1)] {
+        for _ in 0..FAILURES_UNTIL_EJECTED {
+            let before = desk.fleet.get(id).unwrap().failures_of(None);
+            desk.fleet.failed(id, None, before, begun);
+        }
+        desk.enter("m", 0);
+    }
+    desk.fleet.review(UpstreamId(1), begun + FIRST_EJECTION);
+    desk.wait("m", "trial");
+    desk.wait("m", "behind");
+    assert_eq!(desk.finish(0), [""; 0], "the other one is no longer ejected, and worth waiting for");
+    assert_eq!(desk.finish(1), ["trial", "behind"]);
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Enter(usize),
@@ -201,6 +221,12 @@ enum Step {
     Finish(usize),
     /// The n-th of those that run goes to another upstream.
     Again(usize),
+    /// The n-th of those that run fails, by its upstream's fault or by its model's there.
+    Fail(usize, bool),
+    /// The n-th of those that run is served.
+    Serve(usize),
+    /// Time goes by.
+    Look(u16),
     /// The n-th of those that wait leaves.
     Leave(usize),
     Up(u16, Vec<&'static str>),
@@ -215,6 +241,9 @@ fn any_step() -> impl Strategy<Value = Step> {
         6 => (0..MODELS.len()).prop_map(Step::Enter),
         4 => any::<usize>().prop_map(Step::Finish),
         1 => any::<usize>().prop_map(Step::Again),
+        4 => (any::<usize>(), any::<bool>()).prop_map(|(n, of_model)| Step::Fail(n, of_model)),
+        1 => any::<usize>().prop_map(Step::Serve),
+        2 => (0..UPSTREAMS).prop_map(Step::Look),
         1 => any::<usize>().prop_map(Step::Leave),
         1 => (0..UPSTREAMS, prop::sample::subsequence(MODELS.to_vec(), 0..=3))
             .prop_map(|(id, models)| Step::Up(id, models)),
@@ -228,7 +257,8 @@ struct Run {
     slots: u32,
     depth: usize,
     /// Those that run: where, for what, and what they tried before.
-    running: Vec<(Ticket, UpstreamId, usize, Vec<UpstreamId>)>,
+    running: Vec<(Grant, usize, Vec<UpstreamId>)>,
+    now: Instant,
     waiting: BTreeMap<Ticket, (usize, Vec<UpstreamId>)>,
     entered: usize,
     ended: usize,
@@ -241,17 +271,39 @@ impl Run {
                 self.enter(model);
                 return;
             }
-            Step::Finish(_) | Step::Again(_) if self.running.is_empty() => return,
+            Step::Finish(_) | Step::Again(_) | Step::Fail(..) | Step::Serve(_) if self.running.is_empty() => {
+                return;
+            }
             Step::Finish(n) => {
-                let (_, id, ..) = self.running.swap_remove(n % self.running.len());
+                let (Grant { id, .. }, ..) = self.running.swap_remove(n % self.running.len());
                 self.ended += 1;
                 if !self.desk.fleet.finish(id, true) {
                     return;
                 }
                 Some(id)
             }
+            Step::Fail(n, of_model) => {
+                let (Grant { id, begun, .. }, model, _) = self.running[n % self.running.len()];
+                let model = of_model.then(|| name(MODELS[model]));
+                let verdict = self.desk.fleet.failed(id, model.as_ref(), begun.failures, self.now);
+                self.judged(verdict);
+                self.take(Step::Finish(n));
+                return;
+            }
+            Step::Serve(n) => {
+                let (Grant { id, .. }, model, _) = self.running[n % self.running.len()];
+                let verdict = self.desk.fleet.served(id, Some(&name(MODELS[model])));
+                self.judged(verdict);
+                return;
+            }
+            Step::Look(id) => {
+                self.now += Duration::from_secs(7);
+                self.desk.fleet.review(UpstreamId(id), self.now);
+                None
+            }
             Step::Again(n) => {
-                let (ticket, id, model, mut tried) = self.running.swap_remove(n % self.running.len());
+                let (Grant { ticket, id, .. }, model, mut tried) =
+                    self.running.swap_remove(n % self.running.len());
                 tried.push(id);
                 let freed = self.desk.fleet.finish(id, true);
                 self.again(ticket, model, tried);
@@ -283,9 +335,9 @@ impl Run {
     fn enter(&mut self, model: usize) {
         let waiting = self.desk.queue.len();
         match self.desk.enter(MODELS[model], self.depth) {
-            Entered::Granted(Grant { ticket, id, .. }) => {
+            Entered::Granted(grant) => {
                 self.entered += 1;
-                self.granted(ticket, id, model, Vec::new());
+                self.granted(grant, model, Vec::new());
             }
             Entered::Waiting(ticket) => {
                 assert!(waiting < self.depth, "above the depth");
@@ -301,9 +353,9 @@ impl Run {
         let model_name = name(MODELS[model]);
         let desk = &mut self.desk;
         match desk.queue.enter_again(&mut desk.fleet, ticket, &ask(&model_name), &tried, &mut desk.chance) {
-            Entered::Granted(Grant { ticket: same, id, .. }) => {
-                assert_eq!(same, ticket);
-                self.granted(ticket, id, model, tried);
+            Entered::Granted(grant) => {
+                assert_eq!(grant.ticket, ticket);
+                self.granted(grant, model, tried);
             }
             Entered::Waiting(same) => {
                 assert_eq!(same, ticket);
@@ -314,8 +366,14 @@ impl Run {
         }
     }
 
-    fn granted(&mut self, ticket: Ticket, id: UpstreamId, model: usize, tried: Vec<UpstreamId>) {
-        let fleet = &self.desk.fleet;
+    fn judged(&mut self, verdict: Verdict) {
+        if verdict != Verdict::AsBefore {
+            self.call(None);
+        }
+    }
+
+    fn granted(&mut self, grant: Grant, model: usize, tried: Vec<UpstreamId>) {
+        let (fleet, id) = (&self.desk.fleet, grant.id);
         assert!(!tried.contains(&id));
         let chosen = fleet.get(id).unwrap();
         let wanted = name(MODELS[model]);
@@ -323,7 +381,7 @@ impl Run {
             !tried.contains(&other) && upstream.health() == Health::Up && upstream.has(&wanted)
         });
         assert!(!better || chosen.health() == Health::Up, "one that is down before one that is up");
-        self.running.push((ticket, id, model, tried));
+        self.running.push((grant, model, tried));
     }
 
     fn call(&mut self, freed: Option<UpstreamId>) {
@@ -334,9 +392,9 @@ impl Run {
                 Standing::Waiting => {
                     self.waiting.insert(ticket, (model, tried));
                 }
-                Standing::Granted(Grant { id, .. }) => {
+                Standing::Granted(grant) => {
                     served.push((ticket, model, tried.clone()));
-                    self.granted(ticket, id, model, tried);
+                    self.granted(grant, model, tried);
                 }
                 Standing::Rejected(_) => self.ended += 1,
                 Standing::Ended => unreachable!("a ticket that waits has not ended"),
@@ -380,7 +438,7 @@ proptest! {
         desk.fleet.set_slots(slots);
         desk.chance = Chance::seeded(seed);
         let mut run = Run {
-            desk, slots, depth, running: Vec::new(), waiting: BTreeMap::new(), entered: 0, ended: 0,
+            desk, slots, depth, running: Vec::new(), now: Instant::now(), waiting: BTreeMap::new(), entered: 0, ended: 0,
         };
         for step in steps {
             run.take(step);

@@ -16,7 +16,7 @@ use crate::stubs::Stubs;
 use crate::sweep::{Sweep, TICK};
 use arc_swap::{ArcSwap, Guard};
 use gate_keys::KeyRing;
-use gate_policy::{Ask, Chance, Entered, Fleet, Observation};
+use gate_policy::{Ask, Chance, Entered, FAILURES_UNTIL_EJECTED, Fleet, Grant, Observation, Verdict};
 use gate_types::{ModelName, UpstreamId};
 use gate_upstream::{Client, Roster};
 use gate_wire::{GateError, Reason};
@@ -182,7 +182,31 @@ impl Shared {
 
     /// Takes in what was seen of an upstream. Requests that waited for that are called.
     pub fn observe(&self, id: UpstreamId, seen: Observation) {
-        self.slots.change(|fleet| fleet.apply(id, seen));
+        let now = Instant::now().into_std();
+        self.slots.change(|fleet| {
+            fleet.apply(id, seen);
+            fleet.review(id, now);
+        });
+    }
+
+    /// A request that ran a model failed, by the fault of its upstream, or of this model there alone.
+    pub(crate) fn failed(&self, grant: &Grant, model: Option<&ModelName>) {
+        let (id, before, now) = (grant.id, grant.begun.failures, Instant::now().into_std());
+        if self.slots.judge(|fleet| fleet.failed(id, model, before, now)) == Verdict::Ejected {
+            let what = model.map(|model| format!(" for {model}")).unwrap_or_default();
+            let name = self.upstream_name(id);
+            tracing::warn!(
+                "{name} failed {FAILURES_UNTIL_EJECTED} times in a row{what}: it is asked last now"
+            );
+        }
+    }
+
+    /// A request that ran a model was served.
+    pub(crate) fn served(&self, id: UpstreamId, model: Option<&ModelName>) {
+        if self.slots.judge(|fleet| fleet.served(id, model)) == Verdict::Readmitted {
+            let what = model.map(|model| format!(" for {model}")).unwrap_or_default();
+            tracing::info!("{} serves again{what}: it is asked as usual", self.upstream_name(id));
+        }
     }
 
     /// Reads the fleet. Keep `read` short: requests of all cores wait for it.

@@ -4,7 +4,9 @@
 //! What is decided is decided in `gate-policy`; who is called is woken here, after the lock was given back. Nothing here
 //! waits, and no lock is held across a wait. A request that need not wait comes by twice: once in, once out.
 
-use gate_policy::{Ask, Chance, Entered, Fleet, Grant, Queue, QueueLimits, RetryBudget, Standing, Ticket};
+use gate_policy::{
+    Ask, Chance, Entered, Fleet, Grant, Queue, QueueLimits, RetryBudget, Standing, Ticket, Verdict,
+};
 use gate_types::UpstreamId;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
@@ -59,6 +61,16 @@ impl Slots {
         let mut live = self.lock();
         change(&mut live.fleet);
         live.call(None).wake(live);
+    }
+
+    /// Takes in how a request went, and calls those who waited for what follows.
+    pub(crate) fn judge(&self, judge: impl FnOnce(&mut Fleet) -> Verdict) -> Verdict {
+        let mut live = self.lock();
+        let verdict = judge(&mut live.fleet);
+        if verdict != Verdict::AsBefore {
+            live.call(None).wake(live);
+        }
+        verdict
     }
 
     /// A new request comes in.

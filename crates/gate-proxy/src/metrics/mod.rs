@@ -135,6 +135,24 @@ static METRICS: &[Metric] = &[
         },
     },
     Metric {
+        name: "herdgate_upstream_ejected",
+        kind: "gauge",
+        labels: "upstream",
+        help: "1 where the upstream failed so many requests in a row that others are asked first, 0 otherwise.",
+        write: |page, name, view| {
+            per_upstream(page, name, view, |upstream| u64::from(upstream.is_ejected()));
+        },
+    },
+    Metric {
+        name: "herdgate_upstream_ejected_models",
+        kind: "gauge",
+        labels: "upstream",
+        help: "Models that alone failed so often in a row at the upstream that others are asked first for them.",
+        write: |page, name, view| {
+            per_upstream(page, name, view, |upstream| upstream.ejected_models() as u64);
+        },
+    },
+    Metric {
         name: "herdgate_upstream_in_flight",
         kind: "gauge",
         labels: "upstream",

@@ -14,7 +14,7 @@ use crate::slots::Held;
 use crate::stages::call::Call;
 use crate::trace::Trace;
 use gate_policy::{Ask, Entered, Grant, Observation, Standing, Ticket, Why};
-use gate_types::{Scope, UpstreamId};
+use gate_types::{ModelName, Scope, UpstreamId};
 use gate_wire::{Answering, Class, GateError, Reason, Route};
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -174,8 +174,24 @@ impl Turn {
 
     /// The upstream answered: where it was thought to be down, it is not.
     pub(crate) fn answered(&self) {
-        if !self.held.grant.was_up {
+        if !self.held.grant.begun.was_up {
             self.shared.observe(self.id(), Observation::Answered);
+        }
+    }
+
+    /// The upstream does what it was asked for. News only where something had failed.
+    pub(crate) fn served(&self, model: Option<&ModelName>) {
+        self.answered();
+        if !self.held.grant.begun.failures.is_none() {
+            self.shared.served(self.id(), model);
+        }
+    }
+
+    /// The upstream failed by its own fault, or with this model alone. Counts only where a model was to run: one that lists its
+    /// models well may fail with all of them.
+    pub(crate) fn failed(&self, model: Option<&ModelName>) {
+        if self.held.runs_model {
+            self.shared.failed(&self.held.grant, model);
         }
     }
 

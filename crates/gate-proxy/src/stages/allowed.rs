@@ -64,7 +64,7 @@ pub(crate) fn asks(caller: &Caller, asks: &Asks) -> Result<(), GateError> {
 }
 
 /// Whether a request for `model` would be passed on to another host.
-fn leaves(shared: &Shared, model: &ModelName) -> bool {
+pub(crate) fn leaves(shared: &Shared, model: &ModelName) -> bool {
     model.is_cloud() || shared.stubs.has(model)
 }
 

@@ -153,7 +153,7 @@ async fn attempt<D: Downstream>(
     // Boxed, here and below: a stream shall not carry for minutes the room that its beginning took.
     match Box::pin(exchange(gate, rules, turn.id(), call, down, trace)).await {
         Ok(answer) if answer.status() < 300 => {
-            turn.answered();
+            turn.served(call.model.as_ref());
             Ok(Tried::Answered(answer))
         }
         Ok(answer) => Box::pin(judge(gate, turn, call, answer, down)).await,
@@ -163,15 +163,20 @@ async fn attempt<D: Downstream>(
         Err(Failed::Upstream(error)) if error.is_connect() => {
             if !error.is_shortage() {
                 gate.shared.observe(turn.id(), Observation::ConnectFailed);
+                turn.failed(None);
             }
             Ok(Tried::Failed(Setback::Unreached(turn.id(), error)))
         }
         Err(Failed::Upstream(error)) => {
             gate.shared.doubt();
+            let blamed = blamed(&error);
+            if blamed == Reason::UpstreamFailed {
+                turn.failed(None);
+            }
             if error.before_first_byte() && is_repeatable(call) {
                 return Ok(Tried::Failed(Setback::BrokeOff(turn.id(), error)));
             }
-            Err(GateError::new(blamed(&error)).because(error).into())
+            Err(GateError::new(blamed).because(error).into())
         }
     }
 }
@@ -213,6 +218,9 @@ async fn judge<D: Downstream>(
         }
         502 | 503 if is_repeatable(call) => {
             gate.shared.doubt();
+            // What fails elsewhere, beyond the upstream, says nothing of its own models.
+            let elsewhere = call.model.as_ref().filter(|model| allowed::leaves(&gate.shared, model));
+            turn.failed(elsewhere);
             let whole = look_ahead(&mut answer, down).await?;
             Ok(Tried::Failed(match whole {
                 Some(_) if is_json => Setback::Said(answer),
@@ -220,7 +228,10 @@ async fn judge<D: Downstream>(
             }))
         }
         500 if is_repeatable(call) && is_json => Ok(match look_ahead(&mut answer, down).await? {
-            Some(said) if gate_wire::is_load_failure(&said) => Tried::Failed(Setback::Said(answer)),
+            Some(said) if gate_wire::is_load_failure(&said) => {
+                turn.failed(call.model.as_ref());
+                Tried::Failed(Setback::Said(answer))
+            }
             _ => Tried::Answered(answer),
         }),
         _ => Ok(Tried::Answered(answer)),

@@ -22,6 +22,8 @@ mod crowd;
 #[cfg(test)]
 mod drain;
 #[cfg(test)]
+mod ejection;
+#[cfg(test)]
 mod failover;
 #[cfg(test)]
 mod failures;
