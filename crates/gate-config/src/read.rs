@@ -31,7 +31,7 @@ pub(crate) fn apply(given: &Given, config: &mut Config) -> Result<(), Vec<Proble
             *slot(config) = measure(item, duration, least, most, show, "10s").map_err(one)?;
         }
         Form::Count { slot, least, most } => *slot(config) = count(item, *least, *most, "").map_err(one)?,
-        Form::Door { slot } => {
+        Form::Listener { slot } => {
             let none = matches!(&item.raw, Raw::Text(word) | Raw::Word(word) if word == "none");
             *slot(config) = if none { None } else { Some(address(item).map_err(one)?) };
         }

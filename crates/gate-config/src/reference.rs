@@ -117,7 +117,7 @@ fn form(form: &Form) -> String {
             format!("a time from {} to {}", show_duration(*least), show_duration(*most))
         }
         Form::Count { least, most, .. } => format!("a whole number from {least} to {most}"),
-        Form::Door { .. } => "`\"none\"`, or one address".to_owned(),
+        Form::Listener { .. } => "`\"none\"`, or one address".to_owned(),
         Form::Threads { least, most } => format!("`\"auto\"`, or a whole number from {least} to {most}"),
         Form::Texts { least, most, .. } => format!("a list of {least} to {most} texts"),
         Form::Word { words, .. } => {

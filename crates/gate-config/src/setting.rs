@@ -40,7 +40,7 @@ pub(crate) enum Form {
         most: usize,
     },
     /// `"none"`, or one address to listen on.
-    Door {
+    Listener {
         slot: fn(&mut Config) -> &mut Option<Listen>,
     },
     /// `"auto"`, or a number.
@@ -323,7 +323,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
     Setting {
         key: "metrics.address",
         flag: None,
-        form: Form::Door { slot: |config| &mut config.metrics.address },
+        form: Form::Listener { slot: |config| &mut config.metrics.address },
         about: "A listener of its own for `/metrics`, which answers nothing else and asks for no key: keep it on loopback or \
                 on a network of your own, for example `127.0.0.1:9090`. With `none`, `/metrics` is open at the usual \
                 listeners for keys with `manage`, as it is in any case.",

@@ -129,7 +129,7 @@ pub(crate) fn shown(setting: &Setting, config: &Config) -> Shown {
         Form::Size { slot, .. } => Shown::Text(slot(&mut config).to_string()),
         Form::Time { slot, .. } => Shown::Text(show_duration(*slot(&mut config))),
         Form::Count { slot, .. } => Shown::Number(u64::try_from(*slot(&mut config)).unwrap_or(u64::MAX)),
-        Form::Door { slot } => {
+        Form::Listener { slot } => {
             Shown::Text(slot(&mut config).map_or_else(|| "none".to_owned(), |door| door.to_string()))
         }
         Form::Threads { .. } => match config.server.threads {

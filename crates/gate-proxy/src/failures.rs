@@ -1,8 +1,9 @@
 //! How many wrong credentials came from where: so many a minute are told that they are wrong, all further ones only to wait.
 //!
 //! Shared by all cores behind one lock, which nobody takes but who has just failed. It never decides about a valid
-//! credential. IPv6 addresses count by their /64, the least that one customer of a provider has.
+//! credential.
 
+use crate::net::Network;
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
@@ -23,25 +24,6 @@ impl Failures {
     pub(crate) fn count(&self, from: IpAddr, limit: usize, now: Instant) -> Result<(), Duration> {
         // Each change of the table is whole before the lock is given back, so that a panic elsewhere leaves it sound.
         self.0.lock().unwrap_or_else(PoisonError::into_inner).count(Network::of(from), limit, now)
-    }
-}
-
-/// What failures are counted by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Network {
-    V4([u8; 4]),
-    V6([u8; 8]),
-}
-
-impl Network {
-    fn of(address: IpAddr) -> Self {
-        match address.to_canonical() {
-            IpAddr::V4(address) => Network::V4(address.octets()),
-            IpAddr::V6(address) => {
-                let [a, b, c, d, e, f, g, h, ..] = address.octets();
-                Network::V6([a, b, c, d, e, f, g, h])
-            }
-        }
     }
 }
 

@@ -11,7 +11,7 @@ use crate::record::{AccessLog, Record};
 use crate::replay::Replays;
 use crate::rules::Rules;
 use crate::seldom::Seldom;
-use crate::slots::{Held, Slots};
+use crate::slots::{InFlight, Slots};
 use crate::stubs::Stubs;
 use crate::sweep::{Sweep, TICK};
 use arc_swap::{ArcSwap, Guard};
@@ -347,7 +347,7 @@ impl Gate {
     }
 
     /// A request gives its slot back and asks for one elsewhere. `None` where too many have done so already.
-    pub(crate) fn move_on(&self, left: Held, ask: &Ask<'_>, tried: &[UpstreamId]) -> Option<Entered> {
+    pub(crate) fn move_on(&self, left: InFlight, ask: &Ask<'_>, tried: &[UpstreamId]) -> Option<Entered> {
         let now = Instant::now().into_std();
         self.shared.slots.move_on(left, ask, tried, now, &mut self.chance.borrow_mut())
     }

@@ -15,20 +15,39 @@ use std::task::{Context, Poll, Waker};
 pub struct Leases {
     running: RefCell<Vec<Running>>,
     free: RefCell<Vec<usize>>,
-    closed: Cell<Option<Reason>>,
+    closed: Cell<bool>,
+}
+
+/// Why a lease ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Over {
+    /// Its key is no longer valid.
+    Key,
+    /// The gate ends.
+    Gate,
+}
+
+impl Over {
+    /// As the client is told.
+    pub(crate) fn reason(self) -> Reason {
+        match self {
+            Over::Key => Reason::InvalidKey,
+            Over::Gate => Reason::ShuttingDown,
+        }
+    }
 }
 
 /// One running request; a place that nobody holds says nothing.
 #[derive(Debug, Default)]
 struct Running {
-    key: Option<Held>,
-    ended: Option<Reason>,
+    key: Option<KeyInUse>,
+    ended: Option<Over>,
     waker: Option<Waker>,
 }
 
 /// What is kept of a key: no count of references that cores would share.
 #[derive(Debug, Clone, Copy)]
-struct Held {
+struct KeyInUse {
     kind: Kind,
     digest: KeyDigest,
     expires: Option<UnixSeconds>,
@@ -42,14 +61,15 @@ impl Leases {
             running.push(Running::default());
             running.len() - 1
         });
-        running[place] = Running { ended: self.closed.get(), ..Running::default() };
+        let ended = self.closed.get().then_some(Over::Gate);
+        running[place] = Running { ended, ..Running::default() };
         Lease { leases: self, place }
     }
 
-    /// Ends every request, those that begin from now on too.
-    pub fn end_all(&self, reason: Reason) {
-        self.closed.set(Some(reason));
-        self.end_where(|_| Some(reason));
+    /// The gate ends: so does every request, those that begin from now on too.
+    pub fn end_all(&self) {
+        self.closed.set(true);
+        self.end_where(|_| Some(Over::Gate));
     }
 
     /// The keys changed: requests whose key is no longer valid end.
@@ -62,7 +82,7 @@ impl Leases {
                     None
                 }
                 Verdict::Expired(_) | Verdict::Revoked(_) | Verdict::Unknown | Verdict::Malformed => {
-                    Some(Reason::InvalidKey)
+                    Some(Over::Key)
                 }
             }
         });
@@ -72,16 +92,16 @@ impl Leases {
     pub(crate) fn expire(&self, now: UnixSeconds) {
         self.end_where(|running| {
             let is_over = running.key?.expires.is_some_and(|end| end <= now);
-            is_over.then_some(Reason::InvalidKey)
+            is_over.then_some(Over::Key)
         });
     }
 
-    fn end_where(&self, mut why: impl FnMut(&mut Running) -> Option<Reason>) {
+    fn end_where(&self, mut why: impl FnMut(&mut Running) -> Option<Over>) {
         // Woken outside of the borrow: what a waker does is not known here. No allocation where nobody ends.
         let mut ended = Vec::new();
         for running in self.running.borrow_mut().iter_mut().filter(|running| running.ended.is_none()) {
-            if let Some(reason) = why(running) {
-                running.ended = Some(reason);
+            if let Some(over) = why(running) {
+                running.ended = Some(over);
                 ended.extend(running.waker.take());
             }
         }
@@ -100,18 +120,18 @@ impl Lease<'_> {
     /// From now on the request runs by `key`.
     pub(crate) fn hold(&self, key: &Key) {
         if let Some(running) = self.leases.running.borrow_mut().get_mut(self.place) {
-            running.key = Some(Held { kind: key.kind, digest: key.digest, expires: key.expires });
+            running.key = Some(KeyInUse { kind: key.kind, digest: key.digest, expires: key.expires });
         }
     }
 
-    /// Polls what the request does, unless the lease has ended: then the reason, and `serve` shall be dropped.
+    /// Polls what the request does, unless the lease has ended: then why, and `serve` shall be dropped.
     pub(crate) fn poll<F: Future>(
         &self,
         cx: &mut Context<'_>,
         serve: Pin<&mut F>,
-    ) -> Poll<Result<F::Output, Reason>> {
-        if let Some(reason) = self.leases.running.borrow().get(self.place).and_then(|running| running.ended) {
-            return Poll::Ready(Err(reason));
+    ) -> Poll<Result<F::Output, Over>> {
+        if let Some(over) = self.leases.running.borrow().get(self.place).and_then(|running| running.ended) {
+            return Poll::Ready(Err(over));
         }
         if let Poll::Ready(done) = serve.poll(cx) {
             return Poll::Ready(Ok(done));
@@ -161,7 +181,7 @@ mod tests {
     }
 
     /// What a request that waits for ever is told after `happens`, and how often it was woken.
-    fn after(happens: impl FnOnce(&Leases, &gate_keys::Mark)) -> (Option<Reason>, usize) {
+    fn after(happens: impl FnOnce(&Leases, &gate_keys::Mark)) -> (Option<Over>, usize) {
         let mark = mint(&mut OsEntropy).unwrap().mark;
         let leases = Leases::default();
         let lease = leases.take();
@@ -181,7 +201,7 @@ mod tests {
 
     #[test]
     fn a_request_ends_with_its_key_and_is_woken_for_it() {
-        let over = (Some(Reason::InvalidKey), 1);
+        let over = (Some(Over::Key), 1);
         assert_eq!(after(|leases, _| leases.review(&KeyRing::default(), 5)), over);
         let revoked = |leases: &Leases, mark: &_| leases.review(&KeyRing::new([key(None, Some(4), mark)]), 5);
         assert_eq!(after(revoked), over);
@@ -201,13 +221,13 @@ mod tests {
 
     #[test]
     fn the_end_of_the_program_ends_every_request_also_later_ones() {
-        assert_eq!(after(|leases, _| leases.end_all(Reason::ShuttingDown)), (Some(Reason::ShuttingDown), 1));
+        assert_eq!(after(|leases, _| leases.end_all()), (Some(Over::Gate), 1));
         let leases = Leases::default();
-        leases.end_all(Reason::ShuttingDown);
+        leases.end_all();
         let late = leases.take();
         let mut cx = Context::from_waker(Waker::noop());
         let polled = late.poll(&mut cx, pin!(std::future::ready(())));
-        assert_eq!(polled, Poll::Ready(Err(Reason::ShuttingDown)));
+        assert_eq!(polled, Poll::Ready(Err(Over::Gate)));
     }
 
     #[test]

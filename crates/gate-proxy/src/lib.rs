@@ -11,6 +11,7 @@ mod gate;
 mod held;
 mod lease;
 mod metrics;
+mod net;
 mod outcome;
 mod passed;
 mod path;

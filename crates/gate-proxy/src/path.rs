@@ -11,7 +11,7 @@ use crate::outcome::{Done, Ended};
 use crate::rules::Rules;
 use crate::stages::{admission, answer, attempt, auth, call, cors, intake, own, route, show};
 use crate::trace::Trace;
-use gate_wire::{Answering, GateError};
+use gate_wire::{Answering, Class};
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
@@ -28,7 +28,7 @@ pub(crate) async fn handle<D: Downstream>(gate: &Gate, rules: &Rules, down: &mut
     match served {
         Ok(Ok(done)) => trace.end(done),
         Ok(Err(ended)) => Box::pin(trace.fail(down, ended)).await,
-        Err(reason) => Box::pin(trace.interrupt(down, GateError::new(reason))).await,
+        Err(over) => Box::pin(trace.interrupt(down, over)).await,
     }
 }
 
@@ -45,9 +45,12 @@ async fn serve<D: Downstream>(
         return cors::answer(preflight, down, trace).await; //                   pages of other origins  403
     }
     let route = route::of(&head, target, trace)?; //                            Ollama, OpenAI, …       404 405
-    let Some(scope) = route.scope() else {
-        drop(head); // an answer under way does not hold it
-        return own::greet(gate, &route, down, trace).await; //                  `/`, version, health
+    let scope = match route.route.class {
+        Class::Needs(scope) => scope,
+        Class::Public(greeting) => {
+            drop(head); // an answer under way does not hold it
+            return own::greet(gate, greeting, down, trace).await; //            `/`, version, health
+        }
     };
     let caller = auth::identify(gate, rules, down, target, trace, lease)?; //   key -> Caller           400 401 429 503
     drop(head);
@@ -55,7 +58,7 @@ async fn serve<D: Downstream>(
     let call = call::read(gate, rules, &caller, route, down, trace).await?; //  model, stream           400 403 413
     match call.open.route.answer {
         Answering::Forward => {}
-        Answering::Gate => return own::greet(gate, &call.open, down, trace).await, // `/metrics`
+        Answering::Gate => return own::metrics(gate, down, trace).await,
         Answering::Listing => return own::list(gate, &caller, &call, down, trace).await, // merged, filtered
     }
     let tells_less = show::tells_less(&call, &caller);

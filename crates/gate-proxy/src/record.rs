@@ -72,15 +72,6 @@ impl Outcome {
             (_, Side::Gate) => Outcome::GateFailed,
         }
     }
-
-    /// Of a request whose answer had begun.
-    pub(crate) fn of_cut(error: &GateError) -> Self {
-        match error.reason {
-            Reason::ShuttingDown => Outcome::ShutDown,
-            Reason::InvalidKey => Outcome::Revoked,
-            _ => Outcome::CutShort,
-        }
-    }
 }
 
 /// Keeps records: writes them to a log, or gathers them for a test. Called once per request, on its core's thread.

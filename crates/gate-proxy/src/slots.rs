@@ -14,7 +14,7 @@ use std::time::Instant;
 
 /// A request's own place at an upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Held {
+pub(crate) struct InFlight {
     pub(crate) grant: Grant,
     /// Whether it runs a model, and so takes one of the upstream's slots.
     pub(crate) runs_model: bool,
@@ -87,7 +87,7 @@ impl Slots {
     /// A request gives its slot back and asks for one at another upstream. `None` where too many have done so already.
     pub(crate) fn move_on(
         &self,
-        left: Held,
+        left: InFlight,
         ask: &Ask<'_>,
         tried: &[UpstreamId],
         now: Instant,
@@ -95,7 +95,7 @@ impl Slots {
     ) -> Option<Entered> {
         let mut live = self.lock();
         let Live { fleet, queue, budget, .. } = &mut *live;
-        let Held { grant: Grant { ticket, id, .. }, runs_model } = left;
+        let InFlight { grant: Grant { ticket, id, .. }, runs_model } = left;
         let has_freed = fleet.finish(id, runs_model);
         let entered = budget.allows(now).then(|| queue.enter_again(fleet, ticket, ask, tried, chance));
         if matches!(entered, Some(Entered::Granted(_) | Entered::Waiting(_))) {
@@ -130,7 +130,7 @@ impl Slots {
     }
 
     /// A request has ended: its slot is free for the next.
-    pub(crate) fn finish(&self, held: Held) {
+    pub(crate) fn finish(&self, held: InFlight) {
         let mut live = self.lock();
         if live.fleet.finish(held.grant.id, held.runs_model) {
             live.call(Some(held.grant.id)).wake(live);

@@ -3,13 +3,14 @@
 
 use crate::downstream::{AnswerHead, Downstream, Head};
 use crate::gate::{Gate, Ledger};
+use crate::lease::Over;
 use crate::outcome::{Done, Ended};
 use crate::passed::Passed;
 use crate::record::{self, Outcome, Record};
 use crate::request_id::RequestId;
 use crate::stages::cors::Cors;
 use crate::stages::intake;
-use gate_h1::Framing;
+use gate_h1::{Framing, H1Error};
 use gate_types::{Dialect, ModelName, UpstreamId};
 use gate_wire::{GateError, Reason, Route};
 use std::future::poll_fn;
@@ -63,12 +64,18 @@ pub(crate) struct Trace {
 impl Trace {
     pub(crate) fn begin<D: Downstream>(gate: &Gate, down: &D) -> Self {
         let head = down.head();
+        let id = RequestId::of(head, |id| gate.shared.keys().knows(id));
+        let dialect = gate_wire::routes::dialect_of(intake::likely_path(head.target()));
+        Self::new(gate, down.peer(), id, dialect)
+    }
+
+    fn new(gate: &Gate, peer: IpAddr, id: RequestId, dialect: Dialect) -> Self {
         Self {
             ledger: Rc::clone(&gate.ledger),
-            peer: down.peer(),
-            id: RequestId::of(head, |id| gate.shared.keys().knows(id)),
+            peer,
+            id,
             begun: Instant::now(),
-            dialect: gate_wire::routes::dialect_of(intake::likely_path(head.target())),
+            dialect,
             route: None,
             stray: None,
             key: None,
@@ -107,11 +114,7 @@ impl Trace {
                 down.abort();
                 self.write(Outcome::Cancelled, LEFT, None);
             }
-            Ended::CutShort(error) => {
-                self.say_cut(down, &error).await;
-                down.abort();
-                self.write(Outcome::of_cut(&error), self.status, Some(&error));
-            }
+            Ended::CutShort(error) => self.cut(down, &error, Outcome::CutShort).await,
             Ended::Refused(error) => {
                 let rendered = gate_wire::render(self.dialect, &error, Some(self.id.as_str()));
                 let rendered = if is_ollama_cli(down.head()) { rendered.forbidden() } else { rendered };
@@ -123,10 +126,22 @@ impl Trace {
     }
 
     /// The request was ended from outside: told as an error before its answer began, and cut short after that.
-    pub(crate) async fn interrupt<D: Downstream>(&mut self, down: &mut D, error: GateError) {
-        let error = Box::new(error);
-        let ended = if self.status == 0 { Ended::Refused(error) } else { Ended::CutShort(error) };
-        self.fail(down, ended).await;
+    pub(crate) async fn interrupt<D: Downstream>(&mut self, down: &mut D, over: Over) {
+        let error = GateError::new(over.reason());
+        if self.status == 0 {
+            return self.fail(down, error.into()).await;
+        }
+        let outcome = match over {
+            Over::Key => Outcome::Revoked,
+            Over::Gate => Outcome::ShutDown,
+        };
+        self.cut(down, &error, outcome).await;
+    }
+
+    async fn cut<D: Downstream>(&mut self, down: &mut D, error: &GateError, outcome: Outcome) {
+        self.say_cut(down, error).await;
+        down.abort();
+        self.write(outcome, self.status, Some(error));
     }
 
     async fn tell<D: Downstream>(
@@ -203,25 +218,21 @@ pub(crate) fn is_ollama_cli(head: &Head) -> bool {
     head.first("user-agent").is_some_and(|agent| agent.starts_with(b"ollama/"))
 }
 
-/// Writes the record of a request whose head has no reading.
-pub(crate) fn unreadable(gate: &Gate, id: &RequestId, peer: IpAddr, error: &GateError) {
-    gate.ledger.keep(&Record {
-        id: id.as_str(),
-        client: peer,
-        key: None,
-        route: None,
-        asked: None,
-        model: None,
-        upstream: None,
-        status: error.reason.status(),
-        outcome: Outcome::of_refusal(error),
-        queued: Duration::ZERO,
-        ttft: None,
-        total: Duration::ZERO,
-        tokens_in: None,
-        tokens_out: None,
-        error: Some(error),
-    });
+/// Tells a client whose head has no reading, in the plainest form; its record is written. There is no path, so it is told in
+/// Ollama's dialect.
+pub(crate) fn unreadable<T>(
+    gate: &Gate,
+    peer: IpAddr,
+    error: H1Error,
+    tell: impl FnOnce(&AnswerHead<'_>, String) -> T,
+) -> T {
+    let mut trace = Trace::new(gate, peer, RequestId::fresh(), Dialect::Ollama);
+    let error = intake::unreadable(error);
+    let rendered = gate_wire::render(trace.dialect, &error, None);
+    trace.write(Outcome::of_refusal(&error), rendered.status, Some(&error));
+    let fields = [("Content-Type", rendered.content_type.as_bytes()), ("x-request-id", trace.id.as_bytes())];
+    let framing = Framing::Length(rendered.body.len() as u64);
+    tell(&AnswerHead { status: rendered.status, fields: &fields, framing }, rendered.body)
 }
 
 /// Sends a whole answer: head and body in one write where the client takes it.

@@ -32,7 +32,7 @@ pub use problem::{BodyProblem, Fault};
 pub use reason::{Reason, Side};
 pub use render::{Rendered, reference, render};
 pub use request::{Asks, CallFacts, Spans};
-pub use routes::{Allow, Answering, BodyKind, Class, Found, Param, ROUTES, Route, RouteId, find};
+pub use routes::{Allow, Answering, BodyKind, Class, Found, Greeting, Param, ROUTES, Route, RouteId, find};
 pub use scan::MAX_DEPTH;
 pub use shape::{Also, JsonShape, Naming, Unnamed};
 pub use tee::{End, EndReader, Form, Tokens};

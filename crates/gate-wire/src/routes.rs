@@ -77,10 +77,23 @@ pub enum RouteId {
 /// Who may ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
-    /// Everybody, without a key.
-    Public,
+    /// Everybody, without a key: the gate answers.
+    Public(Greeting),
     /// A key with this scope.
     Needs(Scope),
+}
+
+/// What is told to everybody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Greeting {
+    /// Somebody is there, in Ollama's words.
+    Running,
+    /// The version that clients may count on.
+    Version,
+    /// The process is alive.
+    Alive,
+    /// Whether requests can be served.
+    Ready,
 }
 
 /// What the request brings.
@@ -107,7 +120,7 @@ pub enum Answering {
     Forward,
 }
 
-/// One open door.
+/// One open route.
 #[derive(Debug)]
 pub struct Route {
     /// Its name in code.
@@ -193,16 +206,16 @@ const DELETE: &str = "DELETE";
 
 /// Everything that is open. Routes of one path stand together.
 pub static ROUTES: &[Route] = &[
-    own(RouteId::Root, HEAD, "/"),
-    own(RouteId::Root, GET, "/"),
-    own(RouteId::Version, HEAD, "/api/version"),
-    own(RouteId::Version, GET, "/api/version"),
+    public(RouteId::Root, HEAD, "/", Greeting::Running),
+    public(RouteId::Root, GET, "/", Greeting::Running),
+    public(RouteId::Version, HEAD, "/api/version", Greeting::Version),
+    public(RouteId::Version, GET, "/api/version", Greeting::Version),
     metrics(HEAD),
     metrics(GET),
-    own(RouteId::Healthz, HEAD, "/healthz"),
-    own(RouteId::Healthz, GET, "/healthz"),
-    own(RouteId::Readyz, HEAD, "/readyz"),
-    own(RouteId::Readyz, GET, "/readyz"),
+    public(RouteId::Healthz, HEAD, "/healthz", Greeting::Alive),
+    public(RouteId::Healthz, GET, "/healthz", Greeting::Alive),
+    public(RouteId::Readyz, HEAD, "/readyz", Greeting::Ready),
+    public(RouteId::Readyz, GET, "/readyz", Greeting::Ready),
     list(RouteId::Tags, HEAD, "/api/tags"),
     list(RouteId::Tags, GET, "/api/tags"),
     list(RouteId::Ps, GET, "/api/ps"),
@@ -235,13 +248,17 @@ pub static ROUTES: &[Route] = &[
 const MODEL_PREFIX: &str = "/v1/models/";
 const DIGEST_PREFIX: &str = "/api/blobs/";
 
-const fn own(id: RouteId, method: &'static str, path: &'static str) -> Route {
-    let (class, answer) = (Class::Public, Answering::Gate);
-    Route { id, method, path, dialect: dialect_of(path), class, body: BodyKind::None, answer, upstream: path }
+const fn public(id: RouteId, method: &'static str, path: &'static str, greeting: Greeting) -> Route {
+    own(id, method, path, Class::Public(greeting))
 }
 
 const fn metrics(method: &'static str) -> Route {
-    Route { class: Class::Needs(Scope::Manage), ..own(RouteId::Metrics, method, "/metrics") }
+    own(RouteId::Metrics, method, "/metrics", Class::Needs(Scope::Manage))
+}
+
+const fn own(id: RouteId, method: &'static str, path: &'static str, class: Class) -> Route {
+    let (dialect, body, answer) = (dialect_of(path), BodyKind::None, Answering::Gate);
+    Route { id, method, path, dialect, class, body, answer, upstream: path }
 }
 
 const fn list(id: RouteId, method: &'static str, path: &'static str) -> Route {

@@ -10,12 +10,9 @@ use super::{AnswerHead, BodyError, ClientStream, Downstream, Head, h2};
 use crate::crowd::Guest;
 use crate::gate::Gate;
 use crate::held::{HeldBody, NoRoom};
-use crate::request_id::RequestId;
 use crate::rules::Limits;
-use crate::stages::intake;
 use crate::{path, trace};
 use gate_h1::{Body, Framing, H1Error, Version, encode};
-use gate_types::Dialect;
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
@@ -65,24 +62,16 @@ async fn answer<IO: ClientStream>(conn: &mut Conn<IO>, head: Rc<Head>) -> After 
     request.finish()
 }
 
-/// Answers a head that has no single reading, in the plainest form, and closes. There is no path, so it is told in
-/// Ollama's dialect.
+/// Answers a head that has no single reading, and closes.
 async fn refuse<IO: ClientStream>(conn: &mut Conn<IO>, error: H1Error) -> After {
     let gate = Rc::clone(&conn.guest.gate);
-    let id = RequestId::fresh();
-    let told = intake::unreadable(error);
-    let rendered = gate_wire::render(Dialect::Ollama, &told, None);
-    let fields =
-        [("Content-Type", rendered.content_type.as_bytes()), ("x-request-id", id.as_str().as_bytes())];
-    let framing = Framing::Length(rendered.body.len() as u64);
-    let mut out = Outgoing::new();
-    out.begin(
-        &AnswerHead { status: rendered.status, fields: &fields, framing },
-        Shape { version: Version::H11, is_head: false, keep_alive: false },
-    );
-    let mut answer = out.into_bytes();
-    answer.extend_from_slice(rendered.body.as_bytes());
-    trace::unreadable(&gate, &id, conn.guest.peer, &told);
+    let answer = trace::unreadable(&gate, conn.guest.peer, error, |head, body| {
+        let mut out = Outgoing::new();
+        out.begin(head, Shape { version: Version::H11, is_head: false, keep_alive: false });
+        let mut answer = out.into_bytes();
+        answer.extend_from_slice(body.as_bytes());
+        answer
+    });
     conn.watch.rest(gate.rules().limits.head_time);
     let is_told = conn.say(&answer).await;
     if is_told { After::Linger } else { After::Cut }

@@ -9,11 +9,13 @@ pub(crate) mod h1;
 mod h2;
 mod head;
 mod pace;
+mod race;
 mod silence;
 mod stream;
 mod write;
 
 pub(crate) use head::Head;
+pub(crate) use race::{Cut, race};
 pub use stream::ClientStream;
 
 use crate::held::{HeldBody, NoRoom};

@@ -3,11 +3,11 @@
 //! lists. No label holds a key's name or words of a client.
 
 mod counts;
-mod door;
+mod listener;
 mod text;
 
 pub(crate) use counts::Counter;
-pub use door::serve_metrics;
+pub use listener::serve_metrics;
 
 use crate::crowd::TurnedAway;
 use crate::gate::Shared;

@@ -10,7 +10,7 @@ use crate::downstream::Downstream;
 use crate::gate::{Gate, Shared};
 use crate::outcome::Ended;
 use crate::rules::Rules;
-use crate::slots::Held;
+use crate::slots::InFlight;
 use crate::stages::call::Call;
 use crate::trace::Trace;
 use gate_policy::{Ask, Entered, Grant, Observation, Standing, Ticket, Why};
@@ -158,13 +158,13 @@ impl Drop for Waiting<'_> {
 #[derive(Debug)]
 pub(crate) struct Turn {
     shared: Arc<Shared>,
-    held: Held,
+    held: InFlight,
     is_over: bool,
 }
 
 impl Turn {
     fn new(shared: &Arc<Shared>, grant: Grant, runs_model: bool) -> Self {
-        Turn { shared: Arc::clone(shared), held: Held { grant, runs_model }, is_over: false }
+        Turn { shared: Arc::clone(shared), held: InFlight { grant, runs_model }, is_over: false }
     }
 
     /// The upstream.
@@ -196,7 +196,7 @@ impl Turn {
     }
 
     /// For who gives it back in one step with asking for another one.
-    fn into_held(mut self) -> Held {
+    fn into_held(mut self) -> InFlight {
         self.is_over = true;
         self.held
     }

@@ -5,7 +5,7 @@
 //! own, and the first one's is given back before the second one's is taken. Management, uploads and what the operator's account
 //! pays for are sent once: they move on only where nothing of them was sent.
 
-use crate::downstream::{BodyError, Downstream};
+use crate::downstream::{BodyError, Cut, Downstream, race};
 use crate::gate::Gate;
 use crate::outcome::Ended;
 use crate::rules::Rules;
@@ -19,10 +19,8 @@ use gate_policy::{Health, Observation, Why};
 use gate_types::{ModelName, Scope, UpstreamId};
 use gate_upstream::{Answer, UpstreamError};
 use gate_wire::{BodyKind, Class, GateError, Reason};
-use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::Rc;
-use std::task::Poll;
 use std::time::Duration;
 
 /// So many upstreams have one request, one after the other. What two cannot do a third hardly can, and a request that kills
@@ -241,10 +239,10 @@ async fn judge<D: Downstream>(
 /// What a refusal says; none where its end does not come. Its connection can be used again.
 async fn look_ahead<D: Downstream>(answer: &mut Answer, down: &mut D) -> Result<Option<Vec<u8>>, Ended> {
     down.limit_silence(Some(REFUSAL_TIME));
-    match race(down, pin!(async { Ok(answer.read_ahead(REFUSAL_BYTES).await) })).await {
+    match race(down, pin!(answer.read_ahead(REFUSAL_BYTES))).await {
         Ok(said) => Ok(Some(said)),
-        Err(Failed::Gone) => Err(Ended::Gone),
-        Err(Failed::Silent | Failed::Body(_) | Failed::Upstream(_)) => Ok(None),
+        Err(Cut::Gone) => Err(Ended::Gone),
+        Err(Cut::Silent) => Ok(None),
     }
 }
 
@@ -279,6 +277,15 @@ enum Failed {
     Silent,
     Body(BodyError),
     Upstream(UpstreamError),
+}
+
+impl From<Cut> for Failed {
+    fn from(cut: Cut) -> Self {
+        match cut {
+            Cut::Gone => Failed::Gone,
+            Cut::Silent => Failed::Silent,
+        }
+    }
 }
 
 /// One try, ended early when the client leaves or the upstream stays silent for too long.
@@ -318,10 +325,10 @@ async fn exchange<D: Downstream>(
     match call.open.route.body {
         BodyKind::Raw => upload(gate, rules, id, &ask, down).await,
         BodyKind::None | BodyKind::Json(_) | BodyKind::Form if is_repeatable(call) => {
-            race(down, pin!(gate.upstream.send(id, &ask))).await
+            race(down, pin!(gate.upstream.send(id, &ask))).await?.map_err(Failed::Upstream)
         }
         BodyKind::None | BodyKind::Json(_) | BodyKind::Form => {
-            race(down, pin!(gate.upstream.send_once(id, &ask))).await
+            race(down, pin!(gate.upstream.send_once(id, &ask))).await?.map_err(Failed::Upstream)
         }
     }
 }
@@ -345,23 +352,6 @@ async fn upload<D: Downstream>(
             None => Failed::Upstream(error),
         }),
     }
-}
-
-/// Waits for an upstream, but not longer than the client does and than the limit of silence allows.
-async fn race<D: Downstream, T>(
-    down: &mut D,
-    mut upstream: Pin<&mut impl Future<Output = Result<T, UpstreamError>>>,
-) -> Result<T, Failed> {
-    poll_fn(|cx| {
-        if let Poll::Ready(told) = upstream.as_mut().poll(cx) {
-            return Poll::Ready(told.map_err(Failed::Upstream));
-        }
-        if down.poll_gone(cx).is_ready() {
-            return Poll::Ready(Err(Failed::Gone));
-        }
-        down.poll_silent(cx).map(|()| Err(Failed::Silent))
-    })
-    .await
 }
 
 /// Whose doing an error other than a failed connect is.

@@ -62,15 +62,15 @@ pub(crate) async fn read<D: Downstream>(
         }
         BodyKind::Json(_) | BodyKind::Form => down.read_body(rules.limits.body).await.map_err(told)?,
     };
-    let door = Door { shared: &gate.shared, manage: &rules.manage, caller, open: &open };
+    let grounds = Grounds { shared: &gate.shared, manage: &rules.manage, caller, open: &open };
     let (model, said) = match (open.route.body, &open.param) {
-        (BodyKind::Json(shape), _) => (door.json(shape, &body, trace)?, None),
+        (BodyKind::Json(shape), _) => (grounds.json(shape, &body, trace)?, None),
         (BodyKind::Form, _) => {
-            let (model, said) = door.form(down.head(), &body, trace)?;
+            let (model, said) = grounds.form(down.head(), &body, trace)?;
             (Some(model), Some(said))
         }
         (BodyKind::None | BodyKind::Raw, Some(Param::Model { name, as_sent })) => {
-            door.model(name, as_sent)?;
+            grounds.model(name, as_sent)?;
             (Some(name.clone()), None)
         }
         (BodyKind::None | BodyKind::Raw, _) => (None, None),
@@ -87,14 +87,14 @@ fn uncoded(head: &Head) -> Result<(), GateError> {
 }
 
 /// All that a refusal depends on.
-struct Door<'c> {
+struct Grounds<'c> {
     shared: &'c Shared,
     manage: &'c Manage,
     caller: &'c Caller,
     open: &'c Open,
 }
 
-impl Door<'_> {
+impl Grounds<'_> {
     /// The model that the body names; every other model in it must be one that the caller may use, too.
     fn json(
         &self,

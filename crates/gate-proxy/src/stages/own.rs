@@ -1,6 +1,6 @@
 //! What the gate answers by itself: the public routes, `/metrics`, and listings merged over all upstreams.
 
-use crate::downstream::Downstream;
+use crate::downstream::{Cut, Downstream, race};
 use crate::gate::{Gate, unix_now};
 use crate::metrics;
 use crate::outcome::{Done, Ended};
@@ -8,21 +8,20 @@ use crate::stages::allowed;
 use crate::stages::attempt::unknown_model;
 use crate::stages::auth::Caller;
 use crate::stages::call::Call;
-use crate::stages::route::Open;
 use crate::trace::{Trace, answer_whole};
 use gate_policy::{Health, Observation, Upstream};
-use gate_types::{ModelName, Scope, UpstreamId};
+use gate_types::{Dialect, ModelName, Scope, UpstreamId};
 use gate_upstream::{Ask, UpstreamError};
-use gate_wire::{GateError, Merged, Param, Reason, RouteId};
+use gate_wire::{GateError, Greeting, Merged, Param, Reason};
 use std::future::poll_fn;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 const TEXT: (&str, &[u8]) = ("Content-Type", b"text/plain; charset=utf-8");
 /// What is true now must not be answered from a cache later.
 const NOT_KEPT: (&str, &[u8]) = ("Cache-Control", b"no-store");
-const JSON: (&str, &[u8]) = ("Content-Type", b"application/json; charset=utf-8");
+pub(crate) const JSON: (&str, &[u8]) = ("Content-Type", b"application/json; charset=utf-8");
 /// Bytes of one upstream's listing. Ollama's largest seen is some kilobytes a model.
 const LISTING_BYTES: usize = 8 << 20;
 /// How long a listing waits for its slowest upstream. Those that are late are left out.
@@ -31,19 +30,20 @@ const LISTING_TIME: Duration = Duration::from_secs(5);
 /// Answers the public routes: alive, what clients may count on, and whether requests can be served.
 pub(crate) async fn greet<D: Downstream>(
     gate: &Gate,
-    open: &Open,
+    greeting: Greeting,
     down: &mut D,
     trace: &mut Trace,
 ) -> Result<Done, Ended> {
-    match open.route.id {
-        RouteId::Version => {
+    match greeting {
+        Greeting::Running => answer_whole(down, 200, vec![TEXT], b"Ollama is running", trace).await,
+        Greeting::Version => {
             let version = gate.shared.with_fleet(|fleet| fleet.lowest_version().map(str::to_owned));
             let Some(version) = version else { return Err(nobody_up(gate).into()) };
             let body = serde_json::json!({ "version": version }).to_string();
             answer_whole(down, 200, vec![JSON], body.as_bytes(), trace).await
         }
-        RouteId::Healthz => answer_whole(down, 200, vec![TEXT, NOT_KEPT], b"ok", trace).await,
-        RouteId::Readyz => {
+        Greeting::Alive => answer_whole(down, 200, vec![TEXT, NOT_KEPT], b"ok", trace).await,
+        Greeting::Ready => {
             let (status, word) = match readiness(gate) {
                 Readiness::Ready => (200, "ready"),
                 Readiness::Degraded => (200, "degraded"),
@@ -51,12 +51,17 @@ pub(crate) async fn greet<D: Downstream>(
             };
             answer_whole(down, status, vec![TEXT, NOT_KEPT], word.as_bytes(), trace).await
         }
-        RouteId::Metrics => {
-            let fields = vec![("Content-Type", metrics::CONTENT_TYPE.as_bytes())];
-            answer_whole(down, 200, fields, metrics::scrape(&gate.shared).as_bytes(), trace).await
-        }
-        _ => answer_whole(down, 200, vec![TEXT], b"Ollama is running", trace).await,
     }
+}
+
+/// Answers `/metrics`.
+pub(crate) async fn metrics<D: Downstream>(
+    gate: &Gate,
+    down: &mut D,
+    trace: &mut Trace,
+) -> Result<Done, Ended> {
+    let fields = vec![("Content-Type", metrics::CONTENT_TYPE.as_bytes())];
+    answer_whole(down, 200, fields, metrics::scrape(&gate.shared).as_bytes(), trace).await
 }
 
 /// Whether requests can be served now. No details: everybody may ask.
@@ -95,13 +100,17 @@ pub(crate) async fn list<D: Downstream>(
     let visible = |name: &ModelName, is_stub: bool| {
         (!is_stub || caller.holds(Scope::Cloud)) && allowed::may_see(&gate.shared, caller, name)
     };
-    let body = match (call.open.route.id, &call.open.param) {
-        (RouteId::V1Model, Some(Param::Model { name, as_sent })) => {
+    let body = match (&call.open.param, call.open.route.dialect) {
+        (Some(Param::Model { name, as_sent }), _) => {
             let found = gate_wire::v1_model(&bodies, name, as_sent);
             found.ok_or_else(|| unknown_model(gate, caller, name, as_sent))?
         }
-        (RouteId::V1Models, _) => merged(gate, &listings, gate_wire::merge_v1_models(&bodies, &visible))?,
-        (_, _) => merged(gate, &listings, gate_wire::merge_models(&bodies, &visible))?,
+        (Some(Param::Digest(_)) | None, Dialect::OpenAi) => {
+            merged(gate, &listings, gate_wire::merge_v1_models(&bodies, &visible))?
+        }
+        (Some(Param::Digest(_)) | None, Dialect::Ollama | Dialect::Anthropic) => {
+            merged(gate, &listings, gate_wire::merge_models(&bodies, &visible))?
+        }
     };
     answer_whole(down, 200, vec![JSON], body.as_bytes(), trace).await
 }
@@ -138,21 +147,18 @@ async fn gather<D: Downstream>(
     let mut asked: Vec<_> =
         whom.iter().map(|id| Asked::Waiting(Box::pin(ask_one(gate, *id, &path)))).collect();
     down.limit_silence(Some(LISTING_TIME));
-    poll_fn(|cx| {
+    let all = poll_fn(|cx| {
         let mut is_waiting = false;
         for one in &mut asked {
             is_waiting |= one.poll(cx).is_pending();
         }
-        if !is_waiting {
-            return Poll::Ready(Ok(()));
-        }
-        if down.poll_gone(cx).is_ready() {
-            return Poll::Ready(Err(Ended::Gone));
-        }
+        if is_waiting { Poll::Pending } else { Poll::Ready(()) }
+    });
+    match race(down, pin!(all)).await {
+        Err(Cut::Gone) => return Err(Ended::Gone),
         // The slow ones are left out.
-        down.poll_silent(cx).map(Ok)
-    })
-    .await?;
+        Ok(()) | Err(Cut::Silent) => {}
+    }
     let (mut listings, mut failed) = (Vec::new(), None);
     for (one, id) in asked.into_iter().zip(whom) {
         match one {

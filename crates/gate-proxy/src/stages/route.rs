@@ -1,10 +1,10 @@
-//! Which door the request stands at. The table is in `gate-wire`; here its answer becomes a route or an error.
+//! Which route the request takes. The table is in `gate-wire`; here its answer becomes a route or an error.
 
 use crate::downstream::Head;
 use crate::stages::intake::Target;
 use crate::trace::Trace;
-use gate_types::{Dialect, Scope};
-use gate_wire::{Class, Found, GateError, Param, Reason, Route};
+use gate_types::Dialect;
+use gate_wire::{Found, GateError, Param, Reason, Route};
 use std::borrow::Cow;
 
 /// What OpenAI clients ask for whose base URL lacks `/v1`: their commonest mistake, told in the shape that they show.
@@ -16,16 +16,6 @@ const OPENAI_WITHOUT_V1: [&str; 5] =
 pub(crate) struct Open {
     pub(crate) route: &'static Route,
     pub(crate) param: Option<Param<'static>>,
-}
-
-impl Open {
-    /// The scope that opens it; none where no key is needed.
-    pub(crate) fn scope(&self) -> Option<Scope> {
-        match self.route.class {
-            Class::Public => None,
-            Class::Needs(scope) => Some(scope),
-        }
-    }
 }
 
 /// Looks the request up in the route table.

@@ -1,22 +1,20 @@
 //! `/api/show` for who does not manage models: the one answer of an upstream that is held, so that what it tells of the
 //! server's disk and of private prompts can be taken out.
 
-use crate::downstream::Downstream;
+use crate::downstream::{Cut, Downstream, race};
 use crate::outcome::{Done, Ended};
 use crate::stages::attempt::Live;
 use crate::stages::auth::Caller;
 use crate::stages::call::Call;
+use crate::stages::own::JSON;
 use crate::trace::{Trace, answer_whole};
 use gate_types::Scope;
 use gate_upstream::UpstreamError;
 use gate_wire::{GateError, Reason, RouteId};
-use std::future::poll_fn;
 use std::pin::pin;
-use std::task::Poll;
 
 /// Bytes of an answer. A model's facts and licences have kilobytes; what is verbose has megabytes and passes by here.
 const MOST: usize = 8 << 20;
-const JSON: (&str, &[u8]) = ("Content-Type", b"application/json; charset=utf-8");
 
 /// Whether the caller is told less than the upstream tells.
 pub(crate) fn tells_less(call: &Call, caller: &Caller) -> bool {
@@ -31,19 +29,12 @@ pub(crate) async fn tell<D: Downstream>(
     trace: &mut Trace,
 ) -> Result<Done, Ended> {
     let Live { answer, .. } = live;
-    let mut whole = pin!(answer.read_all(MOST));
-    let read = poll_fn(|cx| {
-        if let Poll::Ready(read) = whole.as_mut().poll(cx) {
-            return Poll::Ready(read.map_err(|error: UpstreamError| {
-                GateError::new(Reason::UpstreamFailed).because(error).into()
-            }));
-        }
-        if down.poll_gone(cx).is_ready() {
-            return Poll::Ready(Err(Ended::Gone));
-        }
-        down.poll_silent(cx).map(|()| Err(GateError::new(Reason::UpstreamTimeout).into()))
-    });
-    let body = read.await?;
+    let failed = |error: UpstreamError| GateError::new(Reason::UpstreamFailed).because(error);
+    let body = match race(down, pin!(answer.read_all(MOST))).await {
+        Ok(read) => read.map_err(failed)?,
+        Err(Cut::Gone) => return Err(Ended::Gone),
+        Err(Cut::Silent) => return Err(GateError::new(Reason::UpstreamTimeout).into()),
+    };
     let reduced = gate_wire::show::reduce(&body).ok_or_else(|| {
         GateError::new(Reason::UpstreamFailed).because("its answer to /api/show is no object")
     })?;

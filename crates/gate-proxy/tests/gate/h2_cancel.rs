@@ -18,16 +18,16 @@ enum Leave {
 const BOTH: [Leave; 2] = [Leave::Reset, Leave::Connection];
 
 /// What is dropped to leave.
-enum Held {
+enum UnderWay {
     Coming(Coming),
     Answer(Answer),
 }
 
 impl Leave {
-    async fn leave(self, mut web: Web, held: Held) {
+    async fn leave(self, mut web: Web, held: UnderWay) {
         match (self, held) {
-            (Leave::Reset, Held::Coming(coming)) => coming.reset(),
-            (Leave::Reset, Held::Answer(answer)) => answer.reset(),
+            (Leave::Reset, UnderWay::Coming(coming)) => coming.reset(),
+            (Leave::Reset, UnderWay::Answer(answer)) => answer.reset(),
             (Leave::Connection, _held) => return web.leave().await,
         }
         assert_eq!(web.ask(request("GET", "/", "-"), "").await.status, 200, "the connection goes on");
@@ -50,7 +50,7 @@ fn while_the_body_is_on_its_way() {
             let mut coming = web.open(request("POST", "/api/chat", &house.key), false).await;
             coming.body.send_data(CHAT.into(), false).unwrap();
             tokio::time::sleep(Duration::from_millis(10)).await;
-            how.leave(web, Held::Coming(coming)).await;
+            how.leave(web, UnderWay::Coming(coming)).await;
             assert_eq!((house.dialled(0), house.in_flight(0)), (0, 0));
             assert!(house.records().iter().any(|record| record["outcome"] == "cancelled"));
         }
@@ -71,7 +71,7 @@ fn while_the_upstream_takes_the_request_slowly_or_thinks() {
                 upstream.asked().await;
             }
             assert_eq!(house.in_flight(0), 1);
-            how.leave(web, Held::Coming(coming)).await;
+            how.leave(web, UnderWay::Coming(coming)).await;
             all_is_given_back(&house, &mut upstream).await;
         }
     });
@@ -91,7 +91,7 @@ fn in_the_middle_of_an_answer_streamed_or_not() {
             let mut answer = coming.head().await;
             answer.expect("{\"a\":1}\n").await;
             assert_eq!(house.in_flight(0), 1);
-            how.leave(web, Held::Answer(answer)).await;
+            how.leave(web, UnderWay::Answer(answer)).await;
             all_is_given_back(&house, &mut upstream).await;
         }
     });
@@ -107,7 +107,7 @@ fn while_the_client_takes_nothing() {
             let mut upstream = house.accept(0).await;
             upstream.serve(STREAM).await;
             upstream.send_until_stopped(chunk(&"x".repeat(1000)).as_bytes()).await;
-            how.leave(web, Held::Coming(coming)).await;
+            how.leave(web, UnderWay::Coming(coming)).await;
             all_is_given_back(&house, &mut upstream).await;
         }
     });
@@ -123,7 +123,7 @@ fn while_a_listing_is_gathered() {
             let (mut first, mut second) = (house.accept(0).await, house.accept(1).await);
             first.serve(json(200, r#"{"models":[]}"#)).await;
             second.asked().await;
-            how.leave(web, Held::Coming(coming)).await;
+            how.leave(web, UnderWay::Coming(coming)).await;
             all_is_given_back(&house, &mut second).await;
         }
     });
@@ -143,7 +143,7 @@ fn while_it_uploads() {
             let mut upstream = house.accept(0).await;
             coming.body.send_data(vec![b'x'; 10_000].into(), false).unwrap();
             tokio::time::sleep(Duration::from_millis(10)).await;
-            how.leave(web, Held::Coming(coming)).await;
+            how.leave(web, UnderWay::Coming(coming)).await;
             all_is_given_back(&house, &mut upstream).await;
         }
     });

@@ -61,7 +61,7 @@ type Shape = Box<dyn Fn(&mut Key)>;
 pub(crate) struct House {
     gate: Rc<Gate>,
     pub(crate) shared: Arc<Shared>,
-    doors: Rc<Vec<Door>>,
+    upstreams: Rc<Vec<Port>>,
     keys: RefCell<Vec<(Mark, Shape)>>,
     records: Records,
     /// A key with the default scopes and every model.
@@ -70,7 +70,7 @@ pub(crate) struct House {
 
 /// Where connections to one upstream come out.
 #[derive(Default)]
-struct Door {
+struct Port {
     refuses: Cell<bool>,
     narrow: Cell<Option<usize>>,
     waiting: RefCell<VecDeque<DuplexStream>>,
@@ -103,10 +103,10 @@ impl House {
         limits: Limits,
     ) -> Self {
         let endpoints: Vec<Endpoint> = endpoints.map(Result::unwrap).collect();
-        let doors: Rc<Vec<Door>> = Rc::new(endpoints.iter().map(|_| Door::default()).collect());
-        let dialled = Rc::clone(&doors);
+        let upstreams: Rc<Vec<Port>> = Rc::new(endpoints.iter().map(|_| Port::default()).collect());
+        let dialled = Rc::clone(&upstreams);
         let dial = Rc::new(move |id: UpstreamId| dialled[id.index()].dial());
-        Self::build(gate_upstream::Client::over(endpoints, ClientLimits::default(), dial), doors, limits)
+        Self::build(gate_upstream::Client::over(endpoints, ClientLimits::default(), dial), upstreams, limits)
     }
 
     /// A gate that connects to these ports of this machine, for tests whose clock goes.
@@ -114,12 +114,13 @@ impl House {
         let endpoints = ports.iter().map(|port| Endpoint::new(false, "127.0.0.1", *port, "").unwrap());
         let tls = gate_upstream::Tls::system();
         let client = gate_upstream::Client::new(endpoints.collect(), tls, ClientLimits::default());
-        let doors = Rc::new(ports.iter().map(|_| Door::default()).collect());
-        Self::build(client, doors, Limits { connect, ..LIMITS })
+        let upstreams = Rc::new(ports.iter().map(|_| Port::default()).collect());
+        Self::build(client, upstreams, Limits { connect, ..LIMITS })
     }
 
-    fn build(client: gate_upstream::Client, doors: Rc<Vec<Door>>, limits: Limits) -> Self {
-        let not_yet = if doors.is_empty() { NotYet::NothingFound(HINT.to_owned()) } else { NotYet::Named };
+    fn build(client: gate_upstream::Client, upstreams: Rc<Vec<Port>>, limits: Limits) -> Self {
+        let not_yet =
+            if upstreams.is_empty() { NotYet::NothingFound(HINT.to_owned()) } else { NotYet::Named };
         let door = door();
         let rules = Rules { limits, queue: QUEUE, manage: manage(), door };
         let shared = Arc::new(Shared::new(KeyRing::default(), rules, Arc::clone(client.roster()), not_yet));
@@ -128,9 +129,10 @@ impl House {
         tokio::task::spawn_local(Rc::clone(&gate.sweep).run());
         let tended = Rc::clone(&gate);
         tokio::task::spawn_local(async move { tended.tend_leases().await });
-        let mut house = House { gate, shared, doors, keys: RefCell::default(), records, key: String::new() };
+        let mut house =
+            House { gate, shared, upstreams, keys: RefCell::default(), records, key: String::new() };
         house.key = house.add_key(|_| {});
-        for place in 0..house.doors.len() {
+        for place in 0..house.upstreams.len() {
             house.probed(place, &["demo"], &[]);
         }
         house
@@ -210,11 +212,11 @@ impl House {
 
     /// The next connection that the gate opens to an upstream.
     pub(crate) async fn accept(&self, place: usize) -> Upstream {
-        let door = &self.doors[place];
-        let stream = poll_fn(|cx| match door.waiting.borrow_mut().pop_front() {
+        let port = &self.upstreams[place];
+        let stream = poll_fn(|cx| match port.waiting.borrow_mut().pop_front() {
             Some(stream) => Poll::Ready(stream),
             None => {
-                door.waker.replace(Some(cx.waker().clone()));
+                port.waker.replace(Some(cx.waker().clone()));
                 Poll::Pending
             }
         });
@@ -241,17 +243,17 @@ impl House {
 
     /// From now on, nobody listens there; or somebody does again.
     pub(crate) fn refuse(&self, place: usize, refuses: bool) {
-        self.doors[place].refuses.set(refuses);
+        self.upstreams[place].refuses.set(refuses);
     }
 
     /// From now on, connections to it hold so many bytes only.
     pub(crate) fn narrow(&self, place: usize, room: usize) {
-        self.doors[place].narrow.set(Some(room));
+        self.upstreams[place].narrow.set(Some(room));
     }
 
     /// How many connections the gate tried to open there.
     pub(crate) fn dialled(&self, place: usize) -> usize {
-        self.doors[place].dialled.get()
+        self.upstreams[place].dialled.get()
     }
 
     pub(crate) fn in_flight(&self, place: usize) -> u32 {
@@ -270,7 +272,7 @@ impl House {
     }
 }
 
-impl Door {
+impl Port {
     fn dial(&self) -> io::Result<Box<dyn Transport>> {
         self.dialled.set(self.dialled.get() + 1);
         if self.refuses.get() {

@@ -3,7 +3,6 @@
 use crate::house::{House, run};
 use crate::wire::{CHAT, END, LAST, STREAM, chunk, get, json, post};
 use gate_types::{Scope, ScopeSet};
-use gate_wire::Reason;
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
@@ -146,7 +145,7 @@ fn at_the_end_of_the_grace_every_request_ends() {
         waiting.send(post("/v1/messages", &house.key, CHAT)).await;
         let mut upstream = house.accept(0).await;
         upstream.asked().await;
-        house.gate().leases.end_all(Reason::ShuttingDown);
+        house.gate().leases.end_all();
         let answer = waiting.answer().await;
         assert_eq!((answer.status, answer.field("retry-after")), (503, Some("5")), "{answer:?}");
         assert!(answer.text().contains("overloaded_error"), "{}", answer.text());

@@ -4,7 +4,6 @@
 use super::leave;
 use gate_proxy::{Gate, Shared, serve_connection};
 use gate_upstream::{Client, ClientLimits, Roster, Tls};
-use gate_wire::Reason;
 use socket2::{SockRef, TcpKeepalive};
 use std::io;
 use std::net::{IpAddr, TcpListener as StdListener};
@@ -39,7 +38,7 @@ pub(crate) struct Plan {
 }
 
 /// A listening socket of one core.
-pub(crate) struct Door {
+pub(crate) struct Listening {
     pub(crate) socket: StdListener,
     /// Somebody else goes on listening at it.
     pub(crate) is_lent: bool,
@@ -100,18 +99,18 @@ impl Drop for TellEnd {
 /// Where the system gives no thread.
 pub(crate) fn start(
     index: usize,
-    doors: Vec<Door>,
+    listening: Vec<Listening>,
     pulse: Arc<Pulse>,
     plan: Plan,
 ) -> io::Result<JoinHandle<io::Result<()>>> {
     std::thread::Builder::new().name(format!("core-{index}")).spawn(move || {
         let _tell = TellEnd(plan.ended.clone(), Arc::clone(&pulse));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        LocalSet::new().block_on(&runtime, serve(doors, pulse, plan))
+        LocalSet::new().block_on(&runtime, serve(listening, pulse, plan))
     })
 }
 
-async fn serve(doors: Vec<Door>, pulse: Arc<Pulse>, plan: Plan) -> io::Result<()> {
+async fn serve(listening: Vec<Listening>, pulse: Arc<Pulse>, plan: Plan) -> io::Result<()> {
     let seed = getrandom::u64().unwrap_or_default();
     let client = Client::of(plan.roster, plan.tls, ClientLimits::default());
     let gate = Rc::new(Gate::new(plan.shared, client, Box::new(crate::logging::Access), seed));
@@ -123,7 +122,7 @@ async fn serve(doors: Vec<Door>, pulse: Arc<Pulse>, plan: Plan) -> io::Result<()
     duties.spawn_local(crate::logging::gather());
     duties.spawn_local(async move { pulse.beat().await });
     let mut open = JoinSet::new();
-    for Door { socket, is_lent } in doors {
+    for Listening { socket, is_lent } in listening {
         // Tokens are small writes that must not wait for an acknowledgement. What is accepted inherits it.
         SockRef::from(&socket).set_tcp_nodelay(true)?;
         SockRef::from(&socket).set_tcp_keepalive(&KEEP_ALIVE)?;
@@ -141,7 +140,7 @@ async fn serve(doors: Vec<Door>, pulse: Arc<Pulse>, plan: Plan) -> io::Result<()
     gate.drain.begin();
     let last_words = async {
         drop(stage.wait_for(|stage| *stage >= Stage::Cut).await);
-        gate.leases.end_all(Reason::ShuttingDown);
+        gate.leases.end_all();
         let _ended = stage.wait_for(|stage| *stage >= Stage::End).await;
     };
     tokio::select! {

@@ -78,7 +78,7 @@ pub(crate) fn run(given: Given, data: &Path, talk: &mut dyn Write) -> anyhow::Re
     let mut sockets: Vec<Vec<_>> = (0..threads).map(|_| Vec::new()).collect();
     for Bound { sockets: of_address, is_lent, .. } in bound {
         for (core, socket) in of_address.into_iter().enumerate() {
-            sockets[core].push(core::Door { socket, is_lent });
+            sockets[core].push(core::Listening { socket, is_lent });
         }
     }
     let pulses: Vec<Arc<core::Pulse>> = (0..threads).map(|_| Arc::default()).collect();

@@ -1,15 +1,12 @@
 //! From the head of an HTTP/2 request to a [`Head`]: it is written as the HTTP/1.1 head that it would be and read by the same
 //! strict reader, so that nothing passes here that would be refused there, and every stage sees one form.
 
-use crate::downstream::{AnswerHead, Head};
+use crate::downstream::Head;
 use crate::gate::Gate;
-use crate::request_id::RequestId;
-use crate::stages::intake;
 use crate::trace;
 use ::h2::server::SendResponse;
 use bytes::Bytes;
 use gate_h1::{Framing, H1Error, HeadScan, Limits, encode};
-use gate_types::Dialect;
 use http::request::Parts;
 use std::net::IpAddr;
 
@@ -66,20 +63,14 @@ fn write(out: &mut Vec<u8>, parts: &Parts, limits: &Limits) -> Result<(), H1Erro
     Ok(())
 }
 
-/// Answers a head that cannot be read. There is no path, so it is told in Ollama's dialect.
+/// Answers a head that cannot be read.
 pub(super) fn refuse(gate: &Gate, peer: IpAddr, respond: &mut SendResponse<Bytes>, error: H1Error) {
-    let id = RequestId::fresh();
-    let told = intake::unreadable(error);
-    let rendered = gate_wire::render(Dialect::Ollama, &told, None);
-    let fields =
-        [("Content-Type", rendered.content_type.as_bytes()), ("x-request-id", id.as_str().as_bytes())];
-    let framing = Framing::Length(rendered.body.len() as u64);
-    let head = super::out::head(&AnswerHead { status: rendered.status, fields: &fields, framing }, false);
-    trace::unreadable(gate, &id, peer, &told);
-    // Small enough to wait in the library until the client takes it; one that left is not told.
-    if let Ok(mut body) = respond.send_response(head, false) {
-        let _gone = body.send_data(rendered.body.into_bytes().into(), true);
-    }
+    trace::unreadable(gate, peer, error, |head, text| {
+        // Small enough to wait in the library until the client takes it; one that left is not told.
+        if let Ok(mut body) = respond.send_response(super::out::head(head, false), false) {
+            let _gone = body.send_data(text.into_bytes().into(), true);
+        }
+    });
 }
 
 #[cfg(test)]
