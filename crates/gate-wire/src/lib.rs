@@ -5,6 +5,7 @@
 
 mod ending;
 mod fields;
+mod find;
 mod gate_error;
 mod listing;
 mod load;
@@ -24,6 +25,7 @@ mod tee_facts;
 
 pub use ending::ending;
 pub use fields::{MAX_FIELDS, MAX_NAME};
+pub use find::{Found, Param, find};
 pub use gate_error::GateError;
 pub use listing::{MaySee, Merged, merge_models, merge_v1_models, v1_model};
 pub use load::is_load_failure;
@@ -32,7 +34,7 @@ pub use problem::{BodyProblem, Fault};
 pub use reason::{Reason, Side};
 pub use render::{Rendered, reference, render};
 pub use request::{Asks, CallFacts, Spans};
-pub use routes::{Allow, Answering, BodyKind, Class, Found, Greeting, Param, ROUTES, Route, RouteId, find};
+pub use routes::{Allow, Answering, BodyKind, Class, Greeting, ROUTES, Route, RouteId};
 pub use scan::MAX_DEPTH;
 pub use shape::{Also, JsonShape, Naming, Unnamed};
 pub use tee::{End, EndReader, Form, Tokens};
