@@ -5,6 +5,9 @@
 //! So `qwen3*` means `qwen3.example.com/x/y` as well, a model of another registry: `qwen3:*` is what people want to say.
 //! Reading a pattern must never widen it: `library/*` stays within Ollama's own library, although the names in it are
 //! shown without that word.
+//!
+//! `:local` and `:cloud` at the end say where the model must run. What runs in Ollama's cloud is another model than the one of
+//! that name here: `glm` does not mean `glm:cloud`, `glm:*` and `glm:cloud` do.
 
 use gate_types::ModelName;
 use std::fmt;
@@ -118,10 +121,10 @@ impl ModelGlob {
     /// Whether this pattern means `name`. Takes time in proportion to the lengths of both.
     #[must_use]
     pub fn matches(&self, name: &ModelName) -> bool {
-        let runs = match self.runs {
-            Runs::Wherever => true,
-            Runs::Locally => !name.is_cloud(),
-            Runs::InTheCloud => name.is_cloud(),
+        let called = match self.runs {
+            Runs::Wherever => Some(name.short().into()),
+            Runs::Locally => (!name.is_cloud()).then(|| name.short().into()),
+            Runs::InTheCloud => name.in_cloud(),
         };
         let slashes = || name.short().bytes().filter(|&byte| byte == b'/').count();
         let reached = match self.reach {
@@ -129,7 +132,7 @@ impl ModelGlob {
             Reach::Registry => slashes() <= 1,
             Reach::Anywhere => true,
         };
-        runs && reached && matches_wild(self.matched(), name.short())
+        reached && called.is_some_and(|called| matches_wild(self.matched(), &called))
     }
 
     /// The pattern in its canonical spelling.
@@ -143,7 +146,8 @@ impl ModelGlob {
     }
 
     fn plain(name: &str, runs: Runs, given: &str) -> Result<Self, BadGlob> {
-        let name = ModelName::parse(name).map_err(|_| BadGlob::NotAName(given.to_owned()))?;
+        let name = ModelName::parse(name).ok().filter(|name| runs == Runs::Wherever || !name.is_cloud());
+        let name = name.ok_or_else(|| BadGlob::NotAName(given.to_owned()))?;
         Ok(Self::assemble("", name.short(), "", Reach::Anywhere, runs))
     }
 
@@ -291,6 +295,15 @@ mod tests {
         assert!(local.matches(&name("glm")) && local.matches(&name("glm:local")));
         assert!(!local.matches(&name("glm:cloud")));
         assert!(glob("glm:cloud").matches(&name("glm:cloud")) && !glob("glm:cloud").matches(&name("glm")));
+        assert!(!glob("glm").matches(&name("glm:cloud")) && glob("glm:*").matches(&name("glm:cloud")));
+        for pattern in
+            ["gpt-oss:120b-cloud", "gpt-oss:120b:cloud", "gpt-oss:*b:cloud", "*:cloud", "gpt-oss:*"]
+        {
+            for spelling in ["gpt-oss:120b-cloud", "gpt-oss:120b:cloud"] {
+                assert!(glob(pattern).matches(&name(spelling)), "{pattern} should mean {spelling}");
+            }
+        }
+        assert!(!glob("gpt-oss:120b").matches(&name("gpt-oss:120b:cloud")));
     }
 
     #[test]
@@ -317,7 +330,15 @@ mod tests {
         for text in ["qwen?", "qwen[3]", "a b", "a,b", "a\\b", "ä*", "a\0*"] {
             assert!(matches!(ModelGlob::parse(text), Err(BadGlob::Character { .. })), "{text}");
         }
-        for text in ["a/b/c/d", "demo:", "-demo", "demo:cloud:local", ":cloud", "http://a*://b"] {
+        for text in [
+            "a/b/c/d",
+            "demo:",
+            "-demo",
+            "demo:cloud:local",
+            "demo:1b-cloud:cloud",
+            ":cloud",
+            "http://a*://b",
+        ] {
             assert!(matches!(ModelGlob::parse(text), Err(BadGlob::NotAName(_))), "{text}");
         }
     }

@@ -11,8 +11,8 @@ pub struct Stubs {
     known: ArcSwap<Known>,
 }
 
-/// Names without the word that says where to run a model: what an upstream has under one name leaves the machine or not,
-/// whatever the client adds to it.
+/// Canonical names: what an upstream has under one name leaves the machine or not, however the client spells it. What says by
+/// itself that it does, `x:cloud`, is another model than `x`.
 #[derive(Debug, Clone, Default)]
 struct Known {
     /// By upstream.
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     fn names(texts: &[&str]) -> Vec<ModelName> {
-        texts.iter().map(|text| ModelName::parse(text).unwrap()).collect()
+        texts.iter().map(|text| ModelName::parse_stored(text).unwrap()).collect()
     }
 
     #[test]
@@ -65,9 +65,7 @@ mod tests {
         assert!(!has("mine"));
         stubs.learn(UpstreamId(3), &names(&["mine", "gpt-oss:120b-cloud"]));
         stubs.learn(UpstreamId(0), &names(&["mine"]));
-        for spelling in
-            ["mine", "MINE:latest", "mine:local", "gpt-oss:120b-cloud", "gpt-oss:120b-cloud:local"]
-        {
+        for spelling in ["mine", "MINE:latest", "mine:local", "gpt-oss:120b-cloud", "gpt-oss:120b:cloud"] {
             assert!(has(spelling), "{spelling}");
         }
         assert!(!has("mine:8b"));
@@ -75,5 +73,14 @@ mod tests {
         assert!(has("mine") && !has("gpt-oss:120b-cloud"));
         stubs.learn(UpstreamId(0), &[]);
         assert!(!has("mine"));
+    }
+
+    #[test]
+    fn one_that_says_so_does_not_close_the_one_here() {
+        let stubs = Stubs::default();
+        stubs.learn(UpstreamId(0), &names(&["x:cloud", "y:1b-cloud", "z:local"]));
+        for here in ["x", "x:latest", "x:local", "y", "y:1b", "z", "z:local"] {
+            assert!(!stubs.has(&ModelName::parse(here).unwrap()), "{here}");
+        }
     }
 }

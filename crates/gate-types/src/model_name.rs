@@ -1,9 +1,13 @@
 //! Model names. Ollama accepts at least eight spellings of one model; every check here sees one.
 //!
-//! Form and bounds as Ollama reads them (v0.24.0 and v0.32.15): `[scheme://][host/][namespace/]model[:tag]`, case does
-//! not matter, host part up to 350 bytes, every other part up to 80. Defaults: host `registry.ollama.ai`, namespace
-//! `library`, tag `latest`. A final `:local` or `:cloud` says where to run the model and is no tag.
+//! Form and bounds as Ollama reads them (v0.24.0 and v0.32.15, `types/model/name.go`): `[[scheme://]host/][namespace/]model[:tag]`,
+//! case does not matter, host part up to 350 bytes, every other part up to 80. Defaults: host `registry.ollama.ai`,
+//! namespace `library`, tag `latest`.
+//!
+//! A final `:local` or `:cloud` says where to run the model (`internal/modelref`), but not on every route: a model that is
+//! made, copied or sent to a registry is called so, the ending is its tag. So there are two ways to read a name.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -13,9 +17,10 @@ const DEFAULT_TAG: &str = "latest";
 const HOST_BYTES: usize = 350;
 const PART_BYTES: usize = 80;
 
-/// A model's canonical name: lower case, with its tag, without the default host and namespace.
+/// A model's canonical name: lower case, with its tag, without the default host and namespace. Where a model runs in the
+/// cloud its tag says so: `glm:cloud`, `gpt-oss:120b-cloud`.
 ///
-/// Two spellings are equal exactly when Ollama would run the same model for them.
+/// Names that are equal are one model to Ollama; names that are not are two on its disk.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ModelName {
     /// Shared: a request names its model in several places.
@@ -23,36 +28,59 @@ pub struct ModelName {
     cloud: bool,
 }
 
-/// A text that Ollama would not take as a model name.
+/// A text that is no model's name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadName {
     /// Empty, too long, too many parts, or with a character that no name may hold.
     #[error("invalid model name")]
     Invalid,
-    /// Both `:local` and `:cloud` were asked for.
+    /// Two endings that say where to run it.
     #[error("use either :local or :cloud, not both")]
     LocalAndCloud,
 }
 
 impl ModelName {
-    /// Reads any spelling of a name.
+    /// Reads a name as it is asked for: to run or show a model, to fetch or delete it, or to make another from it.
+    ///
+    /// Ollama drops `:local`. To its cloud it sends the name without `:cloud` or `-cloud`; to fetch or delete what stands
+    /// for that here it makes both into the tag, `x:cloud` or `x:1b-cloud`, and so does this.
     ///
     /// # Errors
-    /// [`BadName`] where Ollama itself answers 400.
+    /// [`BadName`] for all that Ollama refuses, and for what it takes but nobody writes: blanks before the ending's word, and
+    /// tags too long for `-cloud` to fit behind.
     pub fn parse(text: &str) -> Result<Self, BadName> {
         if let Some(name) = plain(text) {
             return Ok(name);
         }
-        let (name, source) = strip_source(text.trim())?;
-        let name = name.split_once("://").map_or(name, |(_scheme, rest)| rest);
-        let (path, tag) = match name.rsplit_once(':') {
-            Some((path, tag)) if !tag.contains('/') => (path, tag),
-            _ => (name, DEFAULT_TAG),
-        };
+        let text = text.trim();
+        let Some((base, place)) = ending(text) else { return Self::in_full(text) };
+        if ending(base).is_some() {
+            return Err(BadName::LocalAndCloud);
+        }
+        match place {
+            Place::Here => Self::in_full(base),
+            Place::Cloud if split_tag(base).1.is_some() => Self::in_full(&[base, "-cloud"].concat()),
+            Place::Cloud => Self::in_full(text),
+        }
+    }
+
+    /// Reads a name as a model is called on disk: in lists, and where a model is made, copied, or sent to a registry.
+    /// `:local` and `:cloud` are tags like others there; nobody can ask for a model with the tag `local`.
+    ///
+    /// # Errors
+    /// [`BadName`] for all that Ollama refuses.
+    pub fn parse_stored(text: &str) -> Result<Self, BadName> {
+        plain(text).map_or_else(|| Self::in_full(text), Ok)
+    }
+
+    fn in_full(name: &str) -> Result<Self, BadName> {
+        let (path, tag) = split_tag(name);
+        let tag = tag.unwrap_or(DEFAULT_TAG);
         let mut parts = path.rsplitn(3, '/');
         let model = parts.next().unwrap_or_default();
         let namespace = parts.next().unwrap_or(DEFAULT_NAMESPACE);
         let host = parts.next().unwrap_or(DEFAULT_HOST);
+        let host = host.split_once("://").map_or(host, |(_scheme, host)| host);
         let sound = is_part(model, PART_BYTES, ".")
             && is_part(tag, PART_BYTES, ".")
             && is_part(namespace, PART_BYTES, "")
@@ -60,11 +88,7 @@ impl ModelName {
         if !sound {
             return Err(BadName::Invalid);
         }
-        let cloud = match source {
-            Source::Local => false,
-            Source::Cloud => true,
-            Source::Unsaid => strip_ending(tag, "-cloud").is_some(),
-        };
+        let cloud = tag.eq_ignore_ascii_case("cloud") || strip_ending(tag, "-cloud").is_some();
         Ok(ModelName { short: join(host, namespace, model, tag), cloud })
     }
 
@@ -89,6 +113,18 @@ impl ModelName {
     pub fn is_cloud(&self) -> bool {
         self.cloud
     }
+
+    /// What the cloud service calls the model, with its tag; `None` for one that does not run there.
+    #[must_use]
+    pub fn in_cloud(&self) -> Option<Cow<'_, str>> {
+        if !self.cloud {
+            return None;
+        }
+        match self.short.strip_suffix("-cloud") {
+            Some(name) => Some(name.into()),
+            None => self.short.strip_suffix("cloud").map(|name| [name, DEFAULT_TAG].concat().into()),
+        }
+    }
 }
 
 impl fmt::Display for ModelName {
@@ -99,7 +135,7 @@ impl fmt::Display for ModelName {
 
 impl fmt::Debug for ModelName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ModelName({}{})", self.short, if self.cloud { " in the cloud" } else { "" })
+        write!(f, "ModelName({})", self.short)
     }
 }
 
@@ -134,24 +170,29 @@ fn plain(text: &str) -> Option<ModelName> {
     Some(ModelName { short: std::str::from_utf8(&room[..end]).ok()?.into(), cloud: false })
 }
 
-enum Source {
-    Unsaid,
-    Local,
+enum Place {
+    Here,
     Cloud,
 }
 
-fn strip_source(name: &str) -> Result<(&str, Source), BadName> {
-    let (rest, source) = if let Some(rest) = strip_ending(name, ":local") {
-        (rest, Source::Local)
-    } else if let Some(rest) = strip_ending(name, ":cloud") {
-        (rest, Source::Cloud)
-    } else {
-        return Ok((name, Source::Unsaid));
-    };
-    if strip_ending(rest, ":local").is_some() || strip_ending(rest, ":cloud").is_some() {
-        return Err(BadName::LocalAndCloud);
+/// Where a name says that the model runs, and what stands before that.
+fn ending(name: &str) -> Option<(&str, Place)> {
+    if let Some(base) = strip_ending(name, ":local") {
+        return Some((base, Place::Here));
     }
-    Ok((rest, source))
+    if let Some(base) = strip_ending(name, ":cloud") {
+        return Some((base, Place::Cloud));
+    }
+    split_tag(name).1?;
+    strip_ending(name, "-cloud").map(|base| (base, Place::Cloud))
+}
+
+/// The tag is behind the last colon, but a colon that a slash follows is in the host.
+fn split_tag(name: &str) -> (&str, Option<&str>) {
+    match name.rsplit_once(':') {
+        Some((path, tag)) if !tag.contains('/') => (path, Some(tag)),
+        _ => (name, None),
+    }
 }
 
 /// `text` without `ending`, which is matched without regard to case.
@@ -273,21 +314,52 @@ mod tests {
             "démo",
             "-demo",
             "a.b/demo",
+            "https://demo",
+            "https://a/demo",
             long.as_str(),
         ] {
             assert_eq!(ModelName::parse(text), Err(BadName::Invalid), "{text:?}");
+            assert_eq!(ModelName::parse_stored(text), Err(BadName::Invalid), "{text:?}");
         }
-        assert_eq!(ModelName::parse("demo:cloud:local"), Err(BadName::LocalAndCloud));
+        for text in ["demo:cloud:local", "demo:1b-cloud:local", "demo:1b-cloud:cloud", "demo:local-cloud"] {
+            assert_eq!(ModelName::parse(text), Err(BadName::LocalAndCloud), "{text:?}");
+        }
     }
 
     #[test]
-    fn cloud_names_are_seen() {
-        assert!(ModelName::parse("demo:cloud").unwrap().is_cloud());
-        assert!(ModelName::parse("demo:1B-Cloud").unwrap().is_cloud());
-        assert!(!ModelName::parse("demo:1b-cloud:local").unwrap().is_cloud());
-        assert!(!ModelName::parse("my-cloud").unwrap().is_cloud());
-        let shown = format!("{:?}", ModelName::parse("Demo:cloud").unwrap());
-        assert_eq!(shown, "ModelName(demo:latest in the cloud)");
+    fn a_model_in_the_cloud_is_another_than_the_one_here() {
+        for (text, short, in_cloud) in [
+            ("demo:cloud", "demo:cloud", "demo:latest"),
+            ("Library/Demo:Cloud", "demo:cloud", "demo:latest"),
+            ("demo:1B-Cloud", "demo:1b-cloud", "demo:1b"),
+            ("demo:1b:cloud", "demo:1b-cloud", "demo:1b"),
+            ("localhost:5000/a/demo:cloud", "localhost:5000/a/demo:cloud", "localhost:5000/a/demo:latest"),
+        ] {
+            let name = ModelName::parse(text).unwrap();
+            assert!(name.is_cloud(), "{text}");
+            assert_eq!((name.short(), name.in_cloud().as_deref()), (short, Some(in_cloud)), "{text}");
+        }
+        for text in ["demo", "my-cloud", "demo:local", "demo:cloudy", "cloud"] {
+            let name = ModelName::parse(text).unwrap();
+            assert!(!name.is_cloud() && name.in_cloud().is_none(), "{text}");
+        }
+        assert_eq!(format!("{:?}", ModelName::parse("Demo:cloud").unwrap()), "ModelName(demo:cloud)");
+    }
+
+    #[test]
+    fn on_disk_the_endings_are_tags() {
+        for (text, short, is_cloud) in [
+            ("demo:local", "demo:local", false),
+            ("demo:cloud", "demo:cloud", true),
+            ("DEMO:1b-cloud", "demo:1b-cloud", true),
+            ("demo", "demo:latest", false),
+        ] {
+            let name = ModelName::parse_stored(text).unwrap();
+            assert_eq!((name.short(), name.is_cloud()), (short, is_cloud), "{text}");
+        }
+        for text in [" demo", "demo ", "demo:1b:cloud", "demo:1b:local", "demo:cloud:local"] {
+            assert_eq!(ModelName::parse_stored(text), Err(BadName::Invalid), "{text:?}");
+        }
     }
 
     proptest! {
@@ -299,8 +371,9 @@ mod tests {
 
         #[test]
         fn a_canonical_name_is_its_own_spelling(text in "[a-zA-Z0-9_./:-]{1,40}") {
-            if let Ok(name) = ModelName::parse(&text) && !name.is_cloud() {
-                prop_assert_eq!(ModelName::parse(name.short()).unwrap(), name);
+            if let Ok(name) = ModelName::parse(&text) {
+                prop_assert_eq!(ModelName::parse(name.short()).unwrap(), name.clone());
+                prop_assert_eq!(ModelName::parse_stored(name.short()).unwrap(), name);
             }
         }
     }

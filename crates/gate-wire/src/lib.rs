@@ -3,6 +3,7 @@
 //! Floor 2, pure: bytes in, facts and bytes out; no IO, no clock. It states what a request says and never decides who
 //! may say it.
 
+mod called;
 mod ending;
 mod fields;
 mod find;
@@ -23,6 +24,7 @@ pub mod show;
 mod tee;
 mod tee_facts;
 
+pub use called::Reading;
 pub use ending::ending;
 pub use fields::{MAX_FIELDS, MAX_NAME};
 pub use find::{Found, Param, find};

@@ -146,7 +146,7 @@ fn gather<'b>(bodies: &[&'b [u8]], may_see: &MaySee<'_>) -> Gathered<'b> {
 }
 
 fn name_in(raw: &RawValue) -> Option<ModelName> {
-    ModelName::parse(&serde_json::from_str::<String>(raw.get()).ok()?).ok()
+    ModelName::parse_stored(&serde_json::from_str::<String>(raw.get()).ok()?).ok()
 }
 
 /// Whether a string is a path rather than a model's name, on any system; what is no string is hidden as well.
@@ -204,6 +204,28 @@ mod tests {
             r#"{"models":[{"name":"c","remote_host":"","remote_model":null}]}"#
         );
         assert_eq!(merge_models(&[body], &all).count, 3);
+    }
+
+    #[test]
+    fn a_name_in_a_list_is_the_one_on_disk() {
+        let body: &[u8] = br#"{"models":[{"name":"a:cloud"},{"name":"a:latest"},{"name":"a:local"},{"name":"a:1b:cloud"}]}"#;
+        let names = std::cell::RefCell::new(Vec::new());
+        let seen = |name: &ModelName, _: bool| {
+            names.borrow_mut().push(name.to_string());
+            true
+        };
+        assert_eq!(merge_models(&[body], &seen).count, 3);
+        assert_eq!(names.into_inner(), ["a:cloud", "a:latest", "a:local"]);
+        for (asked, found) in [("a:local", "a:latest"), ("a", "a:latest"), ("a:cloud", "a:cloud")] {
+            let list = format!(r#"{{"data":[{{"id":"{found}","from":"{found}"}}]}}"#);
+            assert!(
+                v1_model(&[list.as_bytes()], &ModelName::parse(asked).unwrap(), asked).is_some(),
+                "{asked}"
+            );
+        }
+        assert!(
+            v1_model(&[br#"{"data":[{"id":"a:local"}]}"#], &ModelName::parse("a").unwrap(), "a").is_none()
+        );
     }
 
     #[test]

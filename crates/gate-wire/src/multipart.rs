@@ -5,8 +5,9 @@
 //! three encodings, decodes `quoted-printable`, and calls a part with a file name a file; all of that is refused here
 //! where it could hide a model.
 
+use crate::called::Reading;
 use crate::problem::{BodyProblem, Fault};
-use gate_types::ModelName;
+use gate_types::{BadName, ModelName};
 use std::borrow::Cow;
 
 /// So many parts may stand in a form: the fields of a transcription are six.
@@ -14,7 +15,6 @@ pub const MAX_PARTS: usize = 64;
 /// Bytes of the head of one part.
 pub const MAX_PART_HEAD: usize = 4096;
 
-const LONGEST_MODEL: usize = 1024;
 /// RFC 2046 section 5.1.1.
 const LONGEST_BOUNDARY: usize = 70;
 
@@ -85,13 +85,8 @@ fn decoded(text: &str) -> Vec<u8> {
 
 fn named(text: &[u8], at: usize) -> Result<(Option<ModelName>, Cow<'_, str>), BodyProblem> {
     let bad = |bad| BodyProblem { fault: Fault::BadModel(bad), at };
-    let text = std::str::from_utf8(text).ok().filter(|text| text.len() <= LONGEST_MODEL);
-    let text = text.ok_or(bad(gate_types::BadName::Invalid))?;
-    if text.is_empty() {
-        return Ok((None, Cow::Borrowed("")));
-    }
-    let name = ModelName::parse(text).map_err(bad)?;
-    Ok((Some(name), Cow::Borrowed(text)))
+    let text = std::str::from_utf8(text).map_err(|_| bad(BadName::Invalid))?;
+    Ok((Reading::Asked.named(text).map_err(bad)?, Cow::Borrowed(text)))
 }
 
 fn form(what: &'static str, at: usize) -> BodyProblem {

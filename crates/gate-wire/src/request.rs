@@ -4,6 +4,7 @@
 //! decoder takes fields in any case, lets the last duplicate win, merges two `options` and ignores what follows the
 //! object; all of that is refused here. It never changes a byte and never looks at who is asking.
 
+use crate::called::{LONGEST, Reading};
 use crate::fields::{Names, folded, other_spelling};
 use crate::nested::{self, Name};
 use crate::problem::{BodyProblem, Fault};
@@ -12,9 +13,6 @@ use crate::shape::{Also, JsonShape, Naming};
 use gate_types::{BadName, ModelName};
 use std::borrow::Cow;
 use std::ops::Range;
-
-/// Longer texts are no model's name: the longest has 350 bytes of host, three parts of 80, and a scheme.
-const LONGEST_MODEL: usize = 1024;
 
 /// What a body says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -230,7 +228,7 @@ impl<'b> Reader<'_, 'b> {
     }
 
     fn short_text(&self, quoted: &Quoted) -> Option<Cow<'b, str>> {
-        if quoted.inner.len() > LONGEST_MODEL { None } else { text(self.body, quoted) }
+        if quoted.inner.len() > LONGEST { None } else { text(self.body, quoted) }
     }
 
     /// True, false, or null for absent.
@@ -255,12 +253,12 @@ impl<'b> Found<'b> {
             .any(|said| said.as_ref().and_then(|said| said.text.as_deref()).is_some_and(has_odd_scheme));
         let (model, model_as_sent) = match shape.naming {
             Naming::Nothing => (None, Cow::Borrowed("")),
-            Naming::Model => named(self.model)?,
-            Naming::SourceAndDestination => named(self.source)?,
-            Naming::ModelNative => agreed(self.model, self.name, false)?,
-            Naming::ModelOrName => agreed(self.model, self.name, true)?,
+            Naming::Model => named(self.model, shape.reading)?,
+            Naming::SourceAndDestination => named(self.source, shape.reading)?,
+            Naming::ModelNative => agreed(self.model, self.name, shape.reading, false)?,
+            Naming::ModelOrName => agreed(self.model, self.name, shape.reading, true)?,
         };
-        let (destination, _) = named(self.destination)?;
+        let (destination, _) = named(self.destination, shape.reading)?;
         let from = match self.from {
             Some(Said { text: None, span }) => return Err(bad_model(BadName::Invalid, &span)),
             Some(Said { text, .. }) => text.filter(|from| !from.is_empty()),
@@ -273,22 +271,24 @@ impl<'b> Found<'b> {
 
 type Named<'b> = (Option<ModelName>, Cow<'b, str>);
 
-fn named(said: Option<Said<'_>>) -> Scan<Named<'_>> {
+fn named(said: Option<Said<'_>>, reading: Reading) -> Scan<Named<'_>> {
     let Some(Said { text, span }) = said else { return Ok((None, Cow::Borrowed(""))) };
     let text = text.ok_or_else(|| bad_model(BadName::Invalid, &span))?;
-    if text.is_empty() {
-        return Ok((None, text));
-    }
-    let name = ModelName::parse(&text).map_err(|bad| bad_model(bad, &span))?;
-    Ok((Some(name), text))
+    let name = reading.named(&text).map_err(|bad| bad_model(bad, &span))?;
+    Ok((name, text))
 }
 
 /// What `model` and `name` say together. An empty one says nothing; two that are not empty must say the same.
-fn agreed<'b>(model: Option<Said<'b>>, name: Option<Said<'b>>, either_counts: bool) -> Scan<Named<'b>> {
+fn agreed<'b>(
+    model: Option<Said<'b>>,
+    name: Option<Said<'b>>,
+    reading: Reading,
+    either_counts: bool,
+) -> Scan<Named<'b>> {
     let second = name.as_ref().map(|name| name.span.clone());
-    let model = named(model)?;
+    let model = named(model, reading)?;
     let Some(at) = second else { return Ok(model) };
-    let name = named(name);
+    let name = named(name, reading);
     match (&model.0, name) {
         (Some(_), Ok((None, _))) => Ok(model),
         (Some(said), Ok((Some(also), _))) if *said == also => Ok(model),

@@ -2,11 +2,15 @@
 //!
 //! Field names and defaults as Ollama v0.24.0 to v0.32.15 reads them. Deciding with it is the reader's job.
 
+use crate::called::Reading;
+
 /// The body of one route.
 #[derive(Debug, PartialEq, Eq)]
 pub struct JsonShape {
     /// Where the model's name stands.
     pub naming: Naming,
+    /// How Ollama reads it there.
+    pub reading: Reading,
     /// Whether the answer streams when `stream` is absent or null; `None` where the route reads no such field.
     pub stream: Option<bool>,
     /// What Ollama answers when no model is named.
@@ -62,6 +66,7 @@ pub enum Unnamed {
 
 const NATIVE: JsonShape = JsonShape {
     naming: Naming::ModelNative,
+    reading: Reading::Asked,
     stream: None,
     unnamed: Unnamed::NotFound,
     has_options: true,
@@ -79,12 +84,15 @@ pub(crate) const EMBEDDINGS: JsonShape = JsonShape { unnamed: Unnamed::Required,
 pub(crate) const SHOW: JsonShape =
     JsonShape { unnamed: Unnamed::Required, has_options: true, also: Also::Verbose, ..ALIASED };
 pub(crate) const PULL: JsonShape = JsonShape { stream: Some(true), also: Also::Registry, ..ALIASED };
-pub(crate) const PUSH: JsonShape = JsonShape { unnamed: Unnamed::Required, ..PULL };
-pub(crate) const CREATE: JsonShape = JsonShape { has_from: true, also: Also::Making, ..PULL };
-pub(crate) const COPY: JsonShape = JsonShape { naming: Naming::SourceAndDestination, ..ALIASED };
+pub(crate) const PUSH: JsonShape = JsonShape { reading: Reading::Stored, unnamed: Unnamed::Required, ..PULL };
+pub(crate) const CREATE: JsonShape =
+    JsonShape { reading: Reading::Stored, has_from: true, also: Also::Making, ..PULL };
+pub(crate) const COPY: JsonShape =
+    JsonShape { naming: Naming::SourceAndDestination, reading: Reading::Stored, ..ALIASED };
 pub(crate) const DELETE: JsonShape = ALIASED;
 pub(crate) const V1: JsonShape = JsonShape {
     naming: Naming::Model,
+    reading: Reading::Asked,
     stream: Some(false),
     unnamed: Unnamed::Required,
     has_options: false,

@@ -71,7 +71,7 @@ const CASES: &[(&str, &str, Expect)] = &[
     ("json-utf16", GENERATE, Refuses(MalformedJson, 0)),
     ("name-backslash", GENERATE, Refuses(InvalidModelName, 10)),
     ("name-both", SHOW, Refuses(AmbiguousBody, 28)),
-    ("name-cloud", GENERATE, Takes("demo:latest", false)),
+    ("name-cloud", GENERATE, Takes("demo:cloud", false)),
     ("name-colon-end", GENERATE, Refuses(InvalidModelName, 10)),
     ("name-dash-cloud", GENERATE, Takes("demo:1b-cloud", false)),
     ("name-digest", GENERATE, Refuses(InvalidModelName, 10)),

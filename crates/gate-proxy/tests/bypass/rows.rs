@@ -10,7 +10,7 @@ use std::time::Duration;
 pub(crate) struct Refused {
     pub(crate) what: String,
     /// As it is sent; `@ALL@` stands for a key with every scope, `@PLAIN@` for one with the usual ones, `@QWEN@` for one with
-    /// every scope that may use `qwen3:*` alone.
+    /// every scope that may use `qwen3:*` alone, `@DEMO@` for one that may use `demo` and `demo:1b`.
     pub(crate) send: Vec<u8>,
     pub(crate) status: u16,
     pub(crate) code: &'static str,
@@ -51,18 +51,23 @@ struct Keys {
     all: String,
     plain: String,
     qwen: String,
+    demo: String,
 }
 
 impl Keys {
     fn of(house: &House) -> Self {
         let scopes = || "infer,embed,read,manage,cloud".parse().unwrap();
+        let limited = |patterns: &'static [&str]| {
+            house.add_key(move |key| {
+                key.scopes = scopes();
+                key.models = patterns.iter().map(|pattern| ModelGlob::parse(pattern).unwrap()).collect();
+            })
+        };
         Keys {
             all: house.add_key(move |key| key.scopes = scopes()),
             plain: house.key.clone(),
-            qwen: house.add_key(move |key| {
-                key.scopes = scopes();
-                key.models = vec![ModelGlob::parse("qwen3:*").unwrap()];
-            }),
+            qwen: limited(&["qwen3:*"]),
+            demo: limited(&["demo", "demo:1b"]),
         }
     }
 
@@ -71,9 +76,13 @@ impl Keys {
         let mut out = Vec::with_capacity(send.len() + 100);
         let mut rest = send;
         while let Some((&byte, more)) = rest.split_first() {
-            let place = [("@ALL@", &self.all), ("@PLAIN@", &self.plain), ("@QWEN@", &self.qwen)]
-                .into_iter()
-                .find(|(place, _)| rest.starts_with(place.as_bytes()));
+            let places = [
+                ("@ALL@", &self.all),
+                ("@PLAIN@", &self.plain),
+                ("@QWEN@", &self.qwen),
+                ("@DEMO@", &self.demo),
+            ];
+            let place = places.into_iter().find(|(place, _)| rest.starts_with(place.as_bytes()));
             match place {
                 Some((place, key)) => {
                     out.extend_from_slice(key.as_bytes());

@@ -145,7 +145,9 @@ fn what_leaves_the_machine_needs_the_scope_cloud() {
             ("/api/show", r#"{"name":"mine"}"#, 403, no),
             ("/api/embed", r#"{"model":"mine:local"}"#, 403, no),
             ("/v1/embeddings", r#"{"model":"library/Mine"}"#, 403, no),
-            ("/api/chat", r#"{"model":"big:120b-cloud:local"}"#, 403, no),
+            ("/api/chat", r#"{"model":"big:120b-cloud"}"#, 403, no),
+            ("/api/chat", r#"{"model":"big:120b:cloud"}"#, 403, no),
+            ("/api/chat", r#"{"model":"big:120b-cloud:local"}"#, 400, "invalid_model_name"),
             ("/v1/responses", r#"{"model":"demo","tools":[{"type":"web_search"}]}"#, 403, no),
             (
                 "/v1/responses",
@@ -197,6 +199,41 @@ fn what_leaves_the_machine_needs_the_scope_cloud() {
         let answer = client.ask(get("/v1/models/mine", &plain)).await;
         assert_eq!(answer.status, 403, "{}", answer.text());
         assert_eq!((house.dialled(0), house.dialled(1)), (0, 0));
+    });
+}
+
+#[test]
+fn a_model_here_stays_open_where_one_of_its_name_runs_in_the_cloud() {
+    run(async {
+        let house = House::new(1);
+        house.probed(0, &["x", "x:cloud"], &[]);
+        let listed = [ModelName::parse_stored("x:cloud").unwrap()];
+        house.shared.stubs.learn(UpstreamId(0), &listed);
+        let key = key(&house, &[Scope::Infer]);
+        passed(&house, &key, &[("/api/chat", r#"{"model":"x"}"#), ("/api/chat", r#"{"model":"x:local"}"#)])
+            .await;
+        let mut client = house.connect();
+        refused(&mut client, &key, &[("/api/chat", r#"{"model":"x:cloud"}"#, 403, "missing_scope")]).await;
+    });
+}
+
+#[test]
+fn the_record_names_the_model_that_the_upstream_acts_on() {
+    run(async {
+        let house = House::new(1);
+        let key = key(&house, &[Scope::Manage, Scope::Cloud, Scope::Infer]);
+        for (path, body, model) in [
+            ("/api/chat", r#"{"model":"x:local"}"#, "x:latest"),
+            ("/api/chat", r#"{"model":"x:cloud"}"#, "x:cloud"),
+            ("/api/pull", r#"{"model":"x:1b:cloud"}"#, "x:1b-cloud"),
+            ("/api/delete", r#"{"model":"x:cloud"}"#, "x:cloud"),
+            ("/api/delete", r#"{"model":"x:local"}"#, "x:latest"),
+            ("/api/create", r#"{"model":"x:local","from":"y"}"#, "x:local"),
+            ("/api/copy", r#"{"source":"x:local","destination":"y"}"#, "x:local"),
+        ] {
+            passed(&house, &key, &[(path, body)]).await;
+            assert_eq!(house.records().pop().unwrap()["model"], model, "{path} {body}");
+        }
     });
 }
 

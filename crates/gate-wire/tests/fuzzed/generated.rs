@@ -72,6 +72,8 @@ const VALUES: &[&str] = &[
     "\"nope\"",
     "\"\"",
     "\"demo:cloud\"",
+    "\"demo:1b:cloud\"",
+    "\"demo:local\"",
     "\"d\\u0065mo\"",
     "\"..\"",
     "\"demo\\u0000\"",

@@ -7,7 +7,7 @@
 mod go;
 
 use gate_types::ModelName;
-use gate_wire::{Also, Asks, BodyKind, CallFacts, JsonShape, Naming, ROUTES, request};
+use gate_wire::{Also, Asks, BodyKind, CallFacts, JsonShape, Naming, ROUTES, Reading, request};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 
@@ -44,9 +44,9 @@ fn as_go_reads(shape: &JsonShape, facts: &CallFacts<'_>, body: &[u8]) {
         Naming::SourceAndDestination => &seen.source,
     };
     assert_eq!(&facts.model_as_sent, theirs, "{}", shown);
-    assert_eq!(&facts.model, &ModelName::parse(theirs).ok(), "{}", shown);
+    assert_eq!(&facts.model, &named(shape, theirs), "{}", shown);
     if shape.naming == Naming::SourceAndDestination {
-        assert_eq!(&facts.destination, &ModelName::parse(&seen.destination).ok(), "{}", shown);
+        assert_eq!(&facts.destination, &named(shape, &seen.destination), "{}", shown);
     }
     if shape.has_from {
         assert_eq!(facts.from.as_deref().unwrap_or(""), seen.from, "{}", shown);
@@ -89,6 +89,14 @@ fn as_go_reads(shape: &JsonShape, facts: &CallFacts<'_>, body: &[u8]) {
     }
 }
 
+/// The name as Ollama's handler reads it: where models are made, copied or pushed it takes them by their names on disk.
+fn named(shape: &JsonShape, text: &str) -> Option<ModelName> {
+    match shape.reading {
+        Reading::Asked => ModelName::parse(text).ok(),
+        Reading::Stored => ModelName::parse_stored(text).ok(),
+    }
+}
+
 fn as_serde_reads(shape: &JsonShape, facts: &CallFacts<'_>, body: &[u8]) {
     // Like Go's decoder the gate lets broken UTF-8 stand in strings that it does not read.
     let text = String::from_utf8_lossy(body);
@@ -109,7 +117,7 @@ fn as_serde_reads(shape: &JsonShape, facts: &CallFacts<'_>, body: &[u8]) {
         Naming::SourceAndDestination => word("source"),
     };
     assert_eq!(facts.model_as_sent, model, "{text}");
-    assert_eq!(facts.model, ModelName::parse(&model).ok(), "{text}");
+    assert_eq!(facts.model, named(shape, &model), "{text}");
     assert_eq!(facts.model.is_none(), model.is_empty(), "{text}");
     if let Some(unsaid) = shape.stream {
         let said = fields.get("stream").map(|raw| raw.get());

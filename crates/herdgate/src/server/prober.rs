@@ -126,7 +126,7 @@ fn observation(found: &Probe) -> Observation {
 /// either.
 fn names<T, E>(listed: &Result<Vec<T>, E>, name: impl Fn(&T) -> &str) -> Option<Vec<ModelName>> {
     let listed = listed.as_ref().ok()?;
-    Some(listed.iter().filter_map(|entry| ModelName::parse(name(entry)).ok()).collect())
+    Some(listed.iter().filter_map(|entry| ModelName::parse_stored(name(entry)).ok()).collect())
 }
 
 /// Those that only stand for a model elsewhere.
@@ -134,7 +134,7 @@ fn stubs(models: &[ModelEntry]) -> Vec<ModelName> {
     models
         .iter()
         .filter(|model| model.is_stub)
-        .filter_map(|model| ModelName::parse(&model.name).ok())
+        .filter_map(|model| ModelName::parse_stored(&model.name).ok())
         .collect()
 }
 
@@ -158,5 +158,14 @@ mod tests {
         assert_eq!(names(Err(())), None);
         assert_eq!(names(Ok(vec![])), Some(vec![]));
         assert_eq!(names(Ok(vec!["demo", "no name"])), Some(vec![ModelName::parse("demo").unwrap()]));
+    }
+
+    #[test]
+    fn a_tag_in_a_list_is_a_tag() {
+        let listed =
+            |name: &str| ModelEntry { name: name.into(), size: 0, digest: String::new(), is_stub: true };
+        let stubs = stubs(&[listed("x:cloud"), listed("y:local"), listed("z:latest"), listed("no name")]);
+        let short: Vec<_> = stubs.iter().map(ModelName::short).collect();
+        assert_eq!(short, ["x:cloud", "y:local", "z:latest"]);
     }
 }
