@@ -3,14 +3,24 @@
 //! A 500 alone says little: Ollama answers a wrongly typed option with it, too, and a runner that died in the middle of its
 //! work, which the same request might bring about again.
 
-/// How such a text begins. From v0.24.0 to v0.32.15 the runner's name changed and nothing else.
-const FAILURES: [&[u8]; 6] = [
-    b"llama-server process has terminated",
-    b"llama runner process has terminated",
-    b"timed out waiting for llama-server to start",
-    b"timed out waiting for llama runner to start",
-    b"model runner has unexpectedly stopped",
+/// How such a text begins. `llm/server.go` of v0.24.0 says "llama runner", `llm/llama_server.go` of v0.32.15 "llama-server";
+/// "model failed to load" is all that v0.24.0 says where its runner died while it loaded.
+const FAILURES: [&[u8]; 15] = [
+    b"model failed to load",
     b"model requires more system memory",
+    b"model runner has unexpectedly stopped",
+    b"llama runner process has terminated",
+    b"llama-server process has terminated",
+    b"llama runner process no longer running",
+    b"llama-server process no longer running",
+    b"timed out waiting for llama runner to start",
+    b"timed out waiting for llama-server to start",
+    b"error starting runner",
+    b"error starting llama-server",
+    b"llama-server startup failed",
+    b"llama-server reported out-of-memory",
+    b"failed to allocate memory for model",
+    b"failed to commit memory for model",
 ];
 
 /// Bytes of a refusal that are looked through: these texts stand at its beginning, in every dialect.
@@ -42,7 +52,17 @@ mod tests {
             ]
         };
         for (text, is_load) in [
+            (
+                "model failed to load, this may be due to resource limitations or an internal error, check ollama server logs \
+                 for details",
+                true,
+            ),
             ("llama-server process has terminated: exit status 2", true),
+            ("llama runner process no longer running: 2 GGML_ASSERT", true),
+            ("llama-server reported out-of-memory during startup: cudaMalloc", true),
+            ("error starting runner: fork/exec: no such file", true),
+            ("failed to commit memory for model", true),
+            ("model 'failed to load' not found", false),
             ("llama runner process has terminated: cudaMalloc failed: out of memory", true),
             ("timed out waiting for llama-server to start - progress 0.50 - ", true),
             ("model requires more system memory (64.0 GiB) than is available (7.5 GiB)", true),
