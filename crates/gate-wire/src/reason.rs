@@ -77,7 +77,7 @@ pub enum Reason {
     ModelNotFound,
     /// The path is open, the method is not.
     MethodNotAllowed,
-    /// The client's body stood still. A late head closes the connection without a word.
+    /// The client's body came too slowly or stood still. A late head closes the connection without a word.
     RequestTimeout,
     /// The body is larger than the limit.
     BodyTooLarge,

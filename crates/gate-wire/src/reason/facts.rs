@@ -138,14 +138,14 @@ impl Reason {
                 "missing_scope",
                 Downstream,
                 "the API key may not do this",
-                "Use a key with the scope that the text names; `herdgate key create NAME --scope …`.",
+                "Ask the operator for the scope that the text names: `herdgate key set NAME --scope …`, with all that the key shall have.",
             ),
             Reason::ModelNotAllowed => Facts::new(
                 403,
                 "model_not_allowed",
                 Downstream,
                 "the API key may not use this model",
-                "Ask for a model that the key may use: `/api/tags` lists them; `herdgate key create NAME --models …`.",
+                "Ask for a model that the key may use: `/api/tags` lists them; `herdgate key set NAME --models …` changes which.",
             ),
             Reason::RegistryNotAllowed => Facts::new(
                 403,
@@ -208,15 +208,16 @@ impl Reason {
                 408,
                 "request_timeout",
                 Downstream,
-                "the request's body stood still for too long",
-                "Send the body without long pauses, or raise `timeouts.head`; a head that is late only closes the connection.",
+                "the request's body came too slowly, or stood still for too long",
+                "Send the body without long pauses and faster, or lower `limits.body_rate`, or raise `timeouts.head`, which is how \
+                 long a pause may be; a head that is late only closes the connection.",
             ),
             Reason::BodyTooLarge => Facts::new(
                 413,
                 "body_too_large",
                 Downstream,
                 "the body is larger than this gate takes",
-                "Send less, or raise the limit for bodies in the settings.",
+                "Send less, or raise `limits.body`; for a blob it is `limits.upload`.",
             ),
             Reason::UnsupportedEncoding => Facts::new(
                 415,
@@ -238,7 +239,7 @@ impl Reason {
                 "head_too_large",
                 Downstream,
                 "the request's head is larger than this gate takes",
-                "Send fewer or shorter fields (cookies?), or raise the limit for heads in the settings.",
+                "Send fewer or shorter fields (cookies?), or raise `limits.head`.",
             ),
             Reason::TooManyFailures => Facts::new(
                 429,
@@ -259,8 +260,8 @@ impl Reason {
                 505,
                 "unsupported_http_version",
                 Downstream,
-                "this gate speaks HTTP/1.1 and HTTP/1.0",
-                "Use HTTP/1.1.",
+                "this gate speaks HTTP/1.1, HTTP/1.0 and HTTP/2",
+                "Use HTTP/1.1, or HTTP/2 with prior knowledge.",
             ),
             Reason::NoUpstream => Facts::new(
                 503,
@@ -338,7 +339,7 @@ impl Reason {
                 "upstream_timeout",
                 Upstream,
                 "the model server was silent for too long",
-                "Ask again with less at once, or raise the idle timeout in the settings.",
+                "Ask again with less at once, or raise `timeouts.idle`.",
             ),
             Reason::Internal => Facts::new(
                 500,
