@@ -30,6 +30,8 @@ mod local;
 #[cfg(test)]
 mod managing;
 #[cfg(test)]
+mod reload;
+#[cfg(test)]
 mod settings;
 #[cfg(test)]
 mod siege;

@@ -3,6 +3,7 @@
 
 pub(crate) mod home;
 pub(crate) mod http;
+pub(crate) mod load;
 pub(crate) mod peer;
 pub(crate) mod running;
 
