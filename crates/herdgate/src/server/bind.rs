@@ -1,10 +1,12 @@
 //! Listening sockets: one per core on each address. The first bind of an address is exclusive, so that a second herdgate
 //! fails instead of taking half of the connections; only then is the port opened to the sockets of the other cores.
 
-use anyhow::Context as _;
+use super::holder;
+use anyhow::{Context as _, anyhow};
+use gate_config::Listen;
 use listenfd::ListenFd;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
-use std::io;
+use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 
 /// Connections that wait to be accepted, per socket. The kernel caps it at `net.core.somaxconn`.
@@ -24,7 +26,7 @@ pub(crate) struct Bound {
 ///
 /// # Errors
 /// Where one of them is no listening TCP socket.
-pub(crate) fn lent(cores: usize) -> anyhow::Result<Vec<Bound>> {
+fn lent(cores: usize) -> anyhow::Result<Vec<Bound>> {
     let mut given = ListenFd::from_env();
     (0..given.len())
         .map(|place| {
@@ -43,11 +45,34 @@ pub(crate) fn lent(cores: usize) -> anyhow::Result<Vec<Bound>> {
         .collect()
 }
 
-/// Binds `address` for `cores` data-plane threads.
+/// The sockets that were handed over, else those of the settings.
 ///
 /// # Errors
-/// As `bind(2)`: taken, not an address of this machine, not allowed.
-pub(crate) fn bind(address: SocketAddr, cores: usize) -> io::Result<Bound> {
+/// As [`lent`] and [`listen`].
+pub(super) fn all(listeners: &[Listen], cores: usize) -> anyhow::Result<Vec<Bound>> {
+    let lent = lent(cores)?;
+    if !lent.is_empty() {
+        return Ok(lent);
+    }
+    listeners.iter().map(|door| listen(door, cores)).collect()
+}
+
+/// Binds what a setting names, for `cores` threads. Where it is the dual-stack default and there is no IPv6, that is all of
+/// IPv4 instead.
+///
+/// # Errors
+/// As `bind(2)`, with what to do about it: taken, not an address of this machine, not allowed.
+pub(super) fn listen(door: &Listen, cores: usize) -> anyhow::Result<Bound> {
+    let bound = match bind(door.address, cores) {
+        Err(error) if door.is_everywhere() && lacks_ipv6(&error) => {
+            bind(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), door.address.port()), cores)
+        }
+        outcome => outcome,
+    };
+    bound.map_err(|error| cannot_listen(door, &error))
+}
+
+fn bind(address: SocketAddr, cores: usize) -> io::Result<Bound> {
     let first = open(address)?;
     first.bind(&address.into())?;
     first.listen(BACKLOG)?;
@@ -66,19 +91,6 @@ pub(crate) fn bind(address: SocketAddr, cores: usize) -> io::Result<Bound> {
     Ok(Bound { address, sockets, is_lent: false })
 }
 
-/// Binds `address`; where it is the dual-stack default and there is no IPv6, binds all of IPv4 instead.
-///
-/// # Errors
-/// As [`bind`].
-pub(crate) fn bind_default(address: SocketAddr, cores: usize) -> io::Result<Bound> {
-    match bind(address, cores) {
-        Err(error) if address.ip().is_unspecified() && address.is_ipv6() && lacks_ipv6(&error) => {
-            bind(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), address.port()), cores)
-        }
-        outcome => outcome,
-    }
-}
-
 fn open(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // A restart must not wait for old connections in TIME_WAIT; two listeners on one port still exclude each other.
@@ -91,9 +103,33 @@ fn open(address: SocketAddr) -> io::Result<Socket> {
 }
 
 fn lacks_ipv6(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::AddrNotAvailable | io::ErrorKind::Unsupported)
+    matches!(error.kind(), ErrorKind::AddrNotAvailable | ErrorKind::Unsupported)
         // EAFNOSUPPORT on Linux; the standard library has no kind for it.
         || error.raw_os_error() == Some(97)
+}
+
+fn cannot_listen(listen: &Listen, error: &io::Error) -> anyhow::Error {
+    let port = listen.address.port();
+    match error.kind() {
+        ErrorKind::AddrInUse => {
+            let holder =
+                holder::of(listen.address).map_or_else(String::new, |holder| format!(" by {holder}"));
+            anyhow!(
+                "cannot listen on {listen}: the port is taken{holder}\n\
+                 hint: end that program, or choose another address with --listen, for example --listen {}",
+                SocketAddr::new(listen.address.ip(), if port < u16::MAX { port + 1 } else { 7860 })
+            )
+        }
+        ErrorKind::PermissionDenied if port < 1024 => anyhow!(
+            "cannot listen on {listen}: ports below 1024 need a privilege\n\
+             hint: use a port of 1024 or above, or grant CAP_NET_BIND_SERVICE"
+        ),
+        ErrorKind::AddrNotAvailable => anyhow!(
+            "cannot listen on {listen}: no interface of this machine has that address\n\
+             hint: `ip address` lists them; :{port} listens on all"
+        ),
+        _ => anyhow!("cannot listen on {listen}: {error}"),
+    }
 }
 
 #[cfg(test)]
@@ -118,7 +154,7 @@ mod tests {
         for cores in [1, 2] {
             let bound = bind(loopback(), cores).unwrap();
             let second = bind(bound.address, cores).unwrap_err();
-            assert_eq!(second.kind(), io::ErrorKind::AddrInUse);
+            assert_eq!(second.kind(), ErrorKind::AddrInUse);
         }
     }
 

@@ -3,8 +3,7 @@
 
 use super::bind::Bound;
 use super::core::{Pulse, Stage};
-use super::keys::Outside;
-use super::local::Care;
+use super::local::{Care, Local, Program};
 use super::prober::{Latest, Probers};
 use super::reload::{Keys, Looks, Settings, Stamp};
 use super::upstreams::Upstreams;
@@ -18,7 +17,6 @@ use gate_upstream::{Client, ClientLimits, Roster};
 use std::io::Write;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -39,7 +37,6 @@ const REPORT_TIME_LOCAL: Duration = Duration::from_secs(20);
 pub(super) struct Duties {
     pub(super) shared: Arc<Shared>,
     pub(super) roster: Arc<Roster>,
-    pub(super) keeper: keys::Keeper,
     /// The listener of the metrics alone.
     pub(super) metrics: Option<Bound>,
     pub(super) upstreams: Upstreams,
@@ -56,109 +53,46 @@ pub(super) struct Duties {
 }
 
 /// Runs until SIGINT or SIGTERM and until the last request has ended, then ends everything it started.
-pub(super) fn run(duties: Duties, talk: &mut dyn Write) -> anyhow::Result<()> {
+pub(super) fn run(keeper: keys::Keeper, duties: Duties, talk: &mut dyn Write) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (outside, from_outside) = std::sync::mpsc::sync_channel(1);
-    let keys = duties
-        .keeper
+    let keys = keeper
         .start(Arc::clone(&duties.shared), from_outside)
         .context("cannot start the thread that watches the keys")?;
-    let watched = Watched {
-        shared: duties.shared,
-        roster: duties.roster,
-        metrics: duties.metrics,
-        upstreams: duties.upstreams,
-        loaded: duties.loaded,
-        flags: duties.flags,
-        file: duties.file,
-        outside,
-        pulses: duties.pulses,
-        stage: duties.stage,
-        core_ended: duties.core_ended,
-    };
     // The thread ends when what it hears from is dropped.
-    let outcome = LocalSet::new().block_on(&runtime, watch_over(watched, talk));
+    let outcome = LocalSet::new().block_on(&runtime, watch_over(duties, Keys::new(outside), talk));
     keys.join().map_err(|_panic| anyhow::anyhow!("the thread that watches the keys panicked"))?;
     outcome
 }
 
-struct Watched {
-    metrics: Option<Bound>,
-    shared: Arc<Shared>,
-    roster: Arc<Roster>,
-    upstreams: Upstreams,
-    loaded: Loaded,
-    flags: Flags,
-    file: Option<Stamp>,
-    outside: SyncSender<Outside>,
-    pulses: Vec<Arc<Pulse>>,
-    stage: watch::Sender<Stage>,
-    core_ended: mpsc::Receiver<()>,
-}
-
-async fn watch_over(watched: Watched, talk: &mut dyn Write) -> anyhow::Result<()> {
-    let Watched {
-        shared,
-        roster,
-        metrics,
-        upstreams,
-        loaded,
-        flags,
-        file,
-        outside,
-        pulses,
-        stage,
-        mut core_ended,
-    } = watched;
+async fn watch_over(duties: Duties, keys: Keys, talk: &mut dyn Write) -> anyhow::Result<()> {
+    let Duties { shared, roster, metrics, mut upstreams, loaded, flags, file, .. } = duties;
+    let (stage, mut core_ended) = (duties.stage, duties.core_ended);
     let mut signals = Signals::listen()?;
     let mut hangup = signal(SignalKind::hangup()).context("cannot wait for SIGHUP")?;
-    let limits = ClientLimits { connect: loaded.config.timeouts.connect, ..ClientLimits::default() };
-    let client = Rc::new(Client::of(Arc::clone(&roster), upstreams.tls.clone(), limits));
-
-    let (care, cared) = watch::channel(Care::Keep);
-    let mut local = JoinSet::new();
-    let programs: Vec<_> = upstreams.locals.iter().map(|local| local.program().clone()).collect();
-    for program in upstreams.locals {
-        local.spawn_local(program.run(cared.clone()));
-    }
+    let locals = Locals::start(std::mem::take(&mut upstreams.locals));
     let mut told = JoinSet::new();
     if let Some(bound) = metrics {
         told.spawn_local(metrics::serve(bound, Arc::clone(&shared)));
     }
-    told.spawn_local(notify::show_life(pulses));
+    told.spawn_local(notify::show_life(duties.pulses));
+
+    let limits = ClientLimits { connect: loaded.config.timeouts.connect, ..ClientLimits::default() };
+    let client = Rc::new(Client::of(Arc::clone(&roster), upstreams.tls.clone(), limits));
     let all: Vec<_> = (0..).map(UpstreamId).take(roster.len()).collect();
     let mut probers = Probers::new(client, Arc::clone(&shared), loaded.config.fleet.probe_interval);
     probers.follow(&all);
-    let mut found = probers.latest(&all);
-    let time = if programs.is_empty() { REPORT_TIME } else { REPORT_TIME_LOCAL };
-    let report = async {
-        first_looks(&mut found, programs.len(), time).await;
-        report::upstreams(talk, &upstreams.endpoints, &found, &programs, &upstreams.not_yet);
-        notify::ready("serving");
-        std::future::pending::<()>().await;
-    };
-    let started = all[all.len() - programs.len()..].to_vec();
-    let (tls, first) = (upstreams.tls, loaded.clone());
-    let file = Looks::new(file);
-    let mut settings = Settings {
-        flags,
-        loaded,
-        first,
-        shared,
-        roster,
-        tls,
-        probers,
-        started,
-        file,
-        keys: Keys::new(outside),
-    };
+    let found = probers.latest(&all);
+    let started = all[all.len() - locals.programs.len()..].to_vec();
+    let (tls, first, file) = (upstreams.tls.clone(), loaded.clone(), Looks::new(file));
+    let mut settings = Settings { flags, loaded, first, shared, roster, tls, probers, started, file, keys };
     let signal = tokio::select! {
         signal = signals.any() => Some(signal),
         () = keep_settings(&mut settings, &mut hangup) => None,
         _deaf = core_ended.recv() => None,
-        () = report => None,
+        () = tell_start(&upstreams, &locals.programs, found, talk) => None,
     };
-    care.send_replace(Care::LastUse);
+    locals.care.send_replace(Care::LastUse);
     match signal {
         Some(signal) => {
             drain(signal, settings.loaded.config.server.grace, &stage, &mut core_ended, &mut signals).await;
@@ -170,9 +104,46 @@ async fn watch_over(watched: Watched, talk: &mut dyn Write) -> anyhow::Result<()
     stage.send_replace(Stage::End);
     drop(settings);
     told.abort_all();
-    care.send_replace(Care::End);
-    while local.join_next().await.is_some() {}
+    locals.end().await;
     Ok(())
+}
+
+/// The servers that the gate started by itself.
+struct Locals {
+    programs: Vec<Program>,
+    care: watch::Sender<Care>,
+    running: JoinSet<()>,
+}
+
+impl Locals {
+    fn start(locals: Vec<Local>) -> Self {
+        let (care, cared) = watch::channel(Care::Keep);
+        let programs = locals.iter().map(|local| local.program().clone()).collect();
+        let mut running = JoinSet::new();
+        for local in locals {
+            running.spawn_local(local.run(cared.clone()));
+        }
+        Self { programs, care, running }
+    }
+
+    async fn end(mut self) {
+        self.care.send_replace(Care::End);
+        while self.running.join_next().await.is_some() {}
+    }
+}
+
+/// Tells what the first looks found, then waits for ever. The last upstreams are the `programs`.
+async fn tell_start(
+    upstreams: &Upstreams,
+    programs: &[Program],
+    mut found: Vec<Latest>,
+    talk: &mut dyn Write,
+) {
+    let time = if programs.is_empty() { REPORT_TIME } else { REPORT_TIME_LOCAL };
+    first_looks(&mut found, programs.len(), time).await;
+    report::upstreams(talk, &upstreams.endpoints, &found, programs, &upstreams.not_yet);
+    notify::ready("serving");
+    std::future::pending().await
 }
 
 /// Reads the settings anew when somebody asks for it or their file has changed, for ever.

@@ -1,6 +1,7 @@
 //! The data plane: one thread with a current-thread runtime per core, its own listening sockets and upstream pool, no
 //! work stealing. A core never waits for the control plane.
 
+use super::bind::Bound;
 use super::leave;
 use gate_proxy::{Gate, Shared, serve_connection};
 use gate_upstream::{Client, ClientLimits, Roster, Tls};
@@ -93,11 +94,39 @@ impl Drop for TellEnd {
     }
 }
 
+/// The threads of the data plane.
+pub(crate) type Threads = Vec<JoinHandle<io::Result<()>>>;
+
+/// Starts `cores` threads, each with its own socket of every listener. Also gives the sign of life of each.
+///
+/// # Errors
+/// Where the system gives no thread.
+pub(crate) fn start_all(
+    bound: Vec<Bound>,
+    cores: usize,
+    plan: &Plan,
+) -> io::Result<(Threads, Vec<Arc<Pulse>>)> {
+    let mut doors: Vec<Vec<_>> = (0..cores).map(|_| Vec::new()).collect();
+    for Bound { sockets, is_lent, .. } in bound {
+        for (of_core, socket) in doors.iter_mut().zip(sockets) {
+            of_core.push(Listening { socket, is_lent });
+        }
+    }
+    let pulses: Vec<Arc<Pulse>> = (0..cores).map(|_| Arc::default()).collect();
+    let threads = doors
+        .into_iter()
+        .zip(&pulses)
+        .enumerate()
+        .map(|(index, (doors, pulse))| start(index, doors, Arc::clone(pulse), plan.clone()))
+        .collect::<io::Result<_>>()?;
+    Ok((threads, pulses))
+}
+
 /// Starts the thread of core `index`. It ends as `plan.stage` says.
 ///
 /// # Errors
 /// Where the system gives no thread.
-pub(crate) fn start(
+fn start(
     index: usize,
     listening: Vec<Listening>,
     pulse: Arc<Pulse>,

@@ -1,8 +1,6 @@
 //! The listener of the metrics alone. It belongs to the control plane: whoever scrapes takes no time from requests.
 
-use super::bind::{self, Bound};
-use super::cannot_listen;
-use gate_config::Listen;
+use super::bind::Bound;
 use gate_proxy::{Shared, serve_metrics};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,16 +11,6 @@ use tokio::task::JoinSet;
 const AT_ONCE: usize = 8;
 /// How long to wait after a failed accept, as without descriptors.
 const ACCEPT_REST: Duration = Duration::from_secs(1);
-
-/// Binds the one socket.
-///
-/// # Errors
-/// As for the other listeners.
-pub(super) fn bind(door: &Listen) -> anyhow::Result<Bound> {
-    let bound =
-        if door.is_everywhere() { bind::bind_default(door.address, 1) } else { bind::bind(door.address, 1) };
-    bound.map_err(|error| cannot_listen(door, &error))
-}
 
 /// Answers for ever.
 pub(super) async fn serve(bound: Bound, shared: Arc<Shared>) {

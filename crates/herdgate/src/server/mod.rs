@@ -25,12 +25,10 @@ mod upstreams;
 pub(crate) use reload::Stamp;
 
 use anyhow::{Context as _, anyhow};
-use bind::Bound;
-use gate_config::{Config, Flags, Listen, Loaded};
+use gate_config::{Config, Flags, Loaded};
 use gate_proxy::Shared;
 use gate_upstream::Roster;
-use std::io::{ErrorKind, Write};
-use std::net::SocketAddr;
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
@@ -54,8 +52,8 @@ pub(crate) fn run(given: Given, data: &Path, talk: &mut dyn Write) -> anyhow::Re
     memory::settle();
     let outside = keys::Outside::of(config)?;
     let threads = threads(config);
-    let bound = bind_all(&config.listen, threads)?;
-    let metrics = config.metrics.address.map(|door| metrics::bind(&door)).transpose()?;
+    let bound = bind::all(&config.listen, threads)?;
+    let metrics = config.metrics.address.map(|door| bind::listen(&door, 1)).transpose()?;
     let store::Begun { keeper, ring, first } = store::begin(data, outside)?;
 
     let upstreams = upstreams::decide(config, data)?;
@@ -75,20 +73,8 @@ pub(crate) fn run(given: Given, data: &Path, talk: &mut dyn Write) -> anyhow::Re
         ended,
     };
     let addresses: Vec<_> = bound.iter().map(|bound| bound.address).collect();
-    let mut sockets: Vec<Vec<_>> = (0..threads).map(|_| Vec::new()).collect();
-    for Bound { sockets: of_address, is_lent, .. } in bound {
-        for (core, socket) in of_address.into_iter().enumerate() {
-            sockets[core].push(core::Listening { socket, is_lent });
-        }
-    }
-    let pulses: Vec<Arc<core::Pulse>> = (0..threads).map(|_| Arc::default()).collect();
-    let cores: Vec<_> = sockets
-        .into_iter()
-        .zip(&pulses)
-        .enumerate()
-        .map(|(index, (sockets, pulse))| core::start(index, sockets, Arc::clone(pulse), plan.clone()))
-        .collect::<Result<_, _>>()
-        .context("cannot start a data-plane thread")?;
+    let (cores, pulses) =
+        core::start_all(bound, threads, &plan).context("cannot start a data-plane thread")?;
     // The cores alone hold what tells of their end.
     drop(plan);
     report::listening(talk, &addresses, metrics.as_ref().map(|door| door.address));
@@ -96,7 +82,6 @@ pub(crate) fn run(given: Given, data: &Path, talk: &mut dyn Write) -> anyhow::Re
     let duties = control::Duties {
         shared,
         roster,
-        keeper,
         metrics,
         upstreams,
         loaded,
@@ -106,7 +91,7 @@ pub(crate) fn run(given: Given, data: &Path, talk: &mut dyn Write) -> anyhow::Re
         stage,
         core_ended,
     };
-    let outcome = control::run(duties, talk);
+    let outcome = control::run(keeper, duties, talk);
     for core in cores {
         core.join()
             .map_err(|_panic| anyhow!("a data-plane thread panicked"))?
@@ -126,47 +111,4 @@ fn with_hint(error: gate_keys::StoreError) -> anyhow::Error {
 fn threads(config: &Config) -> usize {
     let cpus = || std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
     config.server.threads.map_or_else(cpus, usize::from)
-}
-
-/// The sockets that were handed over, else those of the settings.
-fn bind_all(listeners: &[Listen], threads: usize) -> anyhow::Result<Vec<Bound>> {
-    let lent = bind::lent(threads)?;
-    if !lent.is_empty() {
-        return Ok(lent);
-    }
-    listeners
-        .iter()
-        .map(|listen| {
-            let bound = if listen.is_everywhere() {
-                bind::bind_default(listen.address, threads)
-            } else {
-                bind::bind(listen.address, threads)
-            };
-            bound.map_err(|error| cannot_listen(listen, &error))
-        })
-        .collect()
-}
-
-fn cannot_listen(listen: &Listen, error: &std::io::Error) -> anyhow::Error {
-    let port = listen.address.port();
-    match error.kind() {
-        ErrorKind::AddrInUse => {
-            let holder =
-                holder::of(listen.address).map_or_else(String::new, |holder| format!(" by {holder}"));
-            anyhow!(
-                "cannot listen on {listen}: the port is taken{holder}\n\
-                 hint: end that program, or choose another address with --listen, for example --listen {}",
-                SocketAddr::new(listen.address.ip(), if port < u16::MAX { port + 1 } else { 7860 })
-            )
-        }
-        ErrorKind::PermissionDenied if port < 1024 => anyhow!(
-            "cannot listen on {listen}: ports below 1024 need a privilege\n\
-             hint: use a port of 1024 or above, or grant CAP_NET_BIND_SERVICE"
-        ),
-        ErrorKind::AddrNotAvailable => anyhow!(
-            "cannot listen on {listen}: no interface of this machine has that address\n\
-             hint: `ip address` lists them; :{port} listens on all"
-        ),
-        _ => anyhow!("cannot listen on {listen}: {error}"),
-    }
 }
