@@ -7,7 +7,8 @@
 //! Room is made by a connection of the core that took the new one: the system spreads connections evenly over the cores,
 //! and strangers are never busy, so that a core without one that waits is full of known callers' requests.
 
-use crate::gate::{Gate, unix_now};
+use crate::clock::unix_now;
+use crate::gate::Gate;
 use crate::net::Network;
 use crate::seldom::Seldom;
 use std::collections::HashMap;

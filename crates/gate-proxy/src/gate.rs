@@ -1,5 +1,6 @@
 //! What a request finds on its way: the state that all cores share, and what each core has for itself.
 
+use crate::clock::unix_now;
 use crate::crowd::Crowd;
 use crate::downstream::Head;
 use crate::drain::Drain;
@@ -24,7 +25,6 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -351,13 +351,6 @@ impl Gate {
         let now = Instant::now().into_std();
         self.shared.slots.move_on(left, ask, tried, now, &mut self.chance.borrow_mut())
     }
-}
-
-/// Seconds since 1970: what expiry is counted in.
-#[must_use]
-pub fn unix_now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

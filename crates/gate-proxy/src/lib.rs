@@ -3,6 +3,7 @@
 //! Read [`path`](crate) first: `path.rs` is the order of everything. Floor 4: knows the wire, the policy, the keys and the
 //! upstream client below it; knows nothing of settings files, databases, probes or the admin side.
 
+mod clock;
 mod crowd;
 mod downstream;
 mod drain;
@@ -27,11 +28,12 @@ mod stubs;
 mod sweep;
 mod trace;
 
+pub use clock::unix_now;
 pub use crowd::{Crowd, Guest, TurnedAway};
 pub use downstream::ClientStream;
 pub use downstream::h1::serve_connection;
 pub use drain::Drain;
-pub use gate::{Gate, NotYet, Shared, unix_now};
+pub use gate::{Gate, NotYet, Shared};
 pub use lease::Leases;
 pub use metrics::{metrics_reference, serve_metrics};
 pub use record::{AccessLog, Fields, Outcome, Record};

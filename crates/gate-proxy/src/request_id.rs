@@ -81,7 +81,7 @@ fn next_number() -> u64 {
 fn first_number() -> u64 {
     // Without the system's randomness the clock must do.
     getrandom::u64().unwrap_or_else(|_| {
-        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let since = crate::clock::since_1970();
         since.as_secs().rotate_left(32) ^ u64::from(since.subsec_nanos())
     })
 }

@@ -1,7 +1,8 @@
 //! The `Date` field (RFC 9110, section 6.6.1), made once a second on each thread.
 
+use crate::clock::since_1970;
 use std::cell::Cell;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 /// `Sun, 06 Nov 1994 08:49:37 GMT`.
 const LENGTH: usize = 29;
@@ -22,7 +23,7 @@ pub(super) fn write(out: &mut Vec<u8>) {
 
 /// The present time as the field has it; none where the system's clock stands beyond the year 9999.
 pub(super) fn value() -> Option<[u8; LENGTH]> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let now = since_1970().as_secs();
     let (second, text) = LAST.get();
     if second == now {
         return Some(text);
@@ -36,6 +37,7 @@ pub(super) fn value() -> Option<[u8; LENGTH]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::SystemTime;
 
     #[test]
     fn the_field_is_the_present_time_as_http_writes_it() {

@@ -6,8 +6,9 @@
 
 mod told;
 
+use crate::clock::unix_now;
 use crate::downstream::{Downstream, Head};
-use crate::gate::{Gate, unix_now};
+use crate::gate::Gate;
 use crate::lease::Lease;
 use crate::rules::Rules;
 use crate::stages::intake::Target;

@@ -106,18 +106,18 @@ pub(crate) fn start_all(
     cores: usize,
     plan: &Plan,
 ) -> io::Result<(Threads, Vec<Arc<Pulse>>)> {
-    let mut doors: Vec<Vec<_>> = (0..cores).map(|_| Vec::new()).collect();
+    let mut listening: Vec<Vec<_>> = (0..cores).map(|_| Vec::new()).collect();
     for Bound { sockets, is_lent, .. } in bound {
-        for (of_core, socket) in doors.iter_mut().zip(sockets) {
+        for (of_core, socket) in listening.iter_mut().zip(sockets) {
             of_core.push(Listening { socket, is_lent });
         }
     }
     let pulses: Vec<Arc<Pulse>> = (0..cores).map(|_| Arc::default()).collect();
-    let threads = doors
+    let threads = listening
         .into_iter()
         .zip(&pulses)
         .enumerate()
-        .map(|(index, (doors, pulse))| start(index, doors, Arc::clone(pulse), plan.clone()))
+        .map(|(index, (sockets, pulse))| start(index, sockets, Arc::clone(pulse), plan.clone()))
         .collect::<io::Result<_>>()?;
     Ok((threads, pulses))
 }
