@@ -10,6 +10,7 @@ mod digest;
 mod env;
 mod form;
 mod glob;
+mod hex;
 mod key;
 mod name;
 mod ring;
@@ -27,6 +28,7 @@ pub use form::{
     Entropy, KEY_LENGTH, KEY_PREFIX, Kind, Mark, Minted, NoEntropy, OsEntropy, is_well_formed, mint,
 };
 pub use glob::{BadGlob, ModelGlob};
+pub use hex::hex;
 pub use key::{Key, KeyId, State};
 pub use name::{BadKeyName, KeyName};
 pub use ring::{KeyRing, Verdict};

@@ -4,11 +4,10 @@
 //! print: `sha256:` and 64 hex digits for a secret that herdgate made, `SHA256:` and 43 characters of base64, as
 //! `ssh-keygen -l` prints it, for an ssh public key.
 
-use crate::{KEY_PREFIX, Key, KeyDigest, KeyId, KeyName, Kind, Mark, ModelGlob};
+use crate::{KEY_PREFIX, Key, KeyDigest, KeyId, KeyName, Kind, Mark, ModelGlob, hex};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use gate_types::ScopeSet;
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 const SCHEME: &str = "sha256:";
@@ -46,11 +45,7 @@ impl BadDigest {
 pub fn digest_text(mark: &Mark) -> String {
     match mark.kind {
         Kind::Ssh => mark.digest.fingerprint(),
-        Kind::Secret => mark.digest.as_bytes().iter().fold(SCHEME.to_owned(), |mut text, byte| {
-            // Writing to a String cannot fail.
-            let _infallible = write!(text, "{byte:02x}");
-            text
-        }),
+        Kind::Secret => [SCHEME, &hex(mark.digest.as_bytes())].concat(),
     }
 }
 

@@ -5,10 +5,9 @@
 
 use crate::data_dir::DataDir;
 use crate::fault::wrong;
-use crate::schema::{DATABASE_FILE, StoreId};
+use crate::schema::DATABASE_FILE;
 use crate::sqlite::SqliteStore;
-use gate_keys::StoreError;
-use std::fmt::Write as _;
+use gate_keys::{StoreError, hex};
 
 /// The file that remembers it.
 pub(crate) const ID_FILE: &str = "store-id";
@@ -23,7 +22,7 @@ impl SqliteStore {
         Self::check_presence(dir)?;
         let store = Self::open(dir)?;
         match remembered(dir)? {
-            Some(id) if id != text(store.id()) => {
+            Some(id) if id != hex(&store.id()) => {
                 let hint = "put the one back that was there, or restart herdgate to take this one";
                 Err(wrong(
                     &dir.path().join(DATABASE_FILE),
@@ -52,7 +51,7 @@ impl SqliteStore {
     /// # Errors
     /// [`StoreError::Storage`] if that cannot be read or written down.
     pub fn adopt(&self, dir: &DataDir) -> Result<bool, StoreError> {
-        let own = text(self.id());
+        let own = hex(&self.id());
         let before = remembered(dir)?;
         if before.as_ref() != Some(&own) {
             dir.write_private(ID_FILE, format!("{own}\n").as_bytes())?;
@@ -66,12 +65,4 @@ fn remembered(dir: &DataDir) -> Result<Option<String>, StoreError> {
     let read = dir.read_private(ID_FILE)?;
     let id = read.map(|text| text.expose().trim().to_owned());
     Ok(id.filter(|id| id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit())))
-}
-
-fn text(id: StoreId) -> String {
-    id.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _infallible = write!(text, "{byte:02x}");
-        text
-    })
 }
