@@ -5,6 +5,7 @@ use crate::listen::Listen;
 use crate::token::AuthToken;
 use crate::units::ByteSize;
 use crate::upstream_url::UpstreamUrl;
+use gate_types::OriginPattern;
 use std::time::Duration;
 
 /// Everything that herdgate was told, checked. Bounds are those of the settings reference.
@@ -65,8 +66,8 @@ pub struct Auth {
 /// `[cors]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cors {
-    /// The origins whose pages may use the gate from a browser; each an [`gate_types::OriginPattern`] in lower case.
-    pub origins: Vec<String>,
+    /// The origins whose pages may use the gate from a browser; no two the same.
+    pub origins: Vec<OriginPattern>,
 }
 
 /// `[limits]`

@@ -16,8 +16,8 @@ pub(crate) const SECTION: &str = "key";
 const FIELDS: [&str; 4] = ["name", "digest", "scopes", "models"];
 /// Most keys; more belong into the store.
 pub(crate) const MOST_KEYS: usize = 1000;
-/// Most patterns of one key, as on the command line.
-const MOST_MODELS: usize = 100;
+/// Most patterns of one key: more are a mistake, or belong in a pattern. On the command line as well.
+pub const MOST_MODELS: usize = 100;
 
 /// A part of a key, whose form others know.
 #[derive(Clone, Copy)]
@@ -33,7 +33,8 @@ pub enum KeyPart<'t> {
 /// Checks a part of a key. Gives its one spelling, or reason and hint, which never repeat a digest.
 pub type KeyForm = fn(KeyPart<'_>) -> Result<String, (String, &'static str)>;
 
-/// `[[key]]`
+/// `[[key]]`, its parts as text in their one spelling: the types of keys live on the floor above, which has checked them by its
+/// [`KeyForm`].
 #[derive(Clone, PartialEq, Eq)]
 pub struct KeySetting {
     /// What people call it; no two have the same.

@@ -32,7 +32,7 @@ pub use config::{
     Auth, Config, Cors, EngineStart, Fleet, Level, Limits, Local, Log, LogFormat, Manage, Metrics, Server,
     Timeouts,
 };
-pub use keys::{KeyForm, KeyPart, KeySetting};
+pub use keys::{KeyForm, KeyPart, KeySetting, MOST_MODELS};
 pub use listen::{BadListen, Listen};
 pub use ollama_host::{Reading, ollama_host};
 pub use paths::{Locations, Surroundings, locate};
@@ -40,7 +40,7 @@ pub use problem::{Place, Problem};
 pub use reference::reference;
 pub use show::{Row, Shown, rows, to_toml};
 pub use spec::{Flags, Sources, environment};
-pub use token::{AuthToken, FileAccess};
+pub use token::{AuthToken, FileAccess, TokenForm};
 pub use units::{BadUnit, ByteSize, duration, show_duration};
 pub use upstream_url::{BadUrl, UpstreamUrl};
 

@@ -4,9 +4,10 @@ use crate::config::Config;
 use crate::listen::Listen;
 use crate::problem::{Place, Plain, Problem};
 use crate::setting::{Form, MOST_LISTENERS, MOST_UPSTREAMS};
-use crate::spec::{Given, Item, Raw};
+use crate::spec::{Given, Item, Known, Raw};
 use crate::units::{BadUnit, ByteSize, duration, show_duration};
 use crate::upstream_url::UpstreamUrl;
+use gate_types::OriginPattern;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -41,7 +42,14 @@ pub(crate) fn apply(given: &Given, config: &mut Config) -> Result<(), Vec<Proble
             config.server.threads = if auto { None } else { number().map_err(one)? };
         }
         Form::Texts { slot, what, example, read, least, most } => {
-            *slot(config) = texts(item, what, example, *read, *least..=*most)?;
+            let read = |item: &Item| {
+                let text = text(item, what)?;
+                read(text).map_err(|bad| bad_text(item, text, bad, example))
+            };
+            *slot(config) = texts(item, what, example, read, *least..=*most)?;
+        }
+        Form::Origins { example, most } => {
+            config.cors.origins = texts(item, "an origin", example, |item| origin(item, example), 0..=*most)?;
         }
         Form::Word { words, set, .. } => set(config, word(item, words).map_err(one)?),
     }
@@ -51,7 +59,7 @@ pub(crate) fn apply(given: &Given, config: &mut Config) -> Result<(), Vec<Proble
 /// What stands there, for a problem that wants something else there.
 fn kind(raw: &Raw) -> &'static str {
     match raw {
-        Raw::Text(_) | Raw::Word(_) | Raw::Upstream(_) => "a text",
+        Raw::Text(_) | Raw::Word(_) | Raw::Read(_) => "a text",
         Raw::Number(_) => "a number",
         Raw::Switch(_) => "true or false",
         Raw::List(_) => "a list",
@@ -74,7 +82,7 @@ fn switch(item: &Item) -> Result<bool, Problem> {
         Raw::Text(text) if matches!(text.as_str(), "true" | "false") => {
             Err(wants(item, "true or false").hint("write it without quotes"))
         }
-        Raw::Text(_) | Raw::Number(_) | Raw::List(_) | Raw::Upstream(_) | Raw::Other(_) => {
+        Raw::Text(_) | Raw::Number(_) | Raw::List(_) | Raw::Read(_) | Raw::Other(_) => {
             Err(wants(item, "true or false"))
         }
     }
@@ -91,7 +99,7 @@ fn word<'i>(item: &'i Item, words: &[&str]) -> Result<&'i str, Problem> {
                 None => problem,
             })
         }
-        Raw::Number(_) | Raw::Switch(_) | Raw::List(_) | Raw::Upstream(_) | Raw::Other(_) => {
+        Raw::Number(_) | Raw::Switch(_) | Raw::List(_) | Raw::Read(_) | Raw::Other(_) => {
             Err(wants(item, &format!("one of {list}")))
         }
     }
@@ -111,7 +119,7 @@ fn count<N: TryFrom<i64> + PartialOrd + Display>(
         Raw::Text(text) if text.bytes().all(|b| b.is_ascii_digit()) => {
             return Err(wants(item, &wanted).hint("write it without quotes"));
         }
-        Raw::Text(_) | Raw::Switch(_) | Raw::List(_) | Raw::Upstream(_) | Raw::Other(_) => {
+        Raw::Text(_) | Raw::Switch(_) | Raw::List(_) | Raw::Read(_) | Raw::Other(_) => {
             return Err(wants(item, &wanted));
         }
     };
@@ -138,7 +146,7 @@ fn measure<M: PartialOrd + Copy>(
             let reason = format!("{number} {}", BadUnit::NoUnit);
             return Err(Problem::new(item.place.clone(), reason).hint(hint));
         }
-        Raw::Switch(_) | Raw::List(_) | Raw::Upstream(_) | Raw::Other(_) => {
+        Raw::Switch(_) | Raw::List(_) | Raw::Read(_) | Raw::Other(_) => {
             return Err(wants(item, "a number with a unit").hint(hint));
         }
     };
@@ -155,14 +163,14 @@ fn measure<M: PartialOrd + Copy>(
 fn upstreams(item: &Item) -> Result<Vec<UpstreamUrl>, Vec<Problem>> {
     let items = items(item, "an upstream", "upstreams = [\"http://host:11434\"]", 1..=MOST_UPSTREAMS)?;
     let urls = read_all(&items, |item| match &item.raw {
-        Raw::Upstream(url) => Ok(url.clone()),
+        Raw::Read(Known::Upstream(url)) => Ok(url.clone()),
         Raw::Text(text) | Raw::Word(text) => {
             let bad = |bad: crate::BadUrl| {
                 Problem::new(item.place.clone(), format!("an upstream that {bad}")).hint(bad.hint())
             };
             UpstreamUrl::parse(text).map_err(bad)
         }
-        Raw::Number(_) | Raw::Switch(_) | Raw::List(_) | Raw::Other(_) => {
+        Raw::Number(_) | Raw::Switch(_) | Raw::List(_) | Raw::Read(_) | Raw::Other(_) => {
             Err(wants(item, "an upstream's address between quotes"))
         }
     })?;
@@ -205,35 +213,48 @@ fn address(item: &Item) -> Result<Listen, Problem> {
             Problem::new(item.place.clone(), format!("{shown} {bad}")).hint(bad.hint())
         }),
         Raw::Number(_) => Err(wants(item, "an address").hint("write address = \":7860\"")),
-        Raw::Switch(_) | Raw::List(_) | Raw::Upstream(_) | Raw::Other(_) => {
+        Raw::Switch(_) | Raw::List(_) | Raw::Read(_) | Raw::Other(_) => {
             Err(wants(item, "an address between quotes"))
         }
     }
 }
 
-/// Texts that are no addresses, each in its one form.
-fn texts(
+/// Texts that are no addresses, each in its one form, none of them twice.
+fn texts<T: PartialEq + Display>(
     item: &Item,
     what: &str,
     example: &str,
-    read: fn(&str) -> Result<String, &'static str>,
+    read: impl Fn(&Item) -> Result<T, Problem>,
     counts: RangeInclusive<usize>,
-) -> Result<Vec<String>, Vec<Problem>> {
+) -> Result<Vec<T>, Vec<Problem>> {
     let items = items(item, what, example, counts)?;
-    let texts = read_all(&items, |item| match &item.raw {
-        Raw::Text(text) | Raw::Word(text) => read(text).map_err(|bad| {
-            Problem::new(item.place.clone(), format!("\"{}\" {bad}", Plain(text)))
-                .hint(format!("write {example}"))
-        }),
-        Raw::Number(_) | Raw::Switch(_) | Raw::List(_) | Raw::Upstream(_) | Raw::Other(_) => {
-            Err(wants(item, &format!("{what} between quotes")))
-        }
-    })?;
+    let texts = read_all(&items, read)?;
     let twice = (1..texts.len()).filter(|at| texts[..*at].contains(&texts[*at]));
     let problems: Vec<Problem> = twice
         .map(|at| Problem::new(items[at].place.clone(), format!("\"{}\" stands here twice", texts[at])))
         .collect();
     if problems.is_empty() { Ok(texts) } else { Err(problems) }
+}
+
+fn text<'i>(item: &'i Item, what: &str) -> Result<&'i str, Problem> {
+    match &item.raw {
+        Raw::Text(text) | Raw::Word(text) => Ok(text),
+        Raw::Number(_) | Raw::Switch(_) | Raw::List(_) | Raw::Read(_) | Raw::Other(_) => {
+            Err(wants(item, &format!("{what} between quotes")))
+        }
+    }
+}
+
+fn bad_text(item: &Item, text: &str, bad: &str, example: &str) -> Problem {
+    Problem::new(item.place.clone(), format!("\"{}\" {bad}", Plain(text))).hint(format!("write {example}"))
+}
+
+fn origin(item: &Item, example: &str) -> Result<OriginPattern, Problem> {
+    if let Raw::Read(Known::Origin(pattern)) = &item.raw {
+        return Ok(pattern.clone());
+    }
+    let text = text(item, "an origin")?;
+    OriginPattern::parse(text).map_err(|bad| bad_text(item, text, bad.0, example))
 }
 
 /// The items of a list, which outside of the file is separated by commas; as many as `counts` allows.
@@ -257,7 +278,7 @@ fn items(
                 |(at, word): (usize, &&str)| Item { place: place(at), raw: Raw::Word((*word).to_owned()) };
             words.iter().enumerate().map(item).collect()
         }
-        Raw::Text(_) | Raw::Number(_) | Raw::Switch(_) | Raw::Upstream(_) | Raw::Other(_) => {
+        Raw::Text(_) | Raw::Number(_) | Raw::Switch(_) | Raw::Read(_) | Raw::Other(_) => {
             return Err(vec![
                 wants(item, &format!("a list, {what} in each item")).hint(format!("write {example}")),
             ]);

@@ -120,6 +120,7 @@ fn form(form: &Form) -> String {
         Form::Listener { .. } => "`\"none\"`, or one address".to_owned(),
         Form::Threads { least, most } => format!("`\"auto\"`, or a whole number from {least} to {most}"),
         Form::Texts { least, most, .. } => format!("a list of {least} to {most} texts"),
+        Form::Origins { most, .. } => format!("a list of 0 to {most} texts"),
         Form::Word { words, .. } => {
             words.iter().map(|word| format!("`\"{word}\"`")).collect::<Vec<_>>().join(", ")
         }

@@ -137,6 +137,7 @@ pub(crate) fn shown(setting: &Setting, config: &Config) -> Shown {
             None => Shown::Text("auto".to_owned()),
         },
         Form::Texts { slot, .. } => Shown::List(slot(&mut config).clone()),
+        Form::Origins { .. } => Shown::List(config.cors.origins.iter().map(ToString::to_string).collect()),
         Form::Word { get, .. } => Shown::Text(get(&config).to_owned()),
     }
 }

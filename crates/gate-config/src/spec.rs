@@ -8,8 +8,9 @@ use crate::nearest::nearest;
 use crate::ollama_host::{Reading, ollama_host};
 use crate::problem::{Place, Plain, Problem};
 use crate::setting::{SETTINGS, Setting};
-use crate::token::{self, AuthToken, FileAccess};
+use crate::token::{self, AuthToken, FileAccess, TokenForm};
 use crate::upstream_url::UpstreamUrl;
+use gate_types::OriginPattern;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -41,8 +42,8 @@ pub struct Sources<'a> {
     pub files: &'a dyn FileAccess,
     /// What the parts of a key of the settings look like.
     pub key_form: KeyForm,
-    /// Whether a token is one of those that stand in examples (`ollama`, `changeme`, …).
-    pub is_dummy: fn(&str) -> bool,
+    /// What a token must be like.
+    pub token_form: TokenForm,
 }
 
 /// The environment as [`Sources`] want it. Bytes that are not UTF-8 become U+FFFD, which no setting accepts.
@@ -71,9 +72,16 @@ pub(crate) enum Raw {
     Switch(bool),
     List(Vec<Item>),
     /// Read already.
-    Upstream(UpstreamUrl),
+    Read(Known),
     /// Something that no setting takes, by its name in TOML.
     Other(&'static str),
+}
+
+/// A value that has been read where it was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Known {
+    Upstream(UpstreamUrl),
+    Origin(OriginPattern),
 }
 
 /// A value and where it stands.
@@ -120,7 +128,7 @@ impl Spec {
         spec.gather_flags(&sources.flags);
         spec.gather_ollama(&sources.env);
         spec.gather_origins(&sources.env);
-        match token::find(&sources.env, sources.files, sources.is_dummy) {
+        match token::find(&sources.env, sources.files, sources.token_form) {
             Ok(token) => {
                 spec.warnings.extend(token.as_ref().and_then(token::short));
                 spec.auth_token = token;
@@ -187,11 +195,11 @@ impl Spec {
             return;
         };
         let place = Place::env(name);
-        let mut origins: Vec<String> = Vec::new();
+        let mut origins: Vec<OriginPattern> = Vec::new();
         for text in list.split(',').map(str::trim).filter(|text| !text.is_empty()) {
-            match gate_types::OriginPattern::parse(text) {
-                Ok(pattern) if origins.iter().any(|origin| origin == pattern.as_str()) => {}
-                Ok(pattern) => origins.push(pattern.as_str().to_owned()),
+            match OriginPattern::parse(text) {
+                Ok(pattern) if origins.contains(&pattern) => {}
+                Ok(pattern) => origins.push(pattern),
                 Err(bad) => {
                     let reason = format!("\"{}\" {bad}; it is left out", Plain(text));
                     self.warnings.push(Problem::new(place.clone(), reason));
@@ -199,7 +207,7 @@ impl Spec {
             }
         }
         if !origins.is_empty() {
-            let item = |text| Item { place: place.clone(), raw: Raw::Word(text) };
+            let item = |origin| Item { place: place.clone(), raw: Raw::Read(Known::Origin(origin)) };
             let items = origins.into_iter().map(item).collect();
             self.give(Rank::Ollama, setting, place.clone(), Raw::List(items));
         }
@@ -225,7 +233,7 @@ impl Spec {
                         format!("has a port that cannot be read; {} is taken, as Ollama does", url.port);
                     self.warnings.push(Problem::new(place.clone(), reason));
                 }
-                let item = Item { place: place.clone(), raw: Raw::Upstream(url) };
+                let item = Item { place: place.clone(), raw: Raw::Read(Known::Upstream(url)) };
                 self.give(Rank::Ollama, setting, place, Raw::List(vec![item]));
             }
             Err(bad) => self.problems.push(Problem::new(place, bad.to_string()).hint(bad.hint())),

@@ -241,7 +241,7 @@ fn variables_and_flags_are_their_own_place_and_everything_comes_at_once() {
     .unwrap_err();
     let expected = [
         "herdgate.toml:2:8 1B is below",
-        "AUTH_TOKEN the token is one that stands in examples",
+        "AUTH_TOKEN the token is known to everybody",
         "HERDGATE_FLEET__PROBE_INTERVAL \"5\" has no unit",
         "HERDGATE_LISTEN__ADDRESS (item 2) \"gpu1:1\" has a host",
         "HERDGATE_LOCAL__ENABLED wants true or false",

@@ -72,31 +72,44 @@ const DUMMIES: &[&str] = &[
     "unused",
 ];
 
-/// Why a string cannot be the token.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+/// Longest token in bytes: it travels in a request head of 4 KiB at least.
+const MOST_BYTES: usize = 2048;
+
+/// Why a string cannot be the token. Never repeats it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadToken {
     /// Nothing, or nothing but blanks.
     #[error("the token is empty")]
     Empty,
     /// A word that everybody knows.
-    #[error("the token is the well-known placeholder \"{0}\"")]
-    WellKnown(&'static str),
+    #[error("the token is a placeholder that stands in examples, which everybody knows")]
+    WellKnown,
     /// The shape of an example rather than of a secret.
     #[error("the token is an example, not a secret: {0}")]
     Example(&'static str),
-    /// A line break or another character that no client can send in a header.
-    #[error("the token holds a control character, which no client can send")]
+    /// A line break or another character that no client can send in a header field (RFC 9110 section 5.5).
+    #[error("the token holds a control character or a line break, which no client can send")]
     ControlCharacter,
+    /// A blank at an end, which is no part of a header field's value.
+    #[error("the token begins or ends with a blank, which no client can send")]
+    Blank,
+    /// More than a head has room for.
+    #[error("the token is longer than {MOST_BYTES} bytes")]
+    TooLong,
 }
 
 impl BadToken {
     /// What to do about it, in one line.
     #[must_use]
-    pub const fn hint(&self) -> &'static str {
+    pub const fn hint(self) -> &'static str {
         match self {
-            BadToken::Empty => "unset it to use stored keys, or make a token: openssl rand -hex 24",
-            BadToken::WellKnown(_) | BadToken::Example(_) => "make a real one: openssl rand -hex 24",
-            BadToken::ControlCharacter => "put the token on one line",
+            BadToken::Empty => {
+                "unset it and use herdgate key create NAME, or make a token: openssl rand -hex 32"
+            }
+            BadToken::WellKnown | BadToken::Example(_) | BadToken::TooLong => {
+                "make one with: openssl rand -hex 32; or unset it and use herdgate key create NAME"
+            }
+            BadToken::ControlCharacter | BadToken::Blank => "write the token alone, on one line",
         }
     }
 }
@@ -106,17 +119,18 @@ impl BadToken {
 pub struct EnvKey(Arc<Key>);
 
 impl EnvKey {
-    /// Makes the key of a token. Blanks and line breaks around it are not part of it, as in a header.
+    /// Makes the key of a token.
     ///
     /// # Errors
-    /// [`BadToken`] if it is empty, a placeholder, or cannot be sent. The reason never repeats the token.
+    /// [`BadToken`] if it would protect nothing or cannot be sent.
     pub fn new(token: &Secret) -> Result<Self, BadToken> {
-        let text = token.expose().trim();
-        if let Some(problem) = placeholder(text) {
-            return Err(problem);
-        }
-        if text.chars().any(char::is_control) {
-            return Err(BadToken::ControlCharacter);
+        let text = token.expose();
+        let bad = placeholder(text.trim())
+            .or_else(|| text.chars().any(char::is_control).then_some(BadToken::ControlCharacter))
+            .or_else(|| (text.trim() != text).then_some(BadToken::Blank))
+            .or_else(|| (text.len() > MOST_BYTES).then_some(BadToken::TooLong));
+        if let Some(bad) = bad {
+            return Err(bad);
         }
         let mark = Mark { kind: Kind::Secret, digest: KeyDigest::of(text), prefix: String::new() };
         Ok(EnvKey(Arc::new(Key::new(KeyId::ENV, KeyName::env(), mark, ScopeSet::DEFAULT, 0))))
@@ -138,8 +152,8 @@ fn placeholder(token: &str) -> Option<BadToken> {
     if plain.is_empty() {
         return Some(BadToken::Empty);
     }
-    if let Some(word) = DUMMIES.iter().find(|word| **word == plain) {
-        return Some(BadToken::WellKnown(word));
+    if DUMMIES.contains(&plain.as_str()) {
+        return Some(BadToken::WellKnown);
     }
     let bare = plain.strip_prefix("sk-hg-").or_else(|| plain.strip_prefix("sk-")).unwrap_or(&plain);
     let example = |is: bool, why: &'static str| is.then_some(BadToken::Example(why));
@@ -224,13 +238,19 @@ mod tests {
     }
 
     #[test]
-    fn blanks_around_a_token_do_not_count() {
-        assert_eq!(new(" hunter2\r\n").unwrap().key().digest, KeyDigest::of("hunter2"));
-    }
-
-    #[test]
     fn what_cannot_be_sent_is_refused() {
-        assert_eq!(new("hunter2\nhunter3").unwrap_err(), BadToken::ControlCharacter);
+        let long = "xy".repeat(MOST_BYTES / 2);
+        assert!(new(&long).is_ok());
+        for (token, bad) in [
+            ("hunter2\nhunter3", BadToken::ControlCharacter),
+            ("hunter2\r\n", BadToken::ControlCharacter),
+            ("a\u{7f}b", BadToken::ControlCharacter),
+            (" hunter2", BadToken::Blank),
+            ("hunter2\u{a0}", BadToken::Blank),
+            (&format!("{long}x"), BadToken::TooLong),
+        ] {
+            assert_eq!(new(token).unwrap_err(), bad, "{token:?}");
+        }
     }
 
     #[test]

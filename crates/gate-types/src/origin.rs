@@ -1,5 +1,7 @@
 //! Origins of web pages (RFC 6454) and the patterns that allow them, as `OLLAMA_ORIGINS` writes them.
 
+use std::fmt;
+
 /// Which origins are allowed: one, all that a `*` in it stands for, or with `*` alone every one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OriginPattern {
@@ -70,6 +72,12 @@ impl OriginPattern {
         origin.len() >= start.len() + end.len()
             && origin[..start.len()].eq_ignore_ascii_case(start)
             && origin[origin.len() - end.len()..].eq_ignore_ascii_case(end)
+    }
+}
+
+impl fmt::Display for OriginPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
     }
 }
 

@@ -1,7 +1,8 @@
 //! What the gate answers by itself: the public routes, `/metrics`, and listings merged over all upstreams.
 
+use crate::clock::unix_now;
 use crate::downstream::{Cut, Downstream, race};
-use crate::gate::{Gate, unix_now};
+use crate::gate::Gate;
 use crate::metrics;
 use crate::outcome::{Done, Ended};
 use crate::stages::allowed;

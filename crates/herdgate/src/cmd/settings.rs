@@ -2,7 +2,8 @@
 
 use crate::cli::EXIT_USAGE;
 use gate_config::{FileAccess, Flags, KeyPart, Loaded, Locations, Problem, Sources, Surroundings, locate};
-use gate_keys::{KeyName, Mark, ModelGlob, digest_text};
+use gate_keys::{EnvKey, KeyName, Mark, ModelGlob, digest_text};
+use gate_types::Secret;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
@@ -37,7 +38,7 @@ pub(crate) fn load(flags: &Flags) -> Result<(Loaded, Locations), Vec<Problem>> {
         file,
         files: &Disk,
         key_form,
-        is_dummy: gate_keys::is_dummy,
+        token_form,
     };
     gate_config::load(&sources).map(|loaded| (loaded, places))
 }
@@ -55,6 +56,11 @@ fn key_form(part: KeyPart<'_>) -> Result<String, (String, &'static str)> {
             .map(|mark| digest_text(&mark))
             .map_err(|bad| (bad.to_string(), bad.hint())),
     }
+}
+
+/// What a token of the environment must be like.
+fn token_form(token: &Secret) -> Result<(), (String, &'static str)> {
+    EnvKey::new(token).map(drop).map_err(|bad| (bad.to_string(), bad.hint()))
 }
 
 /// Tells problems, one each with its hint, and gives the exit code for them.

@@ -5,14 +5,13 @@ use anyhow::Context as _;
 use gate_config::{ByteSize, Config};
 use gate_policy::QueueLimits;
 use gate_proxy::{DoorRules, Limits, Manage, Rules};
-use gate_types::OriginPattern;
 
 /// The rules that these settings make.
 ///
 /// # Errors
 /// Where a limit is larger than this machine's memory can be.
 pub(super) fn rules(config: &Config) -> anyhow::Result<Rules> {
-    Ok(Rules { limits: limits(config)?, queue: queue(config)?, manage: manage(config), door: door(config)? })
+    Ok(Rules { limits: limits(config)?, queue: queue(config)?, manage: manage(config), door: door(config) })
 }
 
 fn limits(config: &Config) -> anyhow::Result<Limits> {
@@ -48,11 +47,10 @@ fn queue(config: &Config) -> anyhow::Result<QueueLimits> {
     })
 }
 
-fn door(config: &Config) -> anyhow::Result<DoorRules> {
-    let origins = config.cors.origins.iter().map(|text| OriginPattern::parse(text)).collect::<Result<_, _>>();
-    Ok(DoorRules {
+fn door(config: &Config) -> DoorRules {
+    DoorRules {
         failures: config.auth.failures,
         proxy_names: config.auth.proxy_names.clone(),
-        origins: origins.context("an origin that the settings' check let through")?,
-    })
+        origins: config.cors.origins.clone(),
+    }
 }

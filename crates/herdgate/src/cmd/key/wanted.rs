@@ -2,11 +2,9 @@
 
 use super::args::SetArgs;
 use super::trouble::{Trouble, both, usage};
+use gate_config::MOST_MODELS;
 use gate_keys::{Change, KeyName, ModelGlob, Span, UnixSeconds};
 use gate_types::ScopeSet;
-
-/// More patterns than this on one key are a mistake, or belong in a pattern.
-const MOST_MODELS: usize = 100;
 
 /// The word for no end.
 const NEVER: &str = "never";
