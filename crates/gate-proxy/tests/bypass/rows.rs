@@ -106,6 +106,29 @@ fn house() -> House {
     house
 }
 
+/// What stands in Anthropic's shape for a code, which it has no room for: its `error.type`, and what its text says.
+const ANTHROPIC: [(&str, &str, &str); 6] = [
+    ("invalid_key", "authentication_error", "the API key is unknown, expired or revoked"),
+    ("missing_scope", "permission_error", "it lacks the scope \"cloud\""),
+    ("model_not_allowed", "permission_error", "the API key may not use the model '"),
+    ("unknown_route", "not_found_error", "nothing is open at this path"),
+    ("method_not_allowed", "api_error", "this method is not open at this path; use POST"),
+    ("ambiguous_body", "invalid_request_error", "the field "),
+];
+
+/// Whether the client is told `code`. The record has it in any case.
+fn is_told(code: &str, text: &str) -> bool {
+    if text.contains(&format!("\"code\":\"{code}\"")) {
+        return true;
+    }
+    let Ok(body) = serde_json::from_str::<serde_json::Value>(text) else { return false };
+    let (kind, says) = (body["error"]["type"].as_str(), body["error"]["message"].as_str());
+    let is_it = |(of, type_, text): &(&str, &str, &str)| {
+        *of == code && kind == Some(type_) && says.is_some_and(|says| says.contains(text))
+    };
+    body["type"] == "error" && ANTHROPIC.iter().any(is_it)
+}
+
 /// Each row is refused as it says, and no upstream hears of it.
 pub(crate) fn all_are_refused(rows: &[Refused]) {
     run(async {
@@ -122,13 +145,10 @@ pub(crate) fn all_are_refused(rows: &[Refused]) {
                 wrong.push(format!("{}: no answer", row.what));
                 continue;
             };
-            // Anthropic's shape and answers to HEAD have no room for the code; the record always has it.
             let code =
                 house.records().last().and_then(|record| record.get("reason").cloned()).unwrap_or_default();
             let text = String::from_utf8_lossy(&answer.data);
-            let told = text.contains(&format!("\"code\":\"{code}\""))
-                || text.contains("\"type\":\"error\"")
-                || is_head;
+            let told = is_head || is_told(&code, &text);
             if (answer.status, code.as_str(), told) != (row.status, row.code, true) {
                 let got = format!("{} {code} {text}", answer.status);
                 wrong.push(format!("{}: wants {} {}, got {got}", row.what, row.status, row.code));

@@ -1,7 +1,7 @@
 //! Many clients: how many connections there may be, who makes room for whom, and how much of their bodies is held.
 
 use crate::house::{House, LIMITS, PEER, PIPE, run};
-use crate::wire::{CHAT, Client, STREAM, chunk, get, json, post, with_fields};
+use crate::wire::{CHAT, Client, STREAM, blob, chunk, get, json, post, with_fields};
 use gate_proxy::{Limits, TurnedAway};
 use std::net::IpAddr;
 use std::time::Duration;
@@ -197,9 +197,9 @@ fn all_held_bodies_together_have_a_bound() {
 fn a_body_that_dribbles_is_given_up() {
     run(async {
         let house = House::with(1, Limits { body_rate: 1024, ..LIMITS });
-        let manage = house.add_key(|key| key.scopes = gate_types::ScopeSet::of(&[gate_types::Scope::Manage]));
-        let blob = format!("/api/blobs/sha256:{}", "0".repeat(64));
-        for (path, key) in [("/api/chat", &house.key), (blob.as_str(), &manage)] {
+        let manage = house.manager();
+        let blob = &blob();
+        for (path, key) in [("/api/chat", &house.key), (blob, &manage)] {
             for (every, is_slow) in [(Duration::from_secs(2), true), (Duration::from_millis(100), false)] {
                 let mut client = house.connect();
                 let start = Instant::now();

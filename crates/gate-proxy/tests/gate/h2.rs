@@ -3,9 +3,8 @@
 use crate::house::{House, LIMITS, PIPE, plain, run};
 use crate::limits::is_met;
 use crate::web::{Web, request};
-use crate::wire::{CHAT, LAST, STREAM, chunk, json, post};
+use crate::wire::{CHAT, LAST, STREAM, blob, chunk, json, post};
 use gate_proxy::{Limits, TICK};
-use gate_types::{Scope, ScopeSet};
 use h2::Reason;
 use h2::client::Builder;
 use std::time::Duration;
@@ -41,8 +40,7 @@ fn each_piece_is_there_before_the_next_is_sent_and_has_no_framing_in_it() {
     run(async {
         let house = House::new(1);
         let mut web = Web::connect(&house).await;
-        let coming = web.send(request("POST", "/api/chat", &house.key), CHAT).await;
-        let mut upstream = house.accept(0).await;
+        let (coming, mut upstream) = web.chat(&house).await;
         upstream.serve(STREAM).await;
         let mut answer = coming.head().await;
         assert_eq!((answer.status, answer.field("content-type")), (200, Some("application/x-ndjson")));
@@ -92,7 +90,7 @@ fn answers_without_a_body() {
         let answer = web.ask(request("HEAD", "/", "-"), "").await;
         assert_eq!((answer.status, answer.text.as_str()), (200, ""));
         assert!(answer.field("date").is_some());
-        let manage = house.add_key(|key| key.scopes = ScopeSet::of(&[Scope::Manage]));
+        let manage = house.manager();
         let coming = web.send(request("DELETE", "/api/delete", &manage), r#"{"model":"demo"}"#).await;
         let mut upstream = house.accept(0).await;
         upstream.serve("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
@@ -147,8 +145,7 @@ fn an_answer_that_breaks_off_is_reset_and_the_connection_goes_on() {
     run(async {
         let house = House::new(1);
         let mut web = Web::connect(&house).await;
-        let coming = web.send(request("POST", "/api/chat", &house.key), CHAT).await;
-        let mut upstream = house.accept(0).await;
+        let (coming, mut upstream) = web.chat(&house).await;
         upstream.serve([STREAM, &chunk("{\"a\":1}\n")].concat()).await;
         let mut answer = coming.head().await;
         answer.expect("{\"a\":1}\n").await;
@@ -173,8 +170,9 @@ fn an_answer_that_breaks_off_is_reset_and_the_connection_goes_on() {
 
         house.refuse(0, true);
         let answer = web.ask(request("POST", "/v1/chat/completions", &house.key), CHAT).await;
-        assert!(answer.status == 502 || answer.status == 503, "{answer:?}");
+        assert_eq!(answer.status, 502, "{answer:?}");
         assert!(answer.text.starts_with(r#"{"error":{"message""#), "{}", answer.text);
+        assert!(answer.text.contains(r#""code":"upstream_unreachable""#), "{}", answer.text);
     });
 }
 
@@ -185,8 +183,7 @@ fn a_slow_reader_stops_the_upstream_and_loses_nothing() {
         house.narrow(0, 4096);
         let mut web =
             Web::connect_with(&house, Builder::new().initial_connection_window_size(1 << 20), PIPE).await;
-        let coming = web.send(request("POST", "/api/chat", &house.key), CHAT).await;
-        let mut upstream = house.accept(0).await;
+        let (coming, mut upstream) = web.chat(&house).await;
         upstream.serve(STREAM).await;
         let piece = chunk(&"x".repeat(1013));
         let taken = upstream.send_until_stopped(piece.as_bytes()).await;
@@ -214,8 +211,7 @@ fn a_client_that_takes_nothing_is_given_up() {
         let house = House::new(1);
         house.narrow(0, 1024);
         let mut web = Web::connect(&house).await;
-        let coming = web.send(request("POST", "/api/chat", &house.key), CHAT).await;
-        let mut upstream = house.accept(0).await;
+        let (coming, mut upstream) = web.chat(&house).await;
         upstream.serve(STREAM).await;
         upstream.send_until_stopped(chunk(&"x".repeat(1000)).as_bytes()).await;
         let answer = coming.head().await;
@@ -282,9 +278,9 @@ fn a_blob_passes_through_and_the_slower_side_sets_the_pace() {
     run(async {
         let house = House::new(1);
         house.narrow(0, 4096);
-        let manage = house.add_key(|key| key.scopes = ScopeSet::of(&[Scope::Manage]));
+        let manage = house.manager();
         let mut web = Web::connect(&house).await;
-        let path = format!("/api/blobs/sha256:{}", "0".repeat(64));
+        let path = blob();
         let total = 3 << 20;
         let head =
             request("POST", &path, &manage).header("content-length", total).header("expect", "100-continue");
@@ -360,8 +356,7 @@ fn at_the_end_what_runs_is_finished_and_the_connection_closes() {
     run(async {
         let house = House::new(1);
         let mut web = Web::connect(&house).await;
-        let coming = web.send(request("POST", "/api/chat", &house.key), CHAT).await;
-        let mut upstream = house.accept(0).await;
+        let (coming, mut upstream) = web.chat(&house).await;
         upstream.asked().await;
         house.drain();
         sleep(Duration::from_secs(5)).await;
@@ -378,8 +373,7 @@ fn a_gate_that_is_ended_leaves_no_answer_that_looks_whole() {
     run(async {
         let house = House::new(1);
         let mut web = Web::connect(&house).await;
-        let coming = web.send(request("POST", "/api/chat", &house.key), CHAT).await;
-        let mut upstream = house.accept(0).await;
+        let (coming, mut upstream) = web.chat(&house).await;
         upstream.serve([STREAM, &chunk("{\"a\":1}\n")].concat()).await;
         let mut answer = coming.head().await;
         answer.expect("{\"a\":1}\n").await;

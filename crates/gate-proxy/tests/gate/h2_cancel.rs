@@ -3,7 +3,7 @@
 
 use crate::house::{House, PIPE, run};
 use crate::web::{Answer, Coming, Web, request};
-use crate::wire::{CHAT, STREAM, Upstream, chunk, json};
+use crate::wire::{CHAT, STREAM, Upstream, blob, chunk, json};
 use h2::Reason;
 use h2::client::Builder;
 use std::time::Duration;
@@ -85,8 +85,7 @@ fn in_the_middle_of_an_answer_streamed_or_not() {
         for (answer, how) in BOTH.into_iter().flat_map(|how| [(&streamed, how), (&whole, how)]) {
             let house = House::new(1);
             let mut web = Web::connect(&house).await;
-            let coming = web.send(request("POST", "/api/chat", &house.key), CHAT).await;
-            let mut upstream = house.accept(0).await;
+            let (coming, mut upstream) = web.chat(&house).await;
             upstream.serve(answer).await;
             let mut answer = coming.head().await;
             answer.expect("{\"a\":1}\n").await;
@@ -103,8 +102,7 @@ fn while_the_client_takes_nothing() {
         for how in BOTH {
             let house = House::new(1);
             let mut web = Web::connect_with(&house, Builder::new().initial_window_size(1000), PIPE).await;
-            let coming = web.send(request("POST", "/api/chat", &house.key), CHAT).await;
-            let mut upstream = house.accept(0).await;
+            let (coming, mut upstream) = web.chat(&house).await;
             upstream.serve(STREAM).await;
             upstream.send_until_stopped(chunk(&"x".repeat(1000)).as_bytes()).await;
             how.leave(web, UnderWay::Coming(coming)).await;
@@ -134,10 +132,9 @@ fn while_it_uploads() {
     run(async {
         for how in BOTH {
             let house = House::new(1);
-            let manage =
-                house.add_key(|key| key.scopes = gate_types::ScopeSet::of(&[gate_types::Scope::Manage]));
+            let manage = house.manager();
             let mut web = Web::connect(&house).await;
-            let path = format!("/api/blobs/sha256:{}", "0".repeat(64));
+            let path = blob();
             let head = request("POST", &path, &manage).header("content-length", 1 << 20);
             let mut coming = web.open(head, false).await;
             let mut upstream = house.accept(0).await;
@@ -154,8 +151,7 @@ fn one_that_does_not_answer_pings_is_given_up() {
     run(async {
         let house = House::new(1);
         let mut web = Web::connect(&house).await;
-        let coming = web.send(request("POST", "/api/chat", &house.key), CHAT).await;
-        let mut upstream = house.accept(0).await;
+        let (coming, mut upstream) = web.chat(&house).await;
         upstream.asked().await;
         let start = Instant::now();
         // One that lives is asked now and then, and answers.

@@ -3,7 +3,7 @@
 
 use crate::house::{House, LIMITS, PIPE, run};
 use crate::web::{Coming, Web, request};
-use crate::wire::{CHAT, json};
+use crate::wire::{CHAT, blob, json};
 use gate_proxy::Limits;
 use gate_types::{Scope, ScopeSet};
 use h2::client::Builder;
@@ -14,14 +14,10 @@ use tokio::time::{sleep, timeout};
 /// The windows that every connection begins with.
 const STRANGERS: usize = 65_535;
 
-fn manager(house: &House) -> String {
-    house.add_key(|key| key.scopes = ScopeSet::of(&[Scope::Manage]))
-}
-
 /// An upload whose upstream takes nothing of it beyond the head.
 async fn stuck_upload(house: &House, web: &mut Web, key: &str) -> Coming {
     house.narrow(0, 512);
-    let path = format!("/api/blobs/sha256:{}", "0".repeat(64));
+    let path = blob();
     web.open(request("POST", &path, key).header("content-length", 8 << 20), false).await
 }
 
@@ -42,7 +38,7 @@ async fn send_all_it_takes(coming: &mut Coming) -> usize {
 fn a_known_callers_window_opens_also_where_its_body_came_before_anything_was_acknowledged() {
     run(async {
         let house = House::new(1);
-        let manage = manager(&house);
+        let manage = house.manager();
         let mut web = Web::connect_far(&house, Duration::from_millis(100)).await;
         let _first = web.send(request("POST", "/api/chat", &house.key), &"x".repeat(60_000)).await;
         let mut coming = stuck_upload(&house, &mut web, &manage).await;
@@ -55,7 +51,7 @@ fn a_known_callers_window_opens_also_where_its_body_came_before_anything_was_ack
 fn wide_windows_are_counted_and_given_only_while_there_is_much_room() {
     run(async {
         let house = House::with(1, Limits { held: 4 << 20, ..LIMITS });
-        let manage = manager(&house);
+        let manage = house.manager();
         let mut first = Web::connect(&house).await;
         let mut wide = stuck_upload(&house, &mut first, &manage).await;
         assert!(send_all_it_takes(&mut wide).await > 200_000);

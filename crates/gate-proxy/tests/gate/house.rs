@@ -5,7 +5,7 @@ use crate::wire::{Asked, Client, Upstream};
 use gate_keys::{Key, KeyId, KeyName, KeyRing, Mark, OsEntropy, mint};
 use gate_policy::{Observation, QueueLimits};
 use gate_proxy::{ClientStream, DoorRules, Gate, Limits, Manage, NotYet, Rules, Shared, serve_connection};
-use gate_types::{ModelName, ScopeSet, UpstreamId};
+use gate_types::{ModelName, Scope, ScopeSet, UpstreamId};
 use gate_upstream::{ClientLimits, Endpoint, Transport};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -151,6 +151,11 @@ impl House {
         });
         self.shared.replace_keys(KeyRing::new(ring.collect::<Vec<_>>()));
         minted.secret.expose().to_owned()
+    }
+
+    /// Makes a key that manages models, and can do nothing else.
+    pub(crate) fn manager(&self) -> String {
+        self.add_key(|key| key.scopes = ScopeSet::of(&[Scope::Manage]))
     }
 
     /// From the next request on.

@@ -164,8 +164,7 @@ fn one_of_http_2_who_has_shown_a_key_is_busy_while_it_asks() {
         let mut web = Web::connect(&house).await;
         // A stranger's request that waits before, and one behind.
         let _before = web.open(request("POST", "/", "-"), false).await;
-        let coming = web.send(request("POST", "/api/chat", &house.key), CHAT).await;
-        let mut upstream = house.accept(0).await;
+        let (coming, mut upstream) = web.chat(&house).await;
         upstream.serve([STREAM, &chunk("{}\n")].concat()).await;
         let mut answer = coming.head().await;
         answer.expect("{}\n").await;

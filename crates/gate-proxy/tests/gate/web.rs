@@ -1,6 +1,7 @@
 //! A client that speaks HTTP/2, by the library's other half.
 
 use crate::house::{House, PIPE};
+use crate::wire::{CHAT, Upstream};
 use bytes::Bytes;
 use h2::client::{Builder, ResponseFuture, SendRequest};
 use h2::{Reason, RecvStream, SendStream};
@@ -95,6 +96,12 @@ impl Web {
             coming.body.send_data(Bytes::copy_from_slice(body.as_bytes()), true).unwrap();
         }
         coming
+    }
+
+    /// Sends a chat with the house's key; its upstream, which has been asked nothing yet.
+    pub(crate) async fn chat(&mut self, house: &House) -> (Coming, Upstream) {
+        let coming = self.send(request("POST", "/api/chat", &house.key), CHAT).await;
+        (coming, house.accept(0).await)
     }
 
     /// Sends a request and takes its whole answer.

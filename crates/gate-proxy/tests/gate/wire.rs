@@ -11,6 +11,11 @@ use tokio::time::Instant;
 
 pub(crate) const CHAT: &str = r#"{"model":"demo","messages":[{"role":"user","content":"hi"}]}"#;
 
+/// The path of a blob.
+pub(crate) fn blob() -> String {
+    format!("/api/blobs/sha256:{}", "0".repeat(64))
+}
+
 /// A client's end.
 pub(crate) struct Client {
     io: DuplexStream,
