@@ -67,6 +67,8 @@ enum Place {
     /// That request is under way.
     Tried {
         pause: Duration,
+        /// When there is another one; unknown before the first review.
+        again: Option<Instant>,
     },
 }
 
@@ -82,7 +84,7 @@ impl Row {
     /// A request is sent there. Whether it is the trial.
     pub(crate) fn begin(&mut self) -> bool {
         let Place::OnTrial { pause } = self.place else { return false };
-        self.place = Place::Tried { pause };
+        self.place = Place::Tried { pause, again: None };
         true
     }
 
@@ -101,7 +103,7 @@ impl Row {
                 self.place = Place::Out { until: now + FIRST_EJECTION, pause: FIRST_EJECTION };
                 Verdict::Ejected
             }
-            Place::Tried { pause } => {
+            Place::Tried { pause, .. } => {
                 let pause = (pause * 2).min(LONGEST_EJECTION);
                 self.failures = self.failures.saturating_add(1);
                 self.place = Place::Out { until: now + pause, pause };
@@ -118,13 +120,18 @@ impl Row {
         if matches!(was.place, Place::In) { Verdict::AsBefore } else { Verdict::Readmitted }
     }
 
-    /// Time goes by. Where a trial has shown nothing so far, because its client left or its model takes long, there is
-    /// another one.
+    /// Time goes by. Where a trial has shown nothing, because its client left or its model takes long, there is another one
+    /// after the time of a first ejection, however often somebody looks.
     pub(crate) fn review(&mut self, now: Instant) {
         match self.place {
             Place::Out { until, pause } if now >= until => self.place = Place::OnTrial { pause },
-            Place::Tried { pause } => self.place = Place::OnTrial { pause },
-            Place::In | Place::Out { .. } | Place::OnTrial { .. } => {}
+            Place::Tried { pause, again: Some(again) } if now >= again => {
+                self.place = Place::OnTrial { pause }
+            }
+            Place::Tried { pause, again: None } => {
+                self.place = Place::Tried { pause, again: Some(now + FIRST_EJECTION) };
+            }
+            Place::In | Place::Out { .. } | Place::OnTrial { .. } | Place::Tried { .. } => {}
         }
     }
 }
@@ -228,8 +235,9 @@ mod tests {
             ("f f f f f 10 r b f 20 r b f 39 r b", "out trial trial -"),
             ("f f f f f 10 r b f 20 r b f 40 r b", "out trial trial trial -"),
             ("f f f f f f f f 10 r b", "out trial -"),
-            ("f f f f f 10 r b r b r b s", "out trial trial trial in +"),
-            ("f f f f f 10 r b o 0 r b", "out trial trial -"),
+            ("f f f f f 10 r b r b 9 r b s", "out trial in +"),
+            ("f f f f f 10 r b r b 10 r b r 10 r b s", "out trial trial trial in +"),
+            ("f f f f f 10 r b o r 10 r b", "out trial trial -"),
         ] {
             assert_eq!(played(script, true), told, "{script}");
         }
