@@ -100,16 +100,18 @@ fn a_signature_is_good_for_its_text_its_time_its_key_and_its_first_sender() {
         let mut client = house.connect();
         let invalid = (403, "invalid_key".to_owned());
         let ts = now();
-        for (what, asked) in [
-            ("another path", user.ask("POST", "/api/chat", "/api/generate", ts, CHAT)),
-            ("a base path", user.ask("POST", "/api/chat", "/base/api/chat", ts, CHAT)),
-            ("an unknown key", stranger.ask("POST", "/api/chat", "/api/chat", ts, CHAT)),
-            ("a revoked key", former.ask("POST", "/api/chat", "/api/chat", ts, CHAT)),
-            ("a stranger's clock", stranger.ask("POST", "/api/chat", "/api/chat", ts - 600, CHAT)),
+        let (changed, unknown) = ("change the path", "not enrolled");
+        for (what, told, asked) in [
+            ("another path", changed, user.ask("POST", "/api/chat", "/api/generate", ts, CHAT)),
+            ("a base path", changed, user.ask("POST", "/api/chat", "/base/api/chat", ts, CHAT)),
+            ("an unknown key", unknown, stranger.ask("POST", "/api/chat", "/api/chat", ts, CHAT)),
+            ("a revoked key", unknown, former.ask("POST", "/api/chat", "/api/chat", ts, CHAT)),
+            ("a stranger's clock", unknown, stranger.ask("POST", "/api/chat", "/api/chat", ts - 600, CHAT)),
         ] {
             let answer = client.ask(asked).await;
             assert_eq!(code(&answer), invalid, "{what}");
-            assert!(!answer.text().contains("clock"), "{what}: {}", answer.text());
+            let text = answer.text();
+            assert!(text.contains(told) && !text.contains("clock"), "{what}: {text}");
         }
         for (ts, word) in [(ts - 600, "behind"), (ts + 600, "ahead")] {
             let answer = client.ask(user.ask("POST", "/api/chat", "/api/chat", ts, CHAT)).await;
