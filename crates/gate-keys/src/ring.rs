@@ -211,6 +211,8 @@ mod tests {
         revoked.revoked = Some(3);
         let ring = KeyRing::new([revoked]).with_env(&env(minted.secret.expose()));
         assert!(matches!(ring.check(minted.secret.expose(), 5), Verdict::Revoked(_)));
+        assert!(ring.knows(minted.secret.expose()), "it is a secret still");
+        assert!(!ring.knows(mint(&mut OsEntropy).unwrap().secret.expose()) && !ring.knows("an id"));
     }
 
     fn in_settings(minted: &Minted, name: &str) -> SettingsKey {

@@ -142,7 +142,7 @@ mod tests {
         let sent = client.sign("GET,/api/tags?ts=1795178222");
         assert_eq!(sent.len(), 157);
         let signed = SignedRequest::read(b"GET", b"/api/tags?ts=1795178222", sent.as_bytes()).unwrap();
-        assert_eq!(signed.ts(), 1_795_178_222);
+        assert_eq!((signed.ts(), signed.fingerprint()), (1_795_178_222, client.key().prefix));
         assert_eq!(STANDARD.encode(signed.signature()), sent[69..]);
         for now in [1_795_178_162, 1_795_178_222, 1_795_178_282] {
             let verdict = judge(&ring, "GET", "/api/tags?ts=1795178222", &sent, now);

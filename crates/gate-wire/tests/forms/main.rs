@@ -65,7 +65,8 @@ fn what_clients_send_is_taken() {
         "demo",
         "--XX--",
     ]);
-    for body in [most, tabbed] {
+    let padded = whole(&[field("model", &format!("{:>1024}", "demo"))]);
+    for body in [most, tabbed, padded] {
         assert_eq!(model(TYPE, &body).as_deref(), Ok("demo:latest"));
     }
     // Single quotes are part of a name, to Go as well.
@@ -87,6 +88,9 @@ fn what_has_two_readings_is_refused() {
         (whole(&[demo(), field("MODEL", "nope")]), |fault| matches!(fault, Fault::OtherSpelling("model"))),
         (whole(&[field("model", "../x")]), |fault| *fault == Fault::BadModel(BadName::Invalid)),
         (whole(&[field("model", &"x".repeat(2000))]), |fault| *fault == Fault::BadModel(BadName::Invalid)),
+        (whole(&[field("model", &format!("{:>1025}", "demo"))]), |fault| {
+            *fault == Fault::BadModel(BadName::Invalid)
+        }),
         (part("Content-Disposition: form-data; name=\"model\"; filename=\"m\""), is_form),
         (part("Content-Disposition: form-data; name=\"model\"; filename=\"\""), is_form),
         (part("Content-Disposition: form-data; name*=utf-8''model"), is_form),
