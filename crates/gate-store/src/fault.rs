@@ -5,6 +5,9 @@ use std::error::Error;
 use std::io;
 use std::path::Path;
 
+/// What helps against a full disk.
+pub(crate) const MAKE_ROOM: &str = "make room on the disk";
+
 /// Something wrong with `path` that nobody below reported.
 pub(crate) fn wrong(path: &Path, reason: impl Into<String>, hint: impl Into<String>) -> StoreError {
     StoreError::Storage {
@@ -23,7 +26,7 @@ pub(crate) fn refused(path: &Path, what: &str, cause: impl Into<io::Error>) -> S
             Some("run as the user that owns it, or name another directory with --data")
         }
         io::ErrorKind::ReadOnlyFilesystem => Some("name a directory on a writable file system with --data"),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Some("make room on the disk"),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Some(MAKE_ROOM),
         _ => None,
     };
     StoreError::Storage {

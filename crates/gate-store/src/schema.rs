@@ -3,7 +3,7 @@
 //! What is not herdgate's, comes from a newer herdgate, or is damaged, is refused and stays as it is, byte for byte.
 
 use crate::data_dir::{DataDir, Unfinished};
-use crate::fault::{failed, refused, wrong};
+use crate::fault::{MAKE_ROOM, failed, refused, wrong};
 use gate_keys::StoreError;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
@@ -105,13 +105,22 @@ pub(crate) fn unusable(path: &Path, what: &str, cause: rusqlite::Error) -> Store
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
             "another program is writing to it: try again"
         }
-        Some(ErrorCode::DiskFull) => "make room on the disk",
+        Some(ErrorCode::DiskFull) => MAKE_ROOM,
+        // The index of the log, which the first to open a database makes beside it, finds no room. SQLite says "I/O error".
+        Some(ErrorCode::SystemIoFailure) if extended(&cause) == Some(rusqlite::ffi::SQLITE_IOERR_SHMSIZE) => {
+            let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
+            return refused(path, what, full);
+        }
         Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen) => {
             "run as the user that owns it, or name another directory with --data"
         }
         _ => return failed(path, what, None, cause),
     };
     failed(path, what, Some(hint), cause)
+}
+
+fn extended(cause: &rusqlite::Error) -> Option<i32> {
+    cause.sqlite_error().map(|error| error.extended_code)
 }
 
 pub(crate) const DAMAGED: &str =

@@ -18,7 +18,7 @@ pub(crate) fn run(loaded: Result<&(Loaded, Locations), &[Problem]>, talk: &mut d
 
 fn fine(loaded: &Loaded, places: &Locations, talk: &mut dyn Write) -> io::Result<()> {
     for warning in &loaded.warnings {
-        writeln!(talk, "warning: {warning}")?;
+        settings::tell_one("warning", warning, talk)?;
     }
     match (&loaded.file, &places.config) {
         (Some(file), _) => writeln!(talk, "settings are fine: {}", file.display()),
@@ -64,14 +64,15 @@ mod tests {
     }
 
     #[test]
-    fn every_problem_is_a_line_and_the_code_is_64() {
+    fn every_problem_and_every_hint_is_a_line_and_the_code_is_64() {
         let flag = |item| Place::Flag { name: "--listen", item: Some(item) };
         let problems =
             [Problem::new(flag(1), "is empty"), Problem::new(flag(2), "has no port").hint("write it")];
         let (code, text) = told(Err(&problems));
         let lines: Vec<&str> = text.lines().collect();
-        assert_eq!((code, lines.len()), (64, 2));
+        assert_eq!((code, lines.len()), (64, 3));
         assert!(lines[0].ends_with("--listen (item 1) is empty"), "{text}");
-        assert!(lines[1].ends_with("--listen (item 2) has no port  hint: write it"), "{text}");
+        assert!(lines[1].ends_with("--listen (item 2) has no port"), "{text}");
+        assert_eq!(lines[2], "hint: write it");
     }
 }

@@ -44,7 +44,7 @@ pub(crate) fn run(
     };
     for warning in &loaded.warnings {
         // Warnings are told for the reader's sake; the settings on standard output do not depend on it.
-        let _closed = writeln!(talk, "warning: {warning}");
+        let _closed = settings::tell_one("warning", warning, talk);
     }
     let ConfigCommand::Show(show) = &args.command;
     let shown = if show.json {

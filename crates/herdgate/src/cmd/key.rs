@@ -15,22 +15,24 @@ mod wanted;
 pub(crate) use args::KeyArgs;
 
 use args::{KeyCommand, ListArgs, RevokeArgs, ShowArgs};
-use gate_config::{KeySetting, Locations, Place};
+use gate_config::{Config, KeySetting, Listen, Locations, Place};
 use gate_keys::{Entropy, Key, KeyDigest, KeyName, KeyStore, OsEntropy, StoreError, UnixSeconds};
 use gate_store::{DataDir, FIRST_KEY_FILE, SqliteStore};
 use jiff::tz::TimeZone;
 use shape::Shape;
 use std::io::{self, Read, Write};
+use std::net::SocketAddr;
 use std::path::Path;
 use trouble::Trouble;
 use wanted::read_name;
 
-/// Runs the command over the data directory of `places` and gives its exit code: 0 done, 1 failed, 64 wrong usage. `settings`
-/// are the keys of the settings, as far as these can be read: they are told of, and changed nowhere but there.
+/// Runs the command over the data directory of `places` and gives its exit code: 0 done, 1 failed, 64 wrong usage. Of
+/// `config`, which are the defaults where the settings cannot be read, the keys are told of and changed nowhere but there,
+/// and the address stands in the lines to try.
 pub(crate) fn run(
     args: &KeyArgs,
     places: &Locations,
-    settings: &[KeySetting],
+    config: &Config,
     out: &mut dyn Write,
     talk: &mut dyn Write,
 ) -> u8 {
@@ -39,7 +41,8 @@ pub(crate) fn run(
     let is_flag = matches!(&places.data_named, Some(Place::Flag { .. }));
     let desk = Desk {
         data: &places.data,
-        settings,
+        settings: &config.keys,
+        gate: address(config),
         command: if is_flag { command(&places.data) } else { PLAIN.to_owned() },
         who: crate::user::name(),
         now,
@@ -66,10 +69,18 @@ fn command(data: &Path) -> String {
     }
 }
 
+/// Where somebody on this machine finds a gate of these settings. One that was started with `--listen` is elsewhere.
+fn address(config: &Config) -> SocketAddr {
+    let listen = config.listen.first().copied().unwrap_or(Listen::DEFAULT).address;
+    if listen.ip().is_unspecified() { SocketAddr::from(([127, 0, 0, 1], listen.port())) } else { listen }
+}
+
 /// What a command works with. Time and chance come in here, so that tests know both.
 struct Desk<'d> {
     data: &'d Path,
     settings: &'d [KeySetting],
+    /// Where a gate of these settings answers on this machine.
+    gate: SocketAddr,
     /// How hints call this command: with the flags that it was called with.
     command: String,
     /// Who makes the changes.
@@ -203,7 +214,7 @@ impl Desk<'_> {
                     format!("{} has no keys at all: is it the right data directory?", self.data.display())
                 }
             };
-            Trouble::Unknown(StoreError::UnknownName(name.clone()), hint)
+            Trouble::Hinted(StoreError::UnknownName(name.clone()), hint)
         };
         let nowhere = nowhere();
         self.existing()?.ok_or(nowhere)
@@ -222,7 +233,7 @@ impl Desk<'_> {
         } else {
             format!("did you mean {}?", nearest.join(" or "))
         };
-        Trouble::Unknown(StoreError::UnknownName(name), hint)
+        Trouble::Hinted(StoreError::UnknownName(name), hint)
     }
 }
 

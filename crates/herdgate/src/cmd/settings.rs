@@ -67,9 +67,17 @@ fn token_form(token: &Secret) -> Result<(), (String, &'static str)> {
 pub(crate) fn tell(problems: &[Problem], talk: &mut dyn Write) -> u8 {
     for problem in problems {
         // A closed standard error leaves the exit code to tell it.
-        let _closed = writeln!(talk, "error: {problem}");
+        let _closed = tell_one("error", problem, talk);
     }
     EXIT_USAGE
+}
+
+/// A line for the problem, behind the word for how bad it is, and one for its hint: as all other commands do it. In a log it
+/// is one line.
+pub(super) fn tell_one(word: &str, problem: &Problem, talk: &mut dyn Write) -> io::Result<()> {
+    let Problem { place, reason, hint } = problem;
+    writeln!(talk, "{word}: {place} {reason}")?;
+    hint.as_ref().map_or(Ok(()), |hint| writeln!(talk, "hint: {hint}"))
 }
 
 fn read(path: &Path) -> io::Result<String> {

@@ -14,9 +14,12 @@ pub(crate) enum FirstKey {
     Shown(Secret),
     /// Written to this file.
     Written(PathBuf),
+    /// An earlier start, or `./quickstart`, left one in this file.
+    Lies(PathBuf),
 }
 
-/// Makes the key `first` where there never was a key and none comes from outside of the store.
+/// Makes the key `first` where there never was a key and none comes from outside of the store; else says where one of an
+/// earlier start lies.
 pub(crate) fn make(
     store: &mut SqliteStore,
     dir: &DataDir,
@@ -27,7 +30,7 @@ pub(crate) fn make(
         if store.list()?.is_empty() {
             tracing::info!("no first key is made: the settings have {outside}");
         }
-        return Ok(None);
+        return Ok(left_behind(dir));
     }
     let minted = mint(&mut OsEntropy).context("cannot make the first key")?;
     let terminal = std::io::stderr().is_terminal();
@@ -39,5 +42,11 @@ pub(crate) fn make(
         }
         Ok(())
     })?;
-    Ok(made.map(|_key| first))
+    Ok(made.map(|_key| first).or_else(|| left_behind(dir)))
+}
+
+/// The file of an earlier start, as long as nobody has removed it; revoking its key does.
+fn left_behind(dir: &DataDir) -> Option<FirstKey> {
+    let path = dir.path().join(FIRST_KEY_FILE);
+    path.is_file().then_some(FirstKey::Lies(path))
 }

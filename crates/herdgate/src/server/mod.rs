@@ -104,7 +104,8 @@ pub(crate) fn run(given: Given, data: &Path, talk: &mut dyn Write) -> anyhow::Re
 fn with_hint(error: gate_keys::StoreError) -> anyhow::Error {
     match error.hint() {
         Some(hint) => anyhow!("{error}\nhint: {hint}"),
-        None => error.into(),
+        // Its reason holds what the layer below said.
+        None => anyhow!("{error}"),
     }
 }
 

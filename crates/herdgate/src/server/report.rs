@@ -18,27 +18,29 @@ const NAMES_SHOWN: usize = 6;
 /// Says every address under which the gate can be reached, and where keys would cross a network in clear.
 pub(super) fn listening(talk: &mut dyn Write, bound: &[SocketAddr], metrics: Option<SocketAddr>) {
     let mut text = format!("herdgate {}\n", env!("CARGO_PKG_VERSION"));
-    let mut in_clear = false;
+    let mut in_clear = None;
     for address in bound.iter().flat_map(|address| reachable(*address)) {
-        in_clear |= !address.ip().is_loopback();
+        if !address.ip().is_loopback() {
+            in_clear = in_clear.or(Some(address.port()));
+        }
         line(&mut text, format_args!("  listening on  http://{address}  (plain)"));
     }
     if let Some(address) = metrics {
         line(&mut text, format_args!("  metrics at    http://{address}/metrics  (no key)"));
     }
-    if in_clear {
+    if let Some(port) = in_clear {
         line(
             &mut text,
             format_args!(
                 "  warning: without TLS, keys cross the network in clear; listen on 127.0.0.1 alone"
             ),
         );
-        line(&mut text, format_args!("           (--listen 127.0.0.1:7860), or put a TLS proxy in front"));
+        line(&mut text, format_args!("           (--listen 127.0.0.1:{port}), or put a TLS proxy in front"));
     }
     say(talk, &text);
 }
 
-/// Hands over the first key, with a line to try it.
+/// Hands over the first key, with a line to try it, or says where an earlier start left it.
 pub(super) fn first_key(talk: &mut dyn Write, first: Option<&FirstKey>, bound: &[SocketAddr]) {
     let Some(first) = first else { return };
     let Some(url) = bound.first().map(|address| format!("http://{}", nearest(*address))) else { return };
@@ -63,6 +65,9 @@ pub(super) fn first_key(talk: &mut dyn Write, first: Option<&FirstKey>, bound: &
                     "  try it        curl {url}/api/tags -H \"Authorization: Bearer $(cat {path})\""
                 ),
             );
+        }
+        FirstKey::Lies(path) => {
+            line(&mut text, format_args!("  first key     lies in {}", path.display()));
         }
     }
     say(talk, &text);
@@ -183,6 +188,7 @@ mod tests {
             String::from_utf8(talk).unwrap()
         };
         assert!(said("192.0.2.1:7860").contains("in clear"));
+        assert!(said("192.0.2.1:17860").contains("--listen 127.0.0.1:17860"));
         assert!(!said("127.0.0.1:7860").contains("in clear"));
     }
 }

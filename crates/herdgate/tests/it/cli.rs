@@ -148,9 +148,11 @@ fn every_wrong_setting_is_told_with_its_place() {
         let errors: Vec<&str> = told.err.lines().filter(|line| line.starts_with("error: ")).collect();
         assert_eq!(errors.len(), 3, "{args:?}: {}", told.err);
         let cures = [("1:1", "did you mean \"upstreams\"?"), ("4:8", "32KiB"), ("7:9", "warn, info, debug")];
-        for (line, (place, cure)) in errors.iter().zip(cures) {
-            assert!(line.contains(&format!("{file}:{place} ")) && line.contains(cure), "{place}: {line}");
+        // A hint has a line of its own behind its error.
+        for (told, (place, cure)) in told.err.split("error: ").skip(1).zip(cures) {
+            assert!(told.contains(&format!("{file}:{place} ")) && told.contains(cure), "{place}: {told}");
         }
+        assert_eq!(told.err.lines().filter(|line| line.starts_with("hint: ")).count(), 2, "{}", told.err);
     }
     assert!(!home.path("data").exists(), "wrong settings made the data directory");
 }

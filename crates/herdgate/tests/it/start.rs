@@ -43,7 +43,8 @@ fn the_first_key_is_written_and_the_printed_line_works() {
 
     let gate = home.serve(&["--upstream", &ollama.url()]);
     assert_eq!(gate.first_key(), key, "the second start made a new key");
-    assert!(!gate.running.err().contains("first key"), "{}", gate.running.err());
+    let line = gate.running.says("where the key lies", |line| line.starts_with("  first key "));
+    assert_eq!(line, format!("  first key     lies in {}", home.data("first-key").display()));
     gate.ask(Ask::get("/api/tags")).ok();
 }
 

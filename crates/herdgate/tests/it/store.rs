@@ -220,6 +220,18 @@ fn a_full_disk_is_trouble_until_there_is_room_again() {
     fs::remove_file(&ballast).unwrap();
     scene.heals();
     scene.gate.end();
+    // Without a gate there is no index of the log, and no room to make one.
+    assert!(fs::write(&ballast, vec![0; 1 << 20]).is_err());
+    for args in [&["key", "list"][..], &["key", "log"], &["serve", "--listen", "127.0.0.1:0"]] {
+        let told = home.run(args);
+        assert_eq!((told.code, told.out.as_str()), (1, ""), "{args:?}: {}", told.err);
+        assert!(told.err.ends_with("\nhint: make room on the disk\n"), "{args:?}: {}", told.err);
+        let reason = told.err.lines().rev().nth(1).unwrap();
+        assert!(
+            reason.ends_with("herdgate.db: cannot read the database: no storage space"),
+            "{args:?}: {reason}"
+        );
+    }
 }
 
 #[test]

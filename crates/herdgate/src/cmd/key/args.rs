@@ -60,7 +60,7 @@ pub(super) struct SetArgs {
     /// What it may do: infer, embed, read, manage, cloud
     #[arg(long, value_name = "SCOPE,...", value_delimiter = ',')]
     pub(super) scope: Option<Vec<String>>,
-    /// Which models it may use, as patterns like qwen3*
+    /// Which models it may use, as patterns like qwen3:*
     #[arg(long, value_name = "GLOB,...", value_delimiter = ',')]
     pub(super) models: Option<Vec<String>>,
     /// Let it use every model
@@ -90,7 +90,7 @@ pub(super) struct MintArgs {
     /// What it may do: infer, embed, read, manage, cloud [default: infer,embed,read]
     #[arg(long, value_name = "SCOPE,...", value_delimiter = ',')]
     pub(super) scope: Option<Vec<String>>,
-    /// Which models it may use, as patterns like qwen3* [default: every model]
+    /// Which models it may use, as patterns like qwen3:* [default: every model]
     #[arg(long, value_name = "GLOB,...", value_delimiter = ',')]
     pub(super) models: Option<Vec<String>>,
     /// Print the key and what belongs into the settings as JSON
@@ -127,7 +127,7 @@ pub(super) struct RevokeArgs {
 pub(super) struct RotateArgs {
     /// Its name
     pub(super) name: String,
-    /// How long the old secret goes on working; 0s ends it at once
+    /// How long the old secret goes on working; 0s ends it at once, with all that were before it
     #[arg(long, value_name = "SPAN", default_value = "24h")]
     pub(super) overlap: String,
     /// The new ssh public key (FILE.pub, or - for standard input), where the key is one

@@ -5,12 +5,15 @@ use super::shape::prefix;
 use super::trouble::{Trouble, both, usage};
 use super::wanted::{Wanted, read_name, read_overlap};
 use super::{Desk, first_key_is};
-use gate_keys::{Key, KeyStore as _, Kind, Mark, Minted, ModelGlob, NewKey, SshKey, digest_text, mint};
-use gate_store::{DataDir, FIRST_KEY_FILE};
+use gate_keys::{
+    Key, KeyStore as _, Kind, Mark, Minted, ModelGlob, NewKey, SshKey, State, StoreError, digest_text, mint,
+};
+use gate_store::{DataDir, FIRST_KEY_FILE, SqliteStore};
 use gate_types::Scope;
 use serde_json::json;
 use std::fs::File;
 use std::io::Read as _;
+use std::net::SocketAddr;
 
 /// Bytes of an ssh public key that are read: one more than it may have.
 const SSH_KEY_BYTES: u64 = 8193;
@@ -46,7 +49,7 @@ impl Desk<'_> {
             models: wanted.models,
             expires: wanted.expires.map(|span| span.after(self.now)),
         };
-        let key = store.create(&new, self.now)?;
+        let key = store.create(&new, self.now).map_err(|error| beside(&store, &made, error))?;
         self.hand_over(&made, &key, args.json)?;
         match made {
             Made::Secret(_) => {
@@ -57,9 +60,9 @@ impl Desk<'_> {
             }
         }
         self.say(format_args!("{}", self.shape.rights(&key).trim_end()));
-        let it = if key.kind == Kind::Ssh { "" } else { " (KEY is what was printed)" };
+        let it = if key.kind == Kind::Ssh { "" } else { " (put what was printed into KEY: `KEY=sk-hg-…`)" };
         self.say(format_args!("A running gate takes it within a second. Use it{it}:"));
-        self.say(format_args!("  {}", example(&key)));
+        self.say(format_args!("  {}", example(&key, self.gate)));
         Ok(())
     }
 
@@ -79,10 +82,21 @@ impl Desk<'_> {
             )),
             Made::Public(_) => self.say(format_args!("Key \"{name}\" has a new public key.")),
         }
-        let old = prefix(&earlier);
-        match earlier.expires.filter(|end| *end > self.now) {
-            Some(end) => self.say(format_args!("The old one ({old}) works until {}.", self.shape.time(end))),
-            None => self.say(format_args!("The old one ({old}) has ended.")),
+        // All that this name ever had; the first of them is the new one.
+        let all = store.show(&name)?;
+        for old in &all[1..] {
+            let which = if old.id == earlier.id { "The old one" } else { "One before it" };
+            match (old.state(self.now), old.expires) {
+                (State::Overlapping, Some(end)) => {
+                    self.say(format_args!("{which} ({}) works until {}.", prefix(old), self.shape.time(end)));
+                }
+                _ if old.id == earlier.id => self.say(format_args!("{which} ({}) has ended.", prefix(old))),
+                // Long over, or ended by this very rotation.
+                _ => {}
+            }
+        }
+        if all.len() > 2 && !all[1..].iter().any(|old| old.state(self.now) == State::Overlapping) {
+            self.say(format_args!("None of those before it works any more."));
         }
         if let Some(end) = key.expires {
             self.say(format_args!("The key still expires at {}.", self.shape.time(end)));
@@ -160,6 +174,22 @@ impl Desk<'_> {
     }
 }
 
+/// A taken name, for whoever wants to enrol a public key: it cannot take the place of a secret.
+fn beside(store: &SqliteStore, made: &Made, error: StoreError) -> Trouble {
+    let (StoreError::NameTaken(name), Made::Public(_)) = (&error, made) else { return Trouble::Store(error) };
+    let holds = |kind| store.show(name).is_ok_and(|keys| keys.first().is_some_and(|key| key.kind == kind));
+    let hint = if holds(Kind::Ssh) {
+        format!(
+            "choose another name, or put it in the place of that one: herdgate key rotate {name} --ssh-key FILE"
+        )
+    } else {
+        format!(
+            "that one is a secret and stays: choose another name for the ssh key, for example {name}-laptop"
+        )
+    };
+    Trouble::Hinted(error, hint)
+}
+
 /// What a key is in the settings file. Names, scopes, digests and patterns hold nothing that TOML would read otherwise.
 fn block(wanted: &Wanted, mark: &Mark) -> String {
     let list =
@@ -175,9 +205,9 @@ fn block(wanted: &Wanted, mark: &Mark) -> String {
 }
 
 /// A line that works with what the key may do. Whoever copies it puts the key into a variable, not into a history file.
-fn example(key: &Key) -> String {
+fn example(key: &Key, gate: SocketAddr) -> String {
     if key.kind == Kind::Ssh {
-        return "OLLAMA_AUTH=1 OLLAMA_HOST=http://127.0.0.1:7860 ollama list".to_owned();
+        return format!("OLLAMA_AUTH=1 OLLAMA_HOST=http://{gate} ollama list");
     }
     let ask = if key.has(Scope::Read) {
         "/api/tags"
@@ -189,5 +219,5 @@ fn example(key: &Key) -> String {
         "/api/version"
     };
     let (path, rest) = ask.split_once(' ').unwrap_or((ask, ""));
-    format!("curl -H \"Authorization: Bearer $KEY\" http://127.0.0.1:7860{path} {rest}").trim_end().to_owned()
+    format!("curl -H \"Authorization: Bearer $KEY\" http://{gate}{path} {rest}").trim_end().to_owned()
 }

@@ -12,7 +12,8 @@ pub(super) struct Shape {
     pub(super) zone: TimeZone,
 }
 
-const HEAD: [&str; 8] = ["NAME", "STATE", "KEY", "SCOPES", "MODELS", "CREATED", "EXPIRES", "LAST USED"];
+/// What a list tells of a key. A plain one fits a terminal of 80 columns; `show` tells the rest.
+const HEAD: [&str; 7] = ["NAME", "STATE", "KEY", "SCOPES", "MODELS", "EXPIRES", "LAST USED"];
 
 impl Shape {
     /// Whether a list shows the key without being asked for all: it works, or it could be mistaken for one that does.
@@ -28,16 +29,15 @@ impl Shape {
         aligned(HEAD, keys.iter().map(|key| self.row(key)))
     }
 
-    fn row(&self, key: &Key) -> [String; 8] {
+    fn row(&self, key: &Key) -> [String; 7] {
         [
             key.name.to_string(),
             key.state(self.now).as_str().to_owned(),
             prefix(key),
             key.scopes.to_string(),
             models(key),
-            self.time(key.created),
-            self.time_or_never(key.expires),
-            self.time_or_never(key.last_used()),
+            self.day_or_never(key.expires),
+            self.day_or_never(key.last_used()),
         ]
     }
 
@@ -160,6 +160,18 @@ impl Shape {
             Ok(at) => at.to_zoned(self.zone.clone()).strftime("%Y-%m-%d %H:%M %Z").to_string(),
             // Out of the calendar's range: only a hand in the database writes that.
             Err(_) => format!("@{at}"),
+        }
+    }
+
+    /// A day, or the time of this one.
+    fn day_or_never(&self, at: Option<UnixSeconds>) -> String {
+        let zoned = |at| Timestamp::from_second(at).map(|at| at.to_zoned(self.zone.clone()));
+        match (at.map(zoned), zoned(self.now)) {
+            (None, _) => "never".to_owned(),
+            (Some(Ok(at)), Ok(now)) if at.date() == now.date() => at.strftime("today %H:%M").to_string(),
+            (Some(Ok(at)), _) => at.strftime("%Y-%m-%d").to_string(),
+            // Out of the calendar's range, as in `time`.
+            (Some(Err(_)), _) => at.map_or_else(String::new, |at| format!("@{at}")),
         }
     }
 

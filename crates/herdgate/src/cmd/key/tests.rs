@@ -23,6 +23,7 @@ struct Place {
     now: UnixSeconds,
     input: String,
     settings: Vec<KeySetting>,
+    config: Config,
 }
 
 struct Outcome {
@@ -62,6 +63,7 @@ impl Place {
             now: 1_787_227_200,
             input: String::new(),
             settings: Vec::new(),
+            config: Config::default(),
         }
     }
 
@@ -74,6 +76,7 @@ impl Place {
         let desk = Desk {
             data: &self.data,
             settings: &self.settings,
+            gate: address(&self.config),
             command: PLAIN.to_owned(),
             who: "tester".to_owned(),
             input: &mut input,
@@ -265,12 +268,63 @@ fn a_list_is_aligned_and_hides_what_is_over() {
     for (line, scopes) in lines[1..].iter().zip(["read ", "infer,embed,read "]) {
         let from = line.char_indices().nth(column).unwrap().0;
         assert!(line[from..].starts_with(scopes), "{}", list.out);
-        assert!(line.contains("2026-08-20 12:00 UTC") && line.ends_with("never"), "{}", list.out);
+        assert!(line.contains("never") && line.ends_with("never"), "{}", list.out);
     }
     assert!(list.talk.contains("not shown: 1"), "{}", list.talk);
     assert!(place.key("list --all").out.contains("revoked"));
     assert_eq!(place.key("list --json").json().as_array().unwrap().len(), 2);
     assert_eq!(place.key("list --json --all").json().as_array().unwrap().len(), 3);
+}
+
+#[test]
+fn a_plain_list_fits_a_terminal_and_tells_days() {
+    let mut place = Place::new();
+    let secret = place.key("create alice --expires 30d").secret().to_owned();
+    let used = |place: &Place| {
+        let mut store = SqliteStore::open(&DataDir::open(&place.data).unwrap()).unwrap();
+        let ring = store.load().unwrap();
+        let Verdict::Valid(key) = ring.check(&secret, place.now) else { panic!("refused") };
+        store.touch(&[(key.id, place.now)]).unwrap();
+    };
+    used(&place);
+    let list = place.key("list").out;
+    assert!(list.contains("2026-09-19") && list.contains("today 12:00"), "{list}");
+    assert!(list.lines().all(|line| line.chars().count() <= 80), "{list}");
+    place.now += 86_400;
+    assert!(place.key("list").out.contains("2026-08-20"));
+}
+
+#[test]
+fn the_line_to_try_names_the_address_of_the_settings() {
+    let mut place = Place::new();
+    for (number, (listen, shown)) in
+        [(":17860", "http://127.0.0.1:17860/"), ("192.0.2.1:80", "http://192.0.2.1:80/")]
+            .into_iter()
+            .enumerate()
+    {
+        place.config.listen = vec![listen.parse().unwrap()];
+        let made = place.key(&format!("create a{number}"));
+        assert!(made.talk.contains(shown), "{}", made.talk);
+    }
+}
+
+#[test]
+fn a_rotation_without_overlap_ends_every_earlier_secret() {
+    let place = Place::new();
+    let first = place.key("create alice");
+    let second = place.key("rotate alice");
+    let third = place.key("rotate alice --overlap 1h");
+    assert!(third.talk.contains("The old one") && third.talk.contains("One before it"), "{}", third.talk);
+    assert_eq!(third.talk.matches("works until 2026-08-20 13:00 UTC").count(), 2, "{}", third.talk);
+    assert!([&first, &second, &third].iter().all(|key| place.is_valid(key.secret())));
+    let last = place.key("rotate alice --overlap 0s");
+    assert!(
+        last.talk.contains("has ended") && last.talk.contains("None of those before it"),
+        "{}",
+        last.talk
+    );
+    assert!([&first, &second, &third].iter().all(|key| !place.is_valid(key.secret())));
+    assert!(place.is_valid(last.secret()));
 }
 
 #[test]
@@ -363,14 +417,20 @@ fn a_secret_that_could_not_be_printed_is_a_failure_with_a_way_out() {
     for (name, kind) in [("full", io::ErrorKind::StorageFull), ("pipe", io::ErrorKind::BrokenPipe)] {
         let args = Line::try_parse_from(["key", "create", name]).unwrap().args;
         let mut talk = Vec::new();
-        assert_eq!(run(&args, &place.locations(), &[], &mut Closed(kind), &mut talk), 1);
+        assert_eq!(run(&args, &place.locations(), &place.config, &mut Closed(kind), &mut talk), 1);
         let talk = String::from_utf8(talk).unwrap();
         assert!(talk.contains(&format!("herdgate key rotate {name} --overlap 0s")), "{talk}");
     }
     let args = Line::try_parse_from(["key", "list"]).unwrap().args;
     let mut talk = Vec::new();
-    assert_eq!(run(&args, &place.locations(), &[], &mut Closed(io::ErrorKind::BrokenPipe), &mut talk), 0);
-    assert_eq!(run(&args, &place.locations(), &[], &mut Closed(io::ErrorKind::StorageFull), &mut talk), 1);
+    assert_eq!(
+        run(&args, &place.locations(), &place.config, &mut Closed(io::ErrorKind::BrokenPipe), &mut talk),
+        0
+    );
+    assert_eq!(
+        run(&args, &place.locations(), &place.config, &mut Closed(io::ErrorKind::StorageFull), &mut talk),
+        1
+    );
 }
 
 #[test]
@@ -378,6 +438,9 @@ fn a_closed_standard_error_stops_nothing() {
     let place = Place::new();
     let args = Line::try_parse_from(["key", "create", "alice"]).unwrap().args;
     let mut out = Vec::new();
-    assert_eq!(run(&args, &place.locations(), &[], &mut out, &mut Closed(io::ErrorKind::BrokenPipe)), 0);
+    assert_eq!(
+        run(&args, &place.locations(), &place.config, &mut out, &mut Closed(io::ErrorKind::BrokenPipe)),
+        0
+    );
     assert!(is_well_formed(&out[..KEY_LENGTH]));
 }

@@ -10,8 +10,8 @@ pub(super) enum Trouble {
     /// Everything that is wrong with the arguments: reason and hint each.
     Usage(Vec<(String, String)>),
     Store(StoreError),
-    /// No key is called this; what may have been meant.
-    Unknown(StoreError, String),
+    /// The store's reason, and a hint that knows more than the store does.
+    Hinted(StoreError, String),
     Entropy(NoEntropy),
     Output(io::Error),
     /// The key was stored, and nobody got its secret.
@@ -24,7 +24,7 @@ impl Trouble {
         match self {
             Trouble::Usage(_) => EXIT_USAGE,
             Trouble::Store(_)
-            | Trouble::Unknown(..)
+            | Trouble::Hinted(..)
             | Trouble::Entropy(_)
             | Trouble::Output(_)
             | Trouble::Lost(..) => EXIT_FAILURE,
@@ -42,7 +42,7 @@ impl Trouble {
                 problems.iter().try_for_each(|(reason, hint)| say(reason, Some(hint)))
             }
             Trouble::Store(error) => say(error, error.hint().as_deref()),
-            Trouble::Unknown(error, hint) => say(error, Some(hint)),
+            Trouble::Hinted(error, hint) => say(error, Some(hint)),
             Trouble::Entropy(error) => say(error, None),
             Trouble::Output(error) => say(&format_args!("cannot write the output: {error}"), None),
             Trouble::Lost(name, error) => {

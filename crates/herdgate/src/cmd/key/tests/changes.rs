@@ -20,6 +20,13 @@ fn a_public_key_is_enrolled_and_its_fingerprint_printed() {
     std::fs::write(&file, PUBLIC).unwrap();
     let again = format!("create other --ssh-key {}", file.display());
     place.key(&again).failed(1, &["known already", "laptop"]);
+    let taken = |name: &str, hint: &str| {
+        let other = format!("create {name} --ssh-key {}", file.display());
+        place.key(&other).failed(1, &["there is a key named", hint]);
+    };
+    taken("laptop", "herdgate key rotate laptop --ssh-key FILE");
+    place.key("create carol").secret();
+    taken("carol", "another name for the ssh key, for example carol-laptop");
     place.key("rotate laptop").failed(1, &["has no secret", "--ssh-key"]);
     place.key("create plain").secret();
     place.key(&format!("rotate plain --ssh-key {}", file.display())).failed(1, &["is a secret"]);
@@ -132,7 +139,7 @@ fn hints_keep_the_directory_that_was_named_by_a_flag() {
     let tell = |line: &[&str]| {
         let args = Line::try_parse_from([&["key"], line].concat()).unwrap().args;
         let (mut out, mut talk) = (Vec::new(), Vec::new());
-        run(&args, &locations, &[], &mut out, &mut talk);
+        run(&args, &locations, &place.config, &mut out, &mut talk);
         String::from_utf8(talk).unwrap()
     };
     let command = format!("herdgate --data '{}/it'\\''s here' key", place.data.display());
