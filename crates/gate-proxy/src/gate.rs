@@ -162,6 +162,11 @@ impl Shared {
         names
     }
 
+    /// Whether any upstream lists the model.
+    pub(crate) fn lists(&self, model: &ModelName) -> bool {
+        self.with_fleet(|fleet| fleet.iter().any(|(_, upstream)| upstream.has(model)))
+    }
+
     /// What was known of an upstream was wrong: whoever probes shall look again now rather than at the next turn.
     pub(crate) fn doubt(&self) {
         self.doubted.send_replace(());

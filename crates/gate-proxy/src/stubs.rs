@@ -19,6 +19,8 @@ struct Known {
     of: Vec<Box<[Box<str>]>>,
     /// Of all, in order.
     all: Box<[Box<str>]>,
+    /// Those that answer, and whose list could not be read when it was last asked for.
+    unread: Vec<UpstreamId>,
 }
 
 impl Stubs {
@@ -26,10 +28,12 @@ impl Stubs {
     pub fn learn(&self, id: UpstreamId, names: &[ModelName]) {
         let mut names: Box<[Box<str>]> = names.iter().map(|name| name.short().into()).collect();
         names.sort_unstable();
-        if self.known.load().of.get(id.index()).map_or(&[][..], |of| of) == &*names {
+        let known = self.known.load();
+        if known.of.get(id.index()).map_or(&[][..], |of| of) == &*names && !known.unread.contains(&id) {
             return;
         }
         self.known.rcu(|known| {
+            let unread = known.unread.iter().copied().filter(|other| *other != id).collect();
             let mut of = known.of.clone();
             if of.len() <= id.index() {
                 of.resize(id.index() + 1, Box::default());
@@ -38,8 +42,26 @@ impl Stubs {
             let mut all: Vec<Box<str>> = of.iter().flatten().cloned().collect();
             all.sort_unstable();
             all.dedup();
-            Arc::new(Known { of, all: all.into() })
+            Arc::new(Known { of, all: all.into(), unread })
         });
+    }
+
+    /// Upstream `id` answers, and its list cannot be read: what it listed before still counts, and of what it did not list
+    /// nothing is known.
+    pub fn lose(&self, id: UpstreamId) {
+        if self.known.load().unread.contains(&id) {
+            return;
+        }
+        self.known.rcu(|known| {
+            let mut known = Known::clone(known);
+            known.unread.push(id);
+            Arc::new(known)
+        });
+    }
+
+    /// Whether a model that no upstream lists may stand for one elsewhere without anybody knowing.
+    pub(crate) fn are_unsure(&self) -> bool {
+        !self.known.load().unread.is_empty()
     }
 
     /// Whether any upstream lists `model` as standing for one elsewhere.
@@ -73,6 +95,21 @@ mod tests {
         assert!(has("mine") && !has("gpt-oss:120b-cloud"));
         stubs.learn(UpstreamId(0), &[]);
         assert!(!has("mine"));
+    }
+
+    #[test]
+    fn a_list_that_cannot_be_read_keeps_what_was_known_and_leaves_the_rest_open() {
+        let stubs = Stubs::default();
+        stubs.learn(UpstreamId(1), &names(&["mine"]));
+        assert!(!stubs.are_unsure());
+        for _ in 0..2 {
+            stubs.lose(UpstreamId(1));
+            assert!(stubs.are_unsure() && stubs.has(&ModelName::parse("mine").unwrap()));
+        }
+        stubs.learn(UpstreamId(0), &[]);
+        assert!(stubs.are_unsure(), "another one's list says nothing about it");
+        stubs.learn(UpstreamId(1), &names(&["mine"]));
+        assert!(!stubs.are_unsure());
     }
 
     #[test]

@@ -200,6 +200,10 @@ impl Trace {
             tokens_out: self.tokens_out,
             error,
         });
+        // Whatever came of it: what an upstream has is asked anew, so that what leaves the house from now on is known.
+        if self.route.is_some_and(Route::changes_models) {
+            self.ledger.shared.doubt();
+        }
     }
 }
 

@@ -97,6 +97,8 @@ pub enum Reason {
     NoUpstream,
     /// The local model server is starting.
     Loading,
+    /// An upstream does not tell its models, so nobody knows whether this one would leave the house.
+    ModelsUnlisted,
     /// As many requests wait as may wait.
     QueueFull,
     /// Its turn did not come within the time that a request may wait.

@@ -143,6 +143,12 @@ pub struct Route {
 }
 
 impl Route {
+    /// Whether a request to it may change which models an upstream has.
+    #[must_use]
+    pub fn changes_models(&self) -> bool {
+        matches!(self.id, RouteId::Pull | RouteId::Create | RouteId::Copy | RouteId::Delete)
+    }
+
     /// The path to ask an upstream for: the table's, and behind it the checked parameter.
     #[must_use]
     pub fn upstream_path(&self, param: Option<&Param<'_>>) -> Cow<'static, str> {

@@ -38,8 +38,14 @@ pub(crate) fn model(
         return Err(GateError::model_not_allowed(named.as_sent));
     }
     // To delete is the one thing that sends nothing anywhere. To copy would hide under another name what leaves the machine.
-    if route != RouteId::Delete && !caller.holds(Scope::Cloud) && leaves(shared, named.model) {
-        return Err(GateError::missing_scope(Scope::Cloud));
+    if route != RouteId::Delete && !caller.holds(Scope::Cloud) {
+        if leaves(shared, named.model) {
+            return Err(GateError::missing_scope(Scope::Cloud));
+        }
+        // Closed, as long as nobody can tell.
+        if shared.stubs.are_unsure() && !makes(route) && !shared.lists(named.model) {
+            return Err(GateError::new(Reason::ModelsUnlisted));
+        }
     }
     let registry = named.model.registry();
     if turns_to_registry(route) && !manage.registries.iter().any(|allowed| allowed == registry) {
@@ -66,6 +72,11 @@ pub(crate) fn asks(caller: &Caller, asks: &Asks) -> Result<(), GateError> {
 /// Whether a request for `model` would be passed on to another host.
 pub(crate) fn leaves(shared: &Shared, model: &ModelName) -> bool {
     model.is_cloud() || shared.stubs.has(model)
+}
+
+/// Where the model need not be there yet.
+fn makes(route: RouteId) -> bool {
+    matches!(route, RouteId::Pull | RouteId::Create)
 }
 
 /// Where the name decides whom an upstream talks to, now or, for a copy, later.

@@ -318,3 +318,35 @@ fn prompts_as_rendered_are_for_who_manages() {
         passed(&house, &both, &rows).await;
     });
 }
+
+/// Ollama may list more than a probe takes, or nonsense: then nobody knows what else would leave the house.
+#[test]
+fn what_an_upstream_does_not_tell_is_for_keys_of_the_cloud() {
+    run(async {
+        let house = House::new(2);
+        house.probed(1, &["here"], &[]);
+        house.shared.stubs.lose(UpstreamId(0));
+        let of_cloud = key(&house, &[Scope::Infer, Scope::Cloud]);
+        let mut client = house.connect();
+        let body = |model: &str| format!("{{\"model\":\"{model}\"}}");
+        let unknown = body("elsewhere");
+        refused(&mut client, &house.key, &[("/api/chat", &unknown, 503, "models_unlisted")]).await;
+        house.probed(0, &["elsewhere", "here"], &[]);
+        passed(&house, &of_cloud, &[("/api/chat", &unknown)]).await;
+        passed(&house, &house.key, &[("/api/chat", &unknown)]).await;
+    });
+}
+
+#[test]
+fn what_changes_models_has_them_asked_for_anew() {
+    run(async {
+        let house = House::new(1);
+        let manage = key(&house, &[Scope::Manage, Scope::Read]);
+        for (path, is_change) in [("/api/show", false), ("/api/delete", true), ("/api/copy", true)] {
+            let doubts = house.shared.doubts();
+            let body = r#"{"model":"demo","source":"demo","destination":"other"}"#;
+            passed(&house, &manage, &[(path, body)]).await;
+            assert_eq!(doubts.has_changed().unwrap(), is_change, "{path}");
+        }
+    });
+}

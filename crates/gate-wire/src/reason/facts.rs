@@ -279,6 +279,14 @@ impl Reason {
                 "Ask again in a few seconds; if it lasts, the gate's log says why it does not start.",
             )
             .again_after(2),
+            Reason::ModelsUnlisted => Facts::new(
+                503,
+                "models_unlisted",
+                Gate,
+                "an upstream does not tell its models, and the others do not list this one: it may be one of a cloud",
+                "The gate's log says why `GET /api/tags` fails there. A key with the scope `cloud` may use the model now.",
+            )
+            .again_after(5),
             Reason::QueueFull => Facts::new(
                 503,
                 "queue_full",

@@ -82,21 +82,25 @@ async fn run(
 ) {
     let begun = Instant::now();
     let mut was_up: Option<bool> = None;
+    let mut listed = true;
     let mut doubts = shared.doubts();
     loop {
         doubts.mark_unchanged();
         let found = Arc::new(probe(&client, id).await);
         // What leaves the machine is known before anybody is sent to it.
-        if let Ok(models) = &found.models {
-            shared.stubs.learn(id, &stubs(models));
+        match &found.models {
+            Ok(models) => shared.stubs.learn(id, &stubs(models)),
+            Err(_) if found.version.is_ok() => shared.stubs.lose(id),
+            Err(_) => {}
         }
         shared.observe(id, observation(&found));
         let is_up = found.version.is_ok();
-        if was_up != Some(is_up) && was_up.is_some() {
+        let lists = found.models.is_ok() || !is_up;
+        if (was_up != Some(is_up) || listed != lists) && was_up.is_some() {
             tell(shared.upstream_name(id), &found);
         }
         let never_up = was_up != Some(true) && !is_up;
-        was_up = Some(is_up);
+        (was_up, listed) = (Some(is_up), lists);
         // Nobody listening any more is no reason to stop looking.
         let _unread = latest.send_replace(Some(found));
         let usual = *interval.borrow_and_update();
