@@ -313,6 +313,8 @@ mod tests {
             "a/b/c/d",
             "démo",
             "-demo",
+            "demo:-a",
+            "demo:.a",
             "a.b/demo",
             "https://demo",
             "https://a/demo",

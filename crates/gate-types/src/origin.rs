@@ -171,7 +171,8 @@ mod tests {
         #[test]
         fn a_pattern_reads_back_as_itself_and_allows_itself_without_a_star(text in "[a-z]{1,8}://[a-z0-9.:*-]{1,20}") {
             if let Ok(pattern) = OriginPattern::parse(&text) {
-                prop_assert_eq!(OriginPattern::parse(pattern.as_str()).unwrap(), pattern.clone());
+                prop_assert_eq!(OriginPattern::parse(&pattern.to_string()).unwrap(), pattern.clone());
+                prop_assert_eq!(pattern.to_string(), pattern.as_str());
                 prop_assert_eq!(pattern.allows(text.as_bytes()), !text.contains('*'));
             }
         }
