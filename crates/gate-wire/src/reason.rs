@@ -157,6 +157,7 @@ impl Reason {
             UnsupportedHttpVersion,
             NoUpstream,
             Loading,
+            ModelsUnlisted,
             QueueFull,
             QueueTimeout,
             BodiesFull,
