@@ -209,12 +209,21 @@ pub(crate) fn file_id(path: &Path) -> Result<FileId, StoreError> {
     }
 }
 
+/// How long the log is; none where there is none.
+pub(crate) fn log_length(path: &Path) -> Option<u64> {
+    Some(fs::symlink_metadata(beside(path, "-wal")).ok()?.len())
+}
+
 /// The files of the log. One that was removed or replaced takes part of the database with it.
 pub(crate) fn log_ids(path: &Path) -> [Option<FileId>; 2] {
     ["-wal", "-shm"].map(|suffix| {
-        let mut name = path.as_os_str().to_owned();
-        name.push(suffix);
-        let file = fs::symlink_metadata(PathBuf::from(name)).ok()?;
+        let file = fs::symlink_metadata(beside(path, suffix)).ok()?;
         Some((file.dev(), file.ino()))
     })
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
 }

@@ -4,6 +4,7 @@
 
 use crate::data_dir::{DataDir, Unfinished};
 use crate::fault::{MAKE_ROOM, failed, refused, wrong};
+use crate::image;
 use gate_keys::StoreError;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
@@ -87,13 +88,13 @@ pub(crate) fn open(dir: &DataDir) -> Result<Opened, StoreError> {
             made.ok_or_else(|| wrong(&path, "is gone", "another program removed it: try again"))?
         }
     };
+    let alone = image::id_alone(&file, &path);
     let mut conn = connect(&path)?;
-    check_content(&conn, &path)?;
+    check_content(&conn, &path, alone)?;
     migrate(&mut conn, MIGRATIONS)
         .map_err(|cause| unusable(&path, "bring the database up to date", cause))?;
     set_up(&conn).map_err(|cause| unusable(&path, "open the database", cause))?;
-    let id = conn.query_row("SELECT id FROM store", [], |row| row.get(0));
-    let id = id.map_err(|cause| unusable(&path, "read the database", cause))?;
+    let id = id(&conn).map_err(|cause| unusable(&path, "read the database", cause))?;
     Ok(Opened { conn, file, path, id })
 }
 
@@ -183,7 +184,8 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
     open().map_err(|cause| unusable(path, "open the database", cause))
 }
 
-fn check_content(conn: &Connection, path: &Path) -> Result<(), StoreError> {
+/// `alone` is the database's id as the file says without its log.
+fn check_content(conn: &Connection, path: &Path, alone: Option<StoreId>) -> Result<(), StoreError> {
     let cause = |cause| unusable(path, "read the database", cause);
     let found: String = conn.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(cause)?;
     if found != "ok" {
@@ -191,6 +193,15 @@ fn check_content(conn: &Connection, path: &Path) -> Result<(), StoreError> {
     }
     // Again, since the newest header may still be in the log.
     check_version(path, version(conn).map_err(cause)?)?;
+    // SQLite takes any log for that of the file beside it, and would move the pages of the one into the other.
+    if alone.is_some_and(|alone| id(conn).ok() != Some(alone)) {
+        let reason = "lies beside the log of another database";
+        return Err(wrong(
+            path,
+            reason,
+            "put the one back that was there, or move the log away: herdgate.db-wal",
+        ));
+    }
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false).map(drop).map_err(cause)
 }
 
@@ -221,6 +232,10 @@ fn create(dir: &DataDir) -> Result<(), StoreError> {
     make()?;
     file.sync()?;
     file.publish(DATABASE_FILE).map(drop)
+}
+
+pub(crate) fn id(conn: &Connection) -> rusqlite::Result<StoreId> {
+    conn.query_row("SELECT id FROM store", [], |row| row.get(0))
 }
 
 fn version(conn: &Connection) -> rusqlite::Result<i64> {

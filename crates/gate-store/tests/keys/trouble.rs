@@ -195,6 +195,31 @@ fn another_store_is_not_taken_for_this_one() {
 }
 
 #[test]
+fn a_log_is_not_moved_into_another_store() {
+    let (place, other) = (Place::new(), Place::new());
+    let mut store = place.watched();
+    drop(other.watched());
+    let foreign = fs::read(other.file("")).unwrap();
+    replace(&place, &foreign, false);
+    assert!(
+        fs::metadata(place.file("-wal")).unwrap().len() > 0,
+        "with which store this is, among other things"
+    );
+    for _ in 0..2 {
+        let error = SqliteStore::open(&DataDir::open(&place.path).unwrap()).unwrap_err();
+        assert!(error.to_string().contains("the log of another database"), "{error}");
+        assert!(error.hint().unwrap().contains("-wal"));
+        assert!(fs::read(place.file("")).unwrap() == foreign, "something was written to it");
+        trouble(&mut store, "another database");
+    }
+    drop(store);
+    for suffix in ["-wal", "-shm"] {
+        fs::remove_file(place.file(suffix)).unwrap();
+    }
+    drop(place.store());
+}
+
+#[test]
 fn a_writer_that_does_not_end_is_trouble_and_keys_stay_readable() {
     let place = Place::new();
     let mut store = place.watched();
