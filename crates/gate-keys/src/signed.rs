@@ -81,7 +81,9 @@ impl<'r> SignedRequest<'r> {
         self.key.verifying().verify_strict(&text, &Signature::from_bytes(&self.signature)).is_ok()
     }
 
-    pub(crate) fn key_digest(&self) -> KeyDigest {
+    /// By which digest its key is found, if it is known.
+    #[must_use]
+    pub fn key_digest(&self) -> KeyDigest {
         KeyDigest::of(self.key.to_wire())
     }
 }

@@ -20,6 +20,11 @@ const MOST_ADDRESSES: usize = 65_536;
 pub(crate) struct Failures(Mutex<Table>);
 
 impl Failures {
+    /// How long an address has to wait that has failed `limit` times; none where another failure would be told.
+    pub(crate) fn wait(&self, from: IpAddr, limit: usize, now: Instant) -> Option<Duration> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).wait(Network::of(from), limit, now)
+    }
+
     /// Counts a failure. An error where `limit` were told already: how long until they are told again.
     pub(crate) fn count(&self, from: IpAddr, limit: usize, now: Instant) -> Result<(), Duration> {
         // Each change of the table is whole before the lock is given back, so that a panic elsewhere leaves it sound.
@@ -41,6 +46,12 @@ struct Window {
 }
 
 impl Table {
+    fn wait(&self, from: Network, limit: usize, now: Instant) -> Option<Duration> {
+        let window = self.failed.get(&from).filter(|window| window.count >= limit)?;
+        let left = WINDOW.checked_sub(now.saturating_duration_since(window.began))?;
+        Some(left).filter(|left| !left.is_zero())
+    }
+
     fn count(&mut self, from: Network, limit: usize, now: Instant) -> Result<(), Duration> {
         self.forget(now);
         match self.failed.entry(from) {
@@ -91,8 +102,12 @@ mod tests {
         let (failures, begun) = (Failures::default(), Instant::now());
         let at = |seconds| begun + Duration::from_secs(seconds);
         for second in 0..30 {
+            assert_eq!(failures.wait(ONE, 30, at(second)), None);
             assert_eq!(failures.count(ONE, 30, at(second)), Ok(()));
         }
+        assert_eq!(failures.wait(ONE, 30, at(30)), Some(Duration::from_secs(30)));
+        assert_eq!(failures.wait(ONE, 31, at(30)), None, "the limit was raised");
+        assert_eq!(failures.wait(ONE, 30, at(60)), None);
         assert_eq!(failures.count(ONE, 30, at(30)), Err(Duration::from_secs(30)));
         assert_eq!(failures.count(ONE, 30, at(59)), Err(Duration::from_secs(1)));
         assert_eq!(failures.count(ONE, 30, at(60)), Ok(()), "a new minute");

@@ -13,6 +13,7 @@ use crate::replay::Replays;
 use crate::rules::Rules;
 use crate::seldom::Seldom;
 use crate::slots::{InFlight, Slots};
+use crate::store_watch::StoreWatch;
 use crate::stubs::Stubs;
 use crate::sweep::{Sweep, TICK};
 use arc_swap::{ArcSwap, Guard};
@@ -24,7 +25,6 @@ use gate_wire::{GateError, Reason};
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -44,9 +44,8 @@ pub enum NotYet {
 pub struct Shared {
     keys: ArcSwap<KeyRing>,
     keys_changed: watch::Sender<()>,
-    /// The store of keys cannot be trusted at the moment. The keys in memory stay in force; what is not among them may yet
-    /// be a key.
-    store_is_degraded: AtomicBool,
+    /// How the store of keys is.
+    pub store: StoreWatch,
     /// Models that stand for one elsewhere.
     pub stubs: Stubs,
     pub(crate) failures: Failures,
@@ -75,7 +74,7 @@ impl Shared {
             keys_changed: watch::Sender::new(()),
             slots: Slots::new(count, rules.queue),
             rules: ArcSwap::from_pointee(rules),
-            store_is_degraded: AtomicBool::new(false),
+            store: StoreWatch::default(),
             stubs: Stubs::default(),
             failures: Failures::default(),
             replays: Replays::default(),
@@ -87,17 +86,6 @@ impl Shared {
             not_yet: ArcSwap::from_pointee(not_yet),
             metrics: Metrics::default(),
         }
-    }
-
-    /// Whether the store of keys fails at the moment: known keys get their usual answer, unknown ones no verdict.
-    #[must_use]
-    pub fn store_is_degraded(&self) -> bool {
-        self.store_is_degraded.load(Ordering::Relaxed)
-    }
-
-    /// For whoever watches the store: it fails, or is well again.
-    pub fn set_store_degraded(&self, is_degraded: bool) {
-        self.store_is_degraded.store(is_degraded, Ordering::Relaxed);
     }
 
     /// The rules in force now.

@@ -52,7 +52,7 @@ async fn serve<D: Downstream>(
             return own::greet(gate, greeting, down, trace).await; //            `/`, version, health
         }
     };
-    let caller = auth::identify(gate, rules, down, target, trace, lease)?; //   key -> Caller           400 401 429 503
+    let caller = auth::identify(gate, rules, down, target, trace, lease).await?; // key -> Caller       400 401 429 503
     drop(head);
     auth::permit(&caller, scope)?; //                                           scope                   403
     let call = call::read(gate, rules, &caller, route, down, trace).await?; //  model, stream           400 403 413

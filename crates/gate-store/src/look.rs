@@ -10,34 +10,41 @@ use crate::image;
 use crate::rows::{READ, WRITE};
 use crate::schema::{DATABASE_FILE, unusable};
 use crate::sqlite::SqliteStore;
-use gate_keys::{StoreError, UnixSeconds};
+use gate_keys::StoreError;
 use rusqlite::ErrorCode;
 use rustix::fs::{Access, AtFlags, CWD};
 use rustix::io::Errno;
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Device and inode: tells the open database from another that was put in its place.
 pub(crate) type FileId = (u64, u64);
 
-/// The file is read whole after so many looks even where nothing seems to have touched it.
-const LOOKS_PER_READING: u32 = 120;
-/// After so many touches the log is moved into the file, so that neither the log grows nor a copy of the file alone is old.
-const TOUCHES_PER_SETTLING: u32 = 64;
+/// The file is read whole so often even where nothing seems to have touched it.
+const READING: Duration = Duration::from_secs(30);
+/// After this time the log is moved into the file, so that a copy of the file alone is not old.
+const SETTLING: Duration = Duration::from_secs(64);
+/// The same after so many touches, so that the log does not grow: each adds a page of 4 KiB to it.
+const MOST_TOUCHES: u32 = 512;
+/// Two changes of a file within a tick of the system's clock have one time of change (stat(2)). Ticks are 10 ms at most.
+const TICK: Duration = Duration::from_millis(20);
 
-/// Size and time of change: different after whatever anybody did to the file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Size and time of change: different after whatever anybody did to the file, unless that was within one tick.
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Seen {
     size: u64,
     changed: (i64, i64),
+    /// Looked at within the tick of its last change: another change may look the same.
+    is_fresh: bool,
 }
 
 impl Seen {
     pub(crate) fn of(file: &File, path: &Path) -> Result<Self, StoreError> {
         let stat = file.metadata().map_err(|cause| refused(path, "look at the database", cause))?;
-        Ok(Seen { size: stat.size(), changed: (stat.ctime(), stat.ctime_nsec()) })
+        let changed = (stat.ctime(), stat.ctime_nsec());
+        Ok(Seen { size: stat.size(), changed, is_fresh: age(changed).is_some_and(|age| age < TICK) })
     }
 }
 
@@ -59,7 +66,6 @@ impl SqliteStore {
     /// [`StoreError::Storage`] if the database is gone, was replaced by another, is damaged or cannot be written. Nothing
     /// is changed then; a later look may find it well again, with everything opened and checked anew.
     pub fn look(&mut self) -> Result<bool, StoreError> {
-        self.looks = self.looks.wrapping_add(1);
         let found = file_id(&self.path).inspect_err(|_| self.is_doubtful = true)?;
         if self.is_doubtful || found != self.file_id || log_ids(&self.path) != self.log_ids {
             self.is_doubtful = true;
@@ -71,11 +77,13 @@ impl SqliteStore {
     }
 
     /// Writes the moment into the database: the proof that changes can be made. Call it after a [`look`](Self::look) that
-    /// found nothing wrong.
+    /// found nothing wrong. Each call needs a moment of its own: SQLite writes nothing where nothing changes.
     ///
     /// # Errors
     /// [`StoreError::Storage`] if it is locked for too long, the disk is full, or the system refuses.
-    pub fn touch_store(&mut self, now: UnixSeconds) -> Result<(), StoreError> {
+    pub fn touch_store(&mut self, now: SystemTime) -> Result<(), StoreError> {
+        let moment = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
+        let moment = i64::try_from(moment).unwrap_or(i64::MAX);
         let patience = self.patience;
         let cause = |path: &Path, cause| unusable(path, WRITE, cause);
         // Not worth waiting for the disk: losing this moment in a power cut loses nothing.
@@ -85,13 +93,14 @@ impl SqliteStore {
         };
         eager(self.conn()?).map_err(|error| cause(&self.path, error))?;
         let written = self.write(|tx, path, _| {
-            let done = tx.execute("UPDATE store SET touched = ?1", [now]);
+            let done = tx.execute("UPDATE store SET touched = ?1", [moment]);
             done.map(drop).map_err(|error| cause(path, error))
         });
         let restored = self.conn()?.pragma_update(None, "synchronous", "full");
         written.and(restored.map_err(|error| cause(&self.path, error)))?;
-        self.pulses = self.pulses.wrapping_add(1);
-        if self.pulses.is_multiple_of(TOUCHES_PER_SETTLING) { self.settle() } else { Ok(()) }
+        self.touches = self.touches.saturating_add(1);
+        let is_due = self.touches >= MOST_TOUCHES || self.settled.elapsed() >= SETTLING;
+        if is_due { self.settle() } else { Ok(()) }
     }
 
     /// Moves the log into the file, as far as no reader needs it. What is in the file afterwards is whole.
@@ -102,6 +111,7 @@ impl SqliteStore {
         self.read_if_touched()?;
         let moved = self.conn()?.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
         moved.map_err(|cause| unusable(&self.path, WRITE, cause))?;
+        (self.touches, self.settled) = (0, Instant::now());
         // Not taken for granted: somebody else may have written to it in the same moment.
         self.read_if_touched()
     }
@@ -144,7 +154,7 @@ impl SqliteStore {
             fresh.is_doubtful = true;
             return Err(another(&self.path));
         }
-        (fresh.patience, fresh.looks, fresh.pulses) = (self.patience, self.looks, self.pulses);
+        fresh.patience = self.patience;
         std::mem::swap(&mut fresh.who, &mut self.who);
         *self = fresh;
         Ok(())
@@ -154,7 +164,8 @@ impl SqliteStore {
     fn read_if_touched(&mut self) -> Result<(), StoreError> {
         let file = self.file.as_ref().ok_or_else(|| image::closed(&self.path))?;
         let seen = Seen::of(file, &self.path)?;
-        if seen == self.seen && !self.looks.is_multiple_of(LOOKS_PER_READING) {
+        let is_same = (seen.size, seen.changed) == (self.seen.size, self.seen.changed);
+        if is_same && !self.seen.is_fresh && self.read.elapsed() < READING {
             return Ok(());
         }
         match image::read(file, &self.path) {
@@ -163,7 +174,7 @@ impl SqliteStore {
                 Err(another(&self.path))
             }
             Ok(_) => {
-                self.seen = seen;
+                (self.seen, self.read) = (seen, Instant::now());
                 Ok(())
             }
             Err(error) => {
@@ -192,6 +203,12 @@ impl SqliteStore {
         }
         Ok(())
     }
+}
+
+/// How long ago a file was changed; none where that is to come, by the clock of another machine.
+fn age((seconds, nanos): (i64, i64)) -> Option<Duration> {
+    let since = Duration::new(u64::try_from(seconds).ok()?, u32::try_from(nanos).ok()?);
+    SystemTime::now().duration_since(UNIX_EPOCH).ok()?.checked_sub(since)
 }
 
 fn another(path: &Path) -> StoreError {

@@ -20,7 +20,7 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The database of keys in a data directory. Blocking; for one thread at a time.
 #[derive(Debug)]
@@ -41,8 +41,11 @@ pub struct SqliteStore {
     pub(crate) seen: Seen,
     /// What was found cannot be trusted before everything was opened and checked again.
     pub(crate) is_doubtful: bool,
-    pub(crate) looks: u32,
-    pub(crate) pulses: u32,
+    /// When the file was last read whole.
+    pub(crate) read: Instant,
+    /// When the log was last moved into it, and how often it was touched since.
+    pub(crate) settled: Instant,
+    pub(crate) touches: u32,
     /// SQLite's count of other connections' commits as it was before the last complete load.
     pub(crate) loaded: Cell<Option<i64>>,
     /// How long to wait for another process that writes.
@@ -73,8 +76,9 @@ impl SqliteStore {
             file_id,
             seen,
             is_doubtful: false,
-            looks: 0,
-            pulses: 0,
+            read: Instant::now(),
+            settled: Instant::now(),
+            touches: 0,
             loaded: Cell::new(None),
             patience: BUSY,
             who: "herdgate".to_owned(),

@@ -187,7 +187,7 @@ static METRICS: &[Metric] = &[
         kind: "gauge",
         labels: "",
         help: "1 where the store of keys cannot be read or trusted, 0 otherwise.",
-        write: |page, name, view| page.sample(name, &[], view.shared.store_is_degraded().into()),
+        write: |page, name, view| page.sample(name, &[], view.shared.store.is_degraded().into()),
     },
     Metric {
         name: "herdgate_build_info",

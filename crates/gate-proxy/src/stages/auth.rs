@@ -3,6 +3,9 @@
 //! A credential comes as `Authorization: Bearer`, `Authorization: Basic` (the token as password) or `x-api-key`; from clients
 //! that take the gate for their proxy also as `Proxy-Authorization`; from Ollama's own command line as a signature. Same
 //! answer for unknown, expired and revoked keys: only the log knows which it was.
+//!
+//! A valid key is found in memory and waits for nothing. Before any other that could be one is refused, the store is looked
+//! at once more: 401 means a bad key, never a bad store, nor one that was made a moment ago.
 
 mod told;
 
@@ -13,12 +16,13 @@ use crate::lease::Lease;
 use crate::rules::Rules;
 use crate::stages::intake::Target;
 use crate::trace::Trace;
-use gate_keys::{Key, SIGNATURE_SPAN, SignedRequest, Verdict};
+use gate_keys::{Key, Kind, SIGNATURE_SPAN, SignedRequest, Verdict};
 use gate_types::{ModelName, Scope};
 use gate_wire::{GateError, Reason};
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// Somebody whose key was found valid when the request began.
@@ -40,7 +44,7 @@ impl Caller {
 }
 
 /// Finds the caller's key.
-pub(crate) fn identify<D: Downstream>(
+pub(crate) async fn identify<D: Downstream>(
     gate: &Gate,
     rules: &Rules,
     down: &D,
@@ -63,16 +67,11 @@ pub(crate) fn identify<D: Downstream>(
     };
     let key = match verdict {
         Verdict::Valid(key) => key,
-        Verdict::Expired(key) | Verdict::Revoked(key) => {
-            trace.key = Some(key);
-            return Err(failed(told::not_known(&shown)));
-        }
-        // It may be in the store that cannot be read: nobody's failure.
-        Verdict::Unknown if gate.shared.store_is_degraded() => {
-            return Err(GateError::new(Reason::StoreUnavailable));
-        }
-        Verdict::Unknown => return Err(failed(told::not_known(&shown))),
         Verdict::Malformed => return Err(failed(told::malformed(gate, &shown, now))),
+        // Boxed: who has a key shall not carry the room for it.
+        Verdict::Unknown | Verdict::Expired(_) | Verdict::Revoked(_) => {
+            Box::pin(look_again(gate, rules, down.peer(), &shown, verdict, trace)).await?
+        }
     };
     trace.key = Some(Arc::clone(&key));
     if let Shown::Signed(signed) = &shown {
@@ -87,12 +86,54 @@ pub(crate) fn identify<D: Downstream>(
     Ok(Caller { key })
 }
 
+/// Judges a key once more that is not valid as far as is known in memory: after a look at the store, for which unknown,
+/// expired and revoked keys wait alike. While the store fails, and for an address that has to wait anyway, there is no look.
+/// The client is not watched meanwhile: that would be reading what an unknown caller sends.
+async fn look_again(
+    gate: &Gate,
+    rules: &Rules,
+    from: IpAddr,
+    shown: &Shown<'_>,
+    mut verdict: Verdict,
+    trace: &mut Trace,
+) -> Result<Arc<Key>, GateError> {
+    let shared = &gate.shared;
+    let wait = || shared.failures.wait(from, rules.door.failures, Instant::now().into_std());
+    let mut is_well = !shared.store.is_degraded();
+    let must_wait = if is_well { wait() } else { None };
+    if is_well && must_wait.is_none() {
+        is_well = shared.store.is_well().await;
+        verdict = match shown {
+            Shown::Token(token) => shared.keys().check(token, unix_now()),
+            Shown::Signed(signed) => shared.keys().find(Kind::Ssh, &signed.key_digest(), unix_now()),
+        };
+    }
+    let refused = match verdict {
+        Verdict::Valid(key) => return Ok(key),
+        // It may be in the store that cannot be read: nobody's failure.
+        Verdict::Unknown if !is_well => return Err(GateError::new(Reason::StoreUnavailable)),
+        Verdict::Expired(key) | Verdict::Revoked(key) => {
+            trace.key = Some(key);
+            told::not_known(shown)
+        }
+        Verdict::Unknown | Verdict::Malformed => told::not_known(shown),
+    };
+    Err(match must_wait {
+        Some(wait) => too_many(wait, refused),
+        None => failed(gate, rules, from, refused),
+    })
+}
+
 /// What is told of a wrong credential: that it is wrong, or to wait where its address has sent too many.
 fn failed(gate: &Gate, rules: &Rules, from: IpAddr, error: GateError) -> GateError {
     match gate.shared.failures.count(from, rules.door.failures, Instant::now().into_std()) {
         Ok(()) => error,
-        Err(wait) => GateError::new(Reason::TooManyFailures).again_after(wait).because(error),
+        Err(wait) => too_many(wait, error),
     }
+}
+
+fn too_many(wait: Duration, error: GateError) -> GateError {
+    GateError::new(Reason::TooManyFailures).again_after(wait).because(error)
 }
 
 /// Whether the caller's key opens this kind of route.

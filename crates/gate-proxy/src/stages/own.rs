@@ -81,7 +81,7 @@ fn readiness(gate: &Gate) -> Readiness {
     });
     if up == 0 || gate.drain.has_begun() {
         Readiness::NotReady
-    } else if down > 0 || gate.shared.store_is_degraded() {
+    } else if down > 0 || gate.shared.store.is_degraded() {
         Readiness::Degraded
     } else {
         Readiness::Ready

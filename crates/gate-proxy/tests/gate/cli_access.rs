@@ -209,7 +209,7 @@ fn a_variable_that_nobody_filled_is_called_that() {
 fn a_degraded_store_gives_no_verdict_on_an_unknown_signer() {
     run(async {
         let house = House::new(1);
-        house.shared.set_store_degraded(true);
+        house.shared.store.set_degraded(true);
         let answer =
             house.connect().ask(User::new(7).ask("POST", "/api/chat", "/api/chat", now(), CHAT)).await;
         assert_eq!(code(&answer), (503, "store_unavailable".to_owned()));

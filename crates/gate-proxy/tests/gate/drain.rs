@@ -31,9 +31,9 @@ fn anybody_may_ask_whether_it_is_alive_and_ready() {
         for place in [0, 1] {
             house.observe(place, Observation::Answered);
         }
-        house.shared.set_store_degraded(true);
+        house.shared.store.set_degraded(true);
         assert_eq!(ready(&house).await, (200, "degraded".to_owned()));
-        house.shared.set_store_degraded(false);
+        house.shared.store.set_degraded(false);
         assert_eq!(ready(&house).await, (200, "ready".to_owned()));
         house.drain();
         assert_eq!(ready(&house).await, (503, "not ready".to_owned()));

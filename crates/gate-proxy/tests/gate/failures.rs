@@ -60,7 +60,7 @@ fn while_the_store_is_degraded_an_unknown_key_may_be_a_good_one() {
         let house = House::new(1);
         let revoked = house.add_key(|key| key.revoked = Some(2));
         let mut client = house.connect();
-        house.shared.set_store_degraded(true);
+        house.shared.store.set_degraded(true);
         for _ in 0..2 * FAILURES {
             let answer = client.ask(get("/api/tags", WELL_FORMED)).await;
             assert_eq!((answer.status, answer.field("retry-after")), (503, Some("5")));
@@ -72,7 +72,7 @@ fn while_the_store_is_degraded_an_unknown_key_may_be_a_good_one() {
         assert_eq!(told(&mut client, "malformed").await.status, 401, "503s were no failures");
         assert_eq!(told(&mut client, &revoked).await.status, 401, "a revoked key is known");
         assert_eq!(client.ask(post("/api/chat", &house.key, "{}")).await.status, 400);
-        house.shared.set_store_degraded(false);
+        house.shared.store.set_degraded(false);
         assert_eq!(told(&mut client, WELL_FORMED).await.status, 401);
     });
 }

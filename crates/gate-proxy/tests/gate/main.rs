@@ -60,6 +60,8 @@ mod shown;
 #[cfg(test)]
 mod sockets;
 #[cfg(test)]
+mod store_watch;
+#[cfg(test)]
 mod strangers;
 #[cfg(test)]
 mod streaming;

@@ -4,7 +4,7 @@
 //! writes (SQLite since 3.51 has a second look at that). In one process none of this can be seen, so the other one here
 //! is this very program.
 
-use crate::suite::{minted, name, new};
+use crate::suite::{at, minted, name, new};
 use gate_keys::{KeyStore, State};
 use gate_store::{DATABASE_FILE, DataDir, SqliteStore};
 use rustix::fs::{FlockOperation, fcntl_lock};
@@ -64,7 +64,7 @@ fn heals_with_its_locks(trouble: impl FnOnce(&mut SqliteStore, &Path)) {
     store.settle().unwrap();
     trouble(&mut store, &path);
     store.look().unwrap();
-    store.touch_store(200).unwrap();
+    store.touch_store(at(200)).unwrap();
 
     let logs =
         || ["-wal", "-shm"].map(|suffix| fs::metadata(with(&path, suffix)).map(|file| file.ino()).ok());
@@ -80,7 +80,7 @@ fn heals_with_its_locks(trouble: impl FnOnce(&mut SqliteStore, &Path)) {
     elsewhere(&path, "create theirs");
     elsewhere(&path, "revoke known");
     assert_eq!(logs(), before);
-    store.touch_store(400).unwrap();
+    store.touch_store(at(400)).unwrap();
     store.settle().unwrap();
     drop(store);
     let store = SqliteStore::open(&DataDir::open(&path).unwrap()).unwrap();
@@ -125,7 +125,7 @@ fn a_directory_that_was_moved_away_and_back() {
 #[test]
 fn a_log_that_was_removed() {
     heals_with_its_locks(|store, path| {
-        store.touch_store(150).unwrap();
+        store.touch_store(at(150)).unwrap();
         fs::remove_file(with(path, "-wal")).unwrap();
     });
 }

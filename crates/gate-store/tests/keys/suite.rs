@@ -5,9 +5,15 @@ use gate_keys::{
     Span, State, StoreError, Verdict, mint,
 };
 use gate_types::{Scope, ScopeSet};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 pub(crate) fn name(text: &str) -> KeyName {
     KeyName::parse(text).unwrap()
+}
+
+/// A moment.
+pub(crate) fn at(second: u64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(second)
 }
 
 pub(crate) fn minted() -> Minted {

@@ -1,7 +1,7 @@
 //! What may happen to a database under a running gate: it is noticed, nothing is written to what is not ours, and what
 //! comes back is taken up again.
 
-use crate::suite::{minted, name, new};
+use crate::suite::{at, minted, name, new};
 use gate_keys::{Act, KeyStore, OsEntropy, SettingsKey, StoreError, Verdict, digest_text, mint};
 use gate_store::{DATABASE_FILE, DataDir, SqliteStore};
 use gate_types::{Scope, ScopeSet};
@@ -34,7 +34,7 @@ impl Place {
         store.settle().unwrap();
         store.load().unwrap();
         assert!(!store.look().unwrap());
-        store.touch_store(150).unwrap();
+        store.touch_store(at(150)).unwrap();
         store
     }
 
@@ -59,7 +59,7 @@ fn trouble(store: &mut SqliteStore, words: &str) {
 #[track_caller]
 fn well_again(store: &mut SqliteStore) {
     store.look().unwrap();
-    store.touch_store(200).unwrap();
+    store.touch_store(at(200)).unwrap();
     let ring = store.load().unwrap();
     assert!(ring.iter().any(|key| key.name == name("known")));
     assert!(!store.look().unwrap());
@@ -162,7 +162,7 @@ fn pages_that_were_garbage_are_not_remembered() {
     assert!(store.look().unwrap());
     fs::write(place.file(""), vec![b'x'; whole.len()]).unwrap();
     // Between two looks, so that SQLite meets it first.
-    let error = store.touch_store(300).unwrap_err();
+    let error = store.touch_store(at(300)).unwrap_err();
     store.met(&error);
     fs::write(place.file(""), whole).unwrap();
     well_again(&mut store);
@@ -226,7 +226,7 @@ fn a_writer_that_does_not_end_is_trouble_and_keys_stay_readable() {
     let other = Connection::open(place.file("")).unwrap();
     other.execute_batch("BEGIN EXCLUSIVE").unwrap();
     assert!(!store.look().unwrap());
-    let error = store.touch_store(200).unwrap_err();
+    let error = store.touch_store(at(200)).unwrap_err();
     assert!(error.to_string().contains("locked"), "{error}");
     assert_eq!(store.list().unwrap().len(), 1);
     other.execute_batch("COMMIT").unwrap();
@@ -249,12 +249,44 @@ fn a_read_only_file_or_directory_is_trouble() {
 fn the_log_does_not_grow_and_the_file_is_whole() {
     let place = Place::new();
     let mut store = place.watched();
-    for second in 0..200 {
+    let log = || fs::metadata(place.file("-wal")).unwrap().len();
+    let most = 512 * (4096 + 24) + 32;
+    for second in 0..1100 {
         store.look().unwrap();
-        store.touch_store(second).unwrap();
+        store.touch_store(at(second)).unwrap();
+        assert!(log() <= most, "{second}: {}", log());
     }
-    let log = fs::metadata(place.file("-wal")).unwrap().len();
-    assert!(log < 64 * 5000, "{log}");
+    store.settle().unwrap();
+    assert_eq!(log(), 0);
+}
+
+#[test]
+fn every_touch_is_a_write_however_soon_after_another() {
+    let place = Place::new();
+    let mut store = place.watched();
+    let log = || fs::metadata(place.file("-wal")).unwrap().len();
+    for micros in 0..5 {
+        let before = log();
+        store.touch_store(at(200) + Duration::from_micros(micros)).unwrap();
+        assert!(log() > before, "nothing was written");
+    }
+}
+
+#[test]
+fn a_change_in_the_very_tick_of_the_last_look_is_noticed() {
+    let place = Place::new();
+    let mut store = place.watched();
+    let whole = fs::read(place.file("")).unwrap();
+    let mut garbage = whole.clone();
+    garbage[4096..].fill(0x5a);
+    for _ in 0..20 {
+        store.settle().unwrap();
+        // As long as before, and perhaps with the same time of change.
+        fs::write(place.file(""), &garbage).unwrap();
+        assert!(store.look().is_err());
+        fs::write(place.file(""), &whole).unwrap();
+        well_again(&mut store);
+    }
 }
 
 /// The tables of the first schema, as they were, with one key.

@@ -53,15 +53,12 @@ pub(super) struct Duties {
 }
 
 /// Runs until SIGINT or SIGTERM and until the last request has ended, then ends everything it started.
-pub(super) fn run(keeper: keys::Keeper, duties: Duties, talk: &mut dyn Write) -> anyhow::Result<()> {
+pub(super) fn run(keeper: keys::Running, duties: Duties, talk: &mut dyn Write) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (outside, from_outside) = std::sync::mpsc::sync_channel(1);
-    let keys = keeper
-        .start(Arc::clone(&duties.shared), from_outside)
-        .context("cannot start the thread that watches the keys")?;
+    let keys::Running { tell, thread } = keeper;
     // The thread ends when what it hears from is dropped.
-    let outcome = LocalSet::new().block_on(&runtime, watch_over(duties, Keys::new(outside), talk));
-    keys.join().map_err(|_panic| anyhow::anyhow!("the thread that watches the keys panicked"))?;
+    let outcome = LocalSet::new().block_on(&runtime, watch_over(duties, Keys::new(tell), talk));
+    thread.join().map_err(|_panic| anyhow::anyhow!("the thread that watches the keys panicked"))?;
     outcome
 }
 

@@ -1,85 +1,51 @@
-//! Keeps the keys in memory in step with the database: a change by the command line is in force within a second, and a
-//! database that fails changes nothing. Runs on a thread of its own, so that a slow disk holds up nobody.
+//! Keeps the keys in memory in step with the database, and knows whether it can be trusted. Runs on a thread of its own, so
+//! that a slow disk holds up nobody.
 //!
-//! The database is looked at four times a second and written to once a second. While that fails the store is degraded:
-//! every key in memory keeps its answer, and what is not among them may be a key or not. It is well again when a look finds
-//! the same database sound and a write goes through.
+//! The database is looked at four times a second and written to once a second; and at once where a request shows a key that
+//! is not known, so that none is refused that was made a moment ago, nor one that only a broken store does not know. While
+//! looking or writing fails the store is degraded: every key in memory keeps its answer, and what is not among them may be
+//! a key or not. It is well again when a look finds the same database sound and a write goes through.
 
-use anyhow::Context as _;
-use gate_config::{Config, KeySetting};
-use gate_keys::{EnvKey, KeyName, KeyRing, KeyStore, ModelGlob, SettingsKey, State, StoreError};
+mod outside;
+
+pub(super) use outside::Outside;
+
+use gate_keys::{KeyRing, KeyStore, SettingsKey, State, StoreError};
 use gate_proxy::{Shared, unix_now};
 use gate_store::SqliteStore;
-use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
 /// How often the database is looked at; a look takes microseconds.
 const LOOK: Duration = Duration::from_millis(250);
-/// After so many looks it is written to. While there is trouble, after so many it is looked at.
-const LOOKS_PER_WRITE: u32 = 4;
-/// After so many looks the moments of last use are stored.
-const LOOKS_PER_SAVE: u32 = 20;
+/// How often it is written to. While there is trouble, how often it is looked at.
+const WRITE: Duration = Duration::from_secs(1);
+/// How often the moments of last use are stored.
+const SAVE: Duration = Duration::from_secs(5);
+/// The rest before a look that requests ask for: all who ask meanwhile are answered by one, so that a flood of unknown keys
+/// costs no more than this.
+const REST: Duration = Duration::from_millis(5);
 /// How long to wait for another process that writes, before that counts as trouble.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// Other settings, one call for a look that is about to begin, and one for the next.
+const MOST_ERRANDS: usize = 4;
 
-/// The keys that come from outside of the store.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Outside {
-    env: Option<EnvKey>,
-    settings: Vec<SettingsKey>,
+/// What the thread is told.
+pub(super) enum Errand {
+    /// Other keys from outside of the store.
+    Outside(Outside),
+    /// A request waits for a look.
+    Look,
 }
 
-impl Outside {
-    /// Those that the settings name.
-    ///
-    /// # Errors
-    /// Where a key of the settings cannot be one, which checked settings exclude.
-    pub(super) fn of(config: &Config) -> anyhow::Result<Self> {
-        let env = config.auth_token.as_ref().map(|token| EnvKey::new(&token.token)).transpose();
-        let settings = config.keys.iter().map(key_of).collect::<anyhow::Result<_>>()?;
-        Ok(Outside { env: env.context("AUTH_TOKEN")?, settings })
-    }
-
-    /// Whether two settings name other keys.
-    pub(super) fn differ(old: &Config, new: &Config) -> bool {
-        old.auth_token != new.auth_token || !KeySetting::are_same(&old.keys, &new.keys)
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.env.is_none() && self.settings.is_empty()
-    }
-
-    fn added_to(&self, ring: KeyRing) -> KeyRing {
-        let ring = ring.with_settings(&self.settings);
-        match &self.env {
-            Some(env) => ring.with_env(env),
-            None => ring,
-        }
-    }
-}
-
-fn key_of(setting: &KeySetting) -> anyhow::Result<SettingsKey> {
-    let models = setting.models.iter().map(|model| ModelGlob::parse(model)).collect::<Result<_, _>>()?;
-    let name = KeyName::parse(&setting.name)?;
-    Ok(SettingsKey::new(name, &setting.digest, setting.scopes, models)?)
-}
-
-impl fmt::Display for Outside {
-    /// Their names.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const SHOWN: usize = 5;
-        let names: Vec<_> = self.settings.iter().map(|key| key.key().name.clone()).collect();
-        let mut names: Vec<&str> =
-            self.env.iter().map(|_| "AUTH_TOKEN").chain(names.iter().map(KeyName::as_str)).collect();
-        let more = names.len().saturating_sub(SHOWN);
-        names.truncate(SHOWN);
-        f.write_str(&names.join(", "))?;
-        if more > 0 { write!(f, " and {more} more") } else { Ok(()) }
-    }
+/// The thread, while it runs.
+pub(super) struct Running {
+    /// It ends when this is dropped, after the last uses were saved.
+    pub(super) tell: Arc<SyncSender<Errand>>,
+    pub(super) thread: JoinHandle<()>,
 }
 
 /// The keys as the gate begins with them, and whoever keeps them in step.
@@ -93,7 +59,17 @@ pub(super) struct Keeper {
     told: i64,
     /// Why the store is degraded, where it is.
     trouble: Option<String>,
-    looks: u32,
+    due: Due,
+}
+
+/// When what is to be done next.
+#[derive(Debug, Clone, Copy)]
+struct Due {
+    look: Instant,
+    /// A look that somebody asks for.
+    asked: Instant,
+    write: Instant,
+    save: Instant,
 }
 
 impl Keeper {
@@ -103,7 +79,9 @@ impl Keeper {
     /// Where the store cannot be read or written: with nothing in memory there would be nothing to go on with.
     pub(super) fn begin(store: Option<SqliteStore>, outside: Outside) -> Result<(Self, KeyRing), StoreError> {
         let store = store.map(|store| store.with_patience(PATIENCE));
-        let mut keeper = Keeper { store, outside, is_noted: false, told: 0, trouble: None, looks: 0 };
+        let now = Instant::now();
+        let due = Due { look: now, asked: now, write: now, save: now + SAVE };
+        let mut keeper = Keeper { store, outside, is_noted: false, told: 0, trouble: None, due };
         let mut ring = KeyRing::default();
         if let Some(store) = &mut keeper.store {
             keeper.told = store.last_line()?;
@@ -118,29 +96,45 @@ impl Keeper {
         Ok((keeper, ring))
     }
 
-    /// Starts the thread. What comes through `outside` takes the place of the keys from outside of the store; when its
-    /// other end is dropped, the last uses are saved and the thread ends.
+    /// Starts the thread, which from now on answers those who ask about the store.
     ///
     /// # Errors
     /// Where the system gives no thread.
-    pub(super) fn start(
-        mut self,
-        shared: Arc<Shared>,
-        outside: Receiver<Outside>,
-    ) -> io::Result<JoinHandle<()>> {
-        std::thread::Builder::new().name("keys".to_owned()).spawn(move || {
-            loop {
-                match outside.recv_timeout(LOOK) {
-                    Ok(other) => self.replace_outside(other, &shared),
-                    Err(RecvTimeoutError::Timeout) => self.turn(&shared),
-                    Err(RecvTimeoutError::Disconnected) => break,
+    pub(super) fn start(mut self, shared: Arc<Shared>) -> io::Result<Running> {
+        let (tell, errands) = sync_channel(MOST_ERRANDS);
+        let tell = Arc::new(tell);
+        if self.store.is_some() {
+            // Does not keep the thread from ending.
+            let tell = Arc::downgrade(&tell);
+            shared.store.answer_by(move || {
+                if let Some(tell) = tell.upgrade() {
+                    // Where there is no room it has not yet heard of what it is told of.
+                    let _heard_anyway = tell.try_send(Errand::Look);
                 }
-            }
+            });
+        }
+        let thread = std::thread::Builder::new().name("keys".to_owned());
+        let thread = thread.spawn(move || {
+            self.follow_errands(&shared, &errands);
             if let (Some(store), false) = (&mut self.store, self.trouble.is_some()) {
                 let saved = save(store, &shared.keys());
                 self.judge(saved, &shared);
             }
-        })
+        })?;
+        Ok(Running { tell, thread })
+    }
+
+    fn follow_errands(&mut self, shared: &Shared, errands: &Receiver<Errand>) {
+        loop {
+            let wait = self.due.next(shared.store.is_wanted()).saturating_duration_since(Instant::now());
+            match errands.recv_timeout(wait) {
+                Ok(Errand::Outside(other)) => self.replace_outside(other, shared),
+                // Whether a look is wanted is known by now.
+                Ok(Errand::Look) => {}
+                Err(RecvTimeoutError::Timeout) => self.turn(shared, Instant::now()),
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
     }
 
     /// Warns of a name that stands for two keys: revoking the one does not end the other.
@@ -159,20 +153,25 @@ impl Keeper {
         }
     }
 
-    fn turn(&mut self, shared: &Shared) {
-        self.looks = self.looks.wrapping_add(1);
-        let writes = self.looks.is_multiple_of(LOOKS_PER_WRITE);
-        if self.trouble.is_some() && !writes {
-            return;
-        }
-        let outcome = self.follow(shared, writes);
+    /// Looks at the store, and does what else is due at `now`. Who asks for a look wants to know that it can be written to.
+    fn turn(&mut self, shared: &Shared, now: Instant) {
+        let begun = Instant::now();
+        let saves = now >= self.due.save;
+        let writes = self.trouble.is_some() || shared.store.is_wanted() || now >= self.due.write;
+        let look = writes.then(|| shared.store.begin());
+        let outcome = self.follow(shared, writes, saves);
         if let (Some(store), Err(error)) = (&mut self.store, &outcome) {
             store.met(error);
         }
         self.judge(outcome, shared);
+        if let Some(look) = look {
+            shared.store.end(look);
+        }
+        let is_well = self.trouble.is_none();
+        self.due.done(now + begun.elapsed(), is_well, writes, saves && is_well);
     }
 
-    fn follow(&mut self, shared: &Shared, writes: bool) -> Result<(), StoreError> {
+    fn follow(&mut self, shared: &Shared, writes: bool, saves: bool) -> Result<(), StoreError> {
         let Some(store) = &mut self.store else { return Ok(()) };
         if store.look()? {
             let stored = store.load()?;
@@ -186,14 +185,14 @@ impl Keeper {
             store.settle()?;
         }
         if writes {
-            store.touch_store(unix_now())?;
+            store.touch_store(SystemTime::now())?;
             if !self.is_noted {
                 store.note_settings(&self.outside.settings, unix_now())?;
                 self.is_noted = true;
                 self.told = tell_changes(store, self.told)?;
             }
         }
-        if self.looks.is_multiple_of(LOOKS_PER_SAVE) { save(store, &shared.keys()) } else { Ok(()) }
+        if saves { save(store, &shared.keys()) } else { Ok(()) }
     }
 
     /// Other keys from outside are in force from now on, whatever the store is like.
@@ -208,7 +207,7 @@ impl Keeper {
 
     /// Tells the gate how the store is, and the log when that changes.
     fn judge(&mut self, outcome: Result<(), StoreError>, shared: &Shared) {
-        shared.set_store_degraded(outcome.is_err());
+        shared.store.set_degraded(outcome.is_err());
         let trouble = outcome.err().map(|error| {
             let hint = error.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
             format!("{error}{hint}")
@@ -224,6 +223,25 @@ impl Keeper {
             (Some(_) | None, _) => {}
         }
         self.trouble = trouble;
+    }
+}
+
+impl Due {
+    /// When the next look is due.
+    fn next(&self, is_asked: bool) -> Instant {
+        if is_asked { self.asked.min(self.look) } else { self.look }
+    }
+
+    /// A look has ended at `now`, with a write or without.
+    fn done(&mut self, now: Instant, is_well: bool, wrote: bool, saved: bool) {
+        self.look = now + if is_well { LOOK } else { WRITE };
+        self.asked = now + REST;
+        if wrote {
+            self.write = now + WRITE;
+        }
+        if saved {
+            self.save = now + SAVE;
+        }
     }
 }
 

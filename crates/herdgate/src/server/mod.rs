@@ -63,6 +63,8 @@ pub(crate) fn run(given: Given, data: &Path, talk: &mut dyn Write) -> anyhow::Re
     let roster: Arc<Roster> = Arc::new(upstreams.endpoints.iter().cloned().collect());
     let not_yet = upstreams.not_yet.clone();
     let shared = Arc::new(Shared::new(ring, rules::rules(config)?, Arc::clone(&roster), not_yet));
+    let keeper = keeper.start(Arc::clone(&shared));
+    let keeper = keeper.context("cannot start the thread that watches the keys")?;
     let (stage, staged) = watch::channel(core::Stage::Serve);
     let (ended, core_ended) = mpsc::channel(1);
     let plan = core::Plan {

@@ -3,7 +3,7 @@
 //!
 //! Nothing of a running request changes. What cannot change while herdgate runs is told as such.
 
-use super::keys::Outside;
+use super::keys::{Errand, Outside};
 use super::prober::Probers;
 use super::{notify, rules, upstreams};
 use crate::cmd::settings;
@@ -35,19 +35,20 @@ pub(super) struct Settings {
 
 /// The way to the thread that keeps the keys.
 pub(super) struct Keys {
-    keeper: SyncSender<Outside>,
+    keeper: Arc<SyncSender<Errand>>,
     /// What it has had no time to take yet: a slow disk must hold up nobody.
     waiting: Option<Outside>,
 }
 
 impl Keys {
-    pub(super) fn new(keeper: SyncSender<Outside>) -> Self {
+    pub(super) fn new(keeper: Arc<SyncSender<Errand>>) -> Self {
         Self { keeper, waiting: None }
     }
 
     fn hand_over(&mut self) {
         if let Some(outside) = self.waiting.take()
-            && let Err(TrySendError::Full(outside)) = self.keeper.try_send(outside)
+            && let Err(TrySendError::Full(Errand::Outside(outside))) =
+                self.keeper.try_send(Errand::Outside(outside))
         {
             self.waiting = Some(outside);
         }

@@ -61,7 +61,7 @@ impl Desk<'_> {
         }
         self.say(format_args!("{}", self.shape.rights(&key).trim_end()));
         let it = if key.kind == Kind::Ssh { "" } else { " (put what was printed into KEY: `KEY=sk-hg-…`)" };
-        self.say(format_args!("A running gate takes it within a second. Use it{it}:"));
+        self.say(format_args!("A running gate takes it at once. Use it{it}:"));
         self.say(format_args!("  {}", example(&key, self.gate)));
         Ok(())
     }

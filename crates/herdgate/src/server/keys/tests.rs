@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::server::rules::rules;
-use gate_keys::{Mark, NewKey, OsEntropy, UnixSeconds, mint};
+use gate_config::Config;
+use gate_keys::{KeyName, Mark, NewKey, OsEntropy, UnixSeconds, mint};
 use gate_proxy::NotYet;
 use gate_store::{DATABASE_FILE, DataDir};
 use gate_types::ScopeSet;
@@ -27,8 +28,9 @@ impl Scene {
         Scene { root, keeper, shared }
     }
 
-    fn turns(&mut self, count: u32) {
-        (0..count).for_each(|_| self.keeper.turn(&self.shared));
+    /// A turn, as long after now as a moment is that the test thinks of.
+    fn turn_after(&mut self, time: Duration) {
+        self.keeper.turn(&self.shared, Instant::now() + time);
     }
 
     fn elsewhere(&self) -> Connection {
@@ -58,27 +60,27 @@ fn a_last_use_that_could_not_be_stored_is_stored_when_the_store_is_well_again() 
     scene.use_known(500);
     let writer = scene.elsewhere();
     writer.execute_batch("BEGIN IMMEDIATE").unwrap();
-    scene.turns(LOOKS_PER_SAVE);
-    assert!(scene.shared.store_is_degraded());
+    scene.turn_after(SAVE);
+    assert!(scene.shared.store.is_degraded());
     assert_eq!(scene.saved(), None);
     writer.execute_batch("COMMIT").unwrap();
-    scene.turns(LOOKS_PER_SAVE);
-    assert!(!scene.shared.store_is_degraded());
+    scene.turn_after(2 * SAVE + WRITE);
+    assert!(!scene.shared.store.is_degraded());
     assert_eq!(scene.saved(), Some(500), "the key was not used again");
 }
 
 #[test]
 fn a_last_use_outlives_a_change_of_the_keys_that_comes_before_trouble() {
     let mut scene = Scene::new();
-    scene.turns(1);
+    scene.turn_after(Duration::ZERO);
     scene.use_known(500);
     let writer = scene.elsewhere();
     writer.execute_batch("UPDATE keys SET scopes = 'read'; BEGIN IMMEDIATE").unwrap();
-    scene.turns(1);
-    assert!(scene.shared.store_is_degraded(), "the change was read, nothing could be written");
+    scene.turn_after(LOOK);
+    assert!(scene.shared.store.is_degraded(), "the change was read, nothing could be written");
     assert!(scene.shared.keys().iter().all(|key| key.scopes != ScopeSet::DEFAULT));
     writer.execute_batch("COMMIT").unwrap();
-    scene.turns(LOOKS_PER_SAVE);
+    scene.turn_after(SAVE);
     assert_eq!(scene.saved(), Some(500));
 }
 
@@ -87,6 +89,6 @@ fn other_settings_lose_no_last_use() {
     let mut scene = Scene::new();
     scene.use_known(500);
     scene.keeper.replace_outside(Outside::default(), &scene.shared);
-    scene.turns(LOOKS_PER_SAVE);
+    scene.turn_after(SAVE);
     assert_eq!(scene.saved(), Some(500));
 }

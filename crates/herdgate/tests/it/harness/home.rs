@@ -1,7 +1,7 @@
 //! A home for one gate: a folder with its own settings file, data directory and PATH, in which the built `herdgate` runs
 //! with an environment that holds nothing else.
 
-use super::{Answer, Ask, Running, until};
+use super::{Answer, Ask, Running};
 use rustix::process::Signal;
 use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
@@ -169,13 +169,11 @@ impl Gate<'_> {
         ask.key(&self.first_key()).send(self.address)
     }
 
-    /// Waits until this key is in force.
+    /// Makes sure that this key is in force: at once, however new it is.
     #[track_caller]
     pub(crate) fn takes(&self, key: &str) {
-        let ask = Ask::new("HEAD", "/api/tags").key(key);
-        // Asking too early is a wrong key, and there may be too many of those.
-        let is_in_force = || !matches!(ask.send(self.address).status, 401 | 429);
-        until("the new key in force", || is_in_force().then_some(()));
+        let status = Ask::new("HEAD", "/api/tags").key(key).send(self.address).status;
+        assert!(!matches!(status, 401 | 429 | 503), "a new key: {status}");
     }
 
     /// Ends it as a service is ended, with code 0.
