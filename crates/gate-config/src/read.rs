@@ -166,7 +166,9 @@ fn upstreams(item: &Item) -> Result<Vec<UpstreamUrl>, Vec<Problem>> {
         Raw::Read(Known::Upstream(url)) => Ok(url.clone()),
         Raw::Text(text) | Raw::Word(text) => {
             let bad = |bad: crate::BadUrl| {
-                Problem::new(item.place.clone(), format!("an upstream that {bad}")).hint(bad.hint())
+                // The value is not shown: a password may be in it. A flag or a variable names it already.
+                let subject = if let Place::File { .. } = item.place { "this upstream " } else { "" };
+                Problem::new(item.place.clone(), format!("{subject}{bad}")).hint(bad.hint())
             };
             UpstreamUrl::parse(text).map_err(bad)
         }

@@ -144,8 +144,8 @@ fn every_problem_has_its_place_reason_and_hint() {
         (
             "upstreams = [\n  \"http://u:canary@a\",\n  \"ftp://a\",\n]",
             &[
-                "herdgate.toml:2:3 an upstream that has credentials (or another \"@\") in it  hint: herdgate sends no credentials to an upstream: write \"https://host:port\" without them",
-                "herdgate.toml:3:3 an upstream that has a scheme other than http:// and https://  hint: write \"http://host:11434\" or \"https://host\"",
+                "herdgate.toml:2:3 this upstream has credentials (or another \"@\") in it  hint: herdgate sends no credentials to an upstream: write \"https://host:port\" without them",
+                "herdgate.toml:3:3 this upstream has a scheme other than http:// and https://  hint: write \"http://host:11434\" or \"https://host\"",
             ],
         ),
         (
@@ -249,7 +249,7 @@ fn variables_and_flags_are_their_own_place_and_everything_comes_at_once() {
         "HERDGATE_SERVER__THREADS wants a whole number from 1 to 256 or \"auto\"",
         "HERDGATE_UPSTREAMS wants at least an upstream",
         "--listen \"7860\" has no host",
-        "--upstream (item 2) an upstream that has credentials",
+        "--upstream (item 2) has credentials",
     ];
     assert_eq!(told.len(), expected.len(), "{told:#?}");
     for (told, expected) in told.iter().zip(expected) {

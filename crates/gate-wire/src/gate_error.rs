@@ -82,7 +82,9 @@ impl GateError {
     /// The key may not use `model`, named as the client spelled it.
     #[must_use]
     pub fn model_not_allowed(model: &str) -> Self {
-        GateError::new(Reason::ModelNotAllowed).saying(format!("the API key may not use the model '{model}'"))
+        GateError::new(Reason::ModelNotAllowed).saying(format!(
+            "the API key may not use the model '{model}'; /api/tags lists those that it may use"
+        ))
     }
 
     /// No model was named; says what Ollama says there.

@@ -71,9 +71,7 @@ pub fn not_found_text(as_sent: &str, nearest: &[&str]) -> String {
         text.push_str(before);
         text.push_str(name.strip_suffix(":latest").unwrap_or(name));
     }
-    if !nearest.is_empty() {
-        text.push('?');
-    }
+    text.push_str(if nearest.is_empty() { "; /api/tags lists those that are here" } else { "?" });
     text
 }
 
@@ -119,7 +117,10 @@ mod tests {
 
     #[test]
     fn ollamas_own_words_come_first() {
-        assert_eq!(not_found_text("nope", &[]), "model 'nope' not found");
+        assert_eq!(
+            not_found_text("nope", &[]),
+            "model 'nope' not found; /api/tags lists those that are here"
+        );
         assert_eq!(not_found_text("nope", &["a:latest"]), "model 'nope' not found; did you mean a?");
         assert_eq!(
             not_found_text("x", &["a:1", "b:2", "c:3"]),

@@ -121,7 +121,8 @@ impl fmt::Display for BodyProblem {
             }
             Fault::WrongType { field, wants } => write!(f, "\"{field}\" must be {wants} (byte {at})"),
             Fault::Disagree => write!(f, "\"model\" and \"name\" say different models (byte {at})"),
-            Fault::BadModel(bad) => write!(f, "{bad}"),
+            Fault::BadModel(BadName::Invalid) => f.write_str(Reason::InvalidModelName.text()),
+            Fault::BadModel(bad @ BadName::LocalAndCloud) => write!(f, "{bad}"),
             Fault::Form(what) => write!(f, "the form cannot be taken (byte {at}): {what}"),
         }
     }

@@ -49,15 +49,18 @@ fn the_three_401s_differ() {
 fn ollamas_own_bytes_where_it_says_the_same() {
     let missing = GateError::model_not_found("nope", &[]);
     let native = render(Dialect::Ollama, &missing, None);
-    assert_eq!(native.body, r#"{"error":"model 'nope' not found","code":"model_not_found"}"#);
+    assert_eq!(
+        native.body,
+        r#"{"error":"model 'nope' not found; /api/tags lists those that are here","code":"model_not_found"}"#
+    );
     assert_eq!(native.content_type, "application/json; charset=utf-8");
     assert_eq!(
         render(Dialect::OpenAi, &missing, None).body,
-        r#"{"error":{"message":"model 'nope' not found","type":"not_found_error","param":null,"code":"model_not_found"}}"#
+        r#"{"error":{"message":"model 'nope' not found; /api/tags lists those that are here","type":"not_found_error","param":null,"code":"model_not_found"}}"#
     );
     assert_eq!(
         render(Dialect::Anthropic, &missing, Some("req_1")).body,
-        r#"{"type":"error","error":{"type":"not_found_error","message":"model 'nope' not found"},"request_id":"req_1"}"#
+        r#"{"type":"error","error":{"type":"not_found_error","message":"model 'nope' not found; /api/tags lists those that are here"},"request_id":"req_1"}"#
     );
 }
 
@@ -66,7 +69,7 @@ fn a_call_without_a_model_is_answered_as_by_ollama() {
     for (unnamed, status, text) in [
         (Unnamed::NotFound, 404, "model '' not found"),
         (Unnamed::Required, 400, "model is required"),
-        (Unnamed::Invalid, 400, "invalid model name"),
+        (Unnamed::Invalid, 400, "invalid model name; names look like qwen3:8b or hf.co/user/model:tag"),
     ] {
         let error = GateError::unnamed(unnamed);
         assert_eq!((error.reason.status(), error.public.as_ref()), (status, text));

@@ -299,7 +299,7 @@ fn the_client_is_told_what_and_where() {
         (r#"{"x":"\x"}"#, "invalid JSON at byte 6: no such escape"),
         (r#"{"\ud83d\ue000":1}"#, "the field's name at byte 1 is not valid Unicode"),
         (r#"{"model":7}"#, "\"model\" must be a string (byte 9)"),
-        (r#"{"model":".."}"#, "invalid model name"),
+        (r#"{"model":".."}"#, "invalid model name; names look like qwen3:8b or hf.co/user/model:tag"),
     ] {
         let problem = request::read(shape("POST", "/api/chat"), body.as_bytes()).unwrap_err();
         assert_eq!(problem.to_string(), text);

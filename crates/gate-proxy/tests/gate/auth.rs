@@ -126,7 +126,7 @@ fn two_different_credentials_are_one_too_many() {
         let house = House::new(1);
         let key = &house.key;
         let bodies = bodies(
-            "the request carries more than one credential",
+            "the request carries more than one credential; send one, or the same in each field",
             "conflicting_credentials",
             ["invalid_request_error", "invalid_request_error"],
         );
@@ -223,7 +223,7 @@ fn a_model_that_the_key_may_not_use_is_refused_in_every_spelling() {
         let house = House::new(1);
         let key = house.add_key(|key| key.models = vec![ModelGlob::parse("qwen*").unwrap()]);
         let bodies = bodies(
-            "the API key may not use the model 'demo'",
+            "the API key may not use the model 'demo'; /api/tags lists those that it may use",
             "model_not_allowed",
             ["api_error", "permission_error"],
         );

@@ -94,7 +94,7 @@ impl Reason {
                 400,
                 "invalid_model_name",
                 Downstream,
-                "invalid model name",
+                "invalid model name; names look like qwen3:8b or hf.co/user/model:tag",
                 "Names look like `qwen3:8b` or `hf.co/user/model:tag`.",
             ),
             Reason::ModelRequired => Facts::new(
@@ -108,7 +108,7 @@ impl Reason {
                 400,
                 "conflicting_credentials",
                 Downstream,
-                "the request carries more than one credential",
+                "the request carries more than one credential; send one, or the same in each field",
                 "Send one Authorization field, or x-api-key, or both with the same key.",
             ),
             Reason::NoCredentials => Facts::new(

@@ -21,6 +21,15 @@ pub(crate) struct Bound {
     pub(crate) is_lent: bool,
 }
 
+/// What says where to listen, and cures an address that cannot be had.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum SetBy {
+    /// `--listen`, and the settings of that kind.
+    Listen,
+    /// `metrics.address`.
+    Metrics,
+}
+
 /// The listening sockets that the process was started with (`sd_listen_fds(3)`), none where there are none. It is too late
 /// to give such a port a socket for each core, so all cores accept from the same one: whoever is free does.
 ///
@@ -54,7 +63,7 @@ pub(super) fn all(listeners: &[Listen], cores: usize) -> anyhow::Result<Vec<Boun
     if !lent.is_empty() {
         return Ok(lent);
     }
-    listeners.iter().map(|door| listen(door, cores)).collect()
+    listeners.iter().map(|door| listen(door, cores, SetBy::Listen)).collect()
 }
 
 /// Binds what a setting names, for `cores` threads. Where it is the dual-stack default and there is no IPv6, that is all of
@@ -62,14 +71,14 @@ pub(super) fn all(listeners: &[Listen], cores: usize) -> anyhow::Result<Vec<Boun
 ///
 /// # Errors
 /// As `bind(2)`, with what to do about it: taken, not an address of this machine, not allowed.
-pub(super) fn listen(door: &Listen, cores: usize) -> anyhow::Result<Bound> {
+pub(super) fn listen(door: &Listen, cores: usize, set_by: SetBy) -> anyhow::Result<Bound> {
     let bound = match bind(door.address, cores) {
         Err(error) if door.is_everywhere() && lacks_ipv6(&error) => {
             bind(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), door.address.port()), cores)
         }
         outcome => outcome,
     };
-    bound.map_err(|error| cannot_listen(door, &error))
+    bound.map_err(|error| cannot_listen(door, set_by, &error))
 }
 
 fn bind(address: SocketAddr, cores: usize) -> io::Result<Bound> {
@@ -108,16 +117,21 @@ fn lacks_ipv6(error: &io::Error) -> bool {
         || error.raw_os_error() == Some(97)
 }
 
-fn cannot_listen(listen: &Listen, error: &io::Error) -> anyhow::Error {
+fn cannot_listen(listen: &Listen, set_by: SetBy, error: &io::Error) -> anyhow::Error {
     let port = listen.address.port();
     match error.kind() {
         ErrorKind::AddrInUse => {
             let holder =
                 holder::of(listen.address).map_or_else(String::new, |holder| format!(" by {holder}"));
+            let other = SocketAddr::new(listen.address.ip(), if port < u16::MAX { port + 1 } else { 7860 });
+            let cure = match set_by {
+                SetBy::Listen => format!("with --listen, for example --listen {other}"),
+                SetBy::Metrics => format!("in metrics.address, for example \"{other}\""),
+            };
             anyhow!(
-                "cannot listen on {listen}: the port is taken{holder}\n\
-                 hint: end that program, or choose another address with --listen, for example --listen {}",
-                SocketAddr::new(listen.address.ip(), if port < u16::MAX { port + 1 } else { 7860 })
+                "cannot listen on {listen}{}: the port is taken{holder}\n\
+                 hint: end that program, or choose another address {cure}",
+                if let SetBy::Metrics = set_by { " for the metrics" } else { "" },
             )
         }
         ErrorKind::PermissionDenied if port < 1024 => anyhow!(
@@ -156,6 +170,18 @@ mod tests {
             let second = bind(bound.address, cores).unwrap_err();
             assert_eq!(second.kind(), ErrorKind::AddrInUse);
         }
+    }
+
+    #[test]
+    fn the_cure_of_a_taken_port_names_its_setting() {
+        let bound = bind(loopback(), 1).unwrap();
+        let door = Listen { address: bound.address };
+        let told = |set_by| listen(&door, 1, set_by).unwrap_err().to_string();
+        assert!(
+            told(SetBy::Listen).contains("hint: end that program, or choose another address with --listen")
+        );
+        let metrics = told(SetBy::Metrics);
+        assert!(metrics.contains("metrics.address") && !metrics.contains("--listen"), "{metrics}");
     }
 
     #[test]

@@ -53,7 +53,8 @@ pub(crate) fn run(given: Given, data: &Path, talk: &mut dyn Write) -> anyhow::Re
     let outside = keys::Outside::of(config)?;
     let threads = threads(config);
     let bound = bind::all(&config.listen, threads)?;
-    let metrics = config.metrics.address.map(|door| bind::listen(&door, 1)).transpose()?;
+    let metrics =
+        config.metrics.address.map(|door| bind::listen(&door, 1, bind::SetBy::Metrics)).transpose()?;
     let store::Begun { keeper, ring, first } = store::begin(data, outside)?;
 
     let upstreams = upstreams::decide(config, data)?;

@@ -30,13 +30,15 @@ pub(super) struct Probers {
     interval: watch::Sender<Duration>,
     running: BTreeMap<UpstreamId, (Latest, AbortHandle)>,
     tasks: JoinSet<()>,
+    /// Those of the start are told of by its report; whatever comes later is told of here.
+    has_begun: bool,
 }
 
 impl Probers {
     /// None yet.
     pub(super) fn new(client: Rc<Client>, shared: Arc<Shared>, interval: Duration) -> Self {
         let interval = watch::Sender::new(interval);
-        Self { client, shared, interval, running: BTreeMap::new(), tasks: JoinSet::new() }
+        Self { client, shared, interval, running: BTreeMap::new(), tasks: JoinSet::new(), has_begun: false }
     }
 
     /// Looks at these upstreams from now on, and at no others.
@@ -53,11 +55,12 @@ impl Probers {
             if !self.running.contains_key(id) {
                 let (latest, seen) = watch::channel(None);
                 let (client, shared) = (Rc::clone(&self.client), Arc::clone(&self.shared));
-                let task =
-                    self.tasks.spawn_local(run(client, *id, shared, self.interval.subscribe(), latest));
+                let look = run(client, *id, shared, self.interval.subscribe(), latest, self.has_begun);
+                let task = self.tasks.spawn_local(look);
                 self.running.insert(*id, (seen, task));
             }
         }
+        self.has_begun = true;
     }
 
     /// Looks so often, and bounds connecting by so much.
@@ -72,13 +75,14 @@ impl Probers {
     }
 }
 
-/// Looks for ever.
+/// Looks for ever, and tells of every change; of what the first look found only where nobody else does.
 async fn run(
     client: Rc<Client>,
     id: UpstreamId,
     shared: Arc<Shared>,
     mut interval: watch::Receiver<Duration>,
     latest: watch::Sender<Option<Arc<Probe>>>,
+    tells_first: bool,
 ) {
     let begun = Instant::now();
     let mut was_up: Option<bool> = None;
@@ -96,7 +100,7 @@ async fn run(
         shared.observe(id, observation(&found));
         let is_up = found.version.is_ok();
         let lists = found.models.is_ok() || !is_up;
-        if (was_up != Some(is_up) || listed != lists) && was_up.is_some() {
+        if (was_up != Some(is_up) || listed != lists) && (was_up.is_some() || tells_first) {
             tell(shared.upstream_name(id), &found);
         }
         let never_up = was_up != Some(true) && !is_up;

@@ -101,6 +101,18 @@ fn a_changed_file_is_read_by_itself_and_a_wrong_one_changes_nothing() {
 }
 
 #[test]
+fn a_dead_upstream_that_comes_by_a_reload_is_told_of() {
+    let ollama = testkit(Setup::default());
+    let home = home().settings(&format!("upstreams = [\"{}\"]\n", ollama.url()));
+    let gate = home.serve(&[]);
+    let text = format!("upstreams = [\"{}\", \"http://127.0.0.1:9\"]\n", ollama.url());
+    replace(&home.path("herdgate.toml"), &text);
+    let line = gate.running.says("that it is down", |line| line.contains("127.0.0.1:9 is down"));
+    assert!(line.contains("WARN"), "{line}");
+    gate.end();
+}
+
+#[test]
 fn limits_of_a_running_gate_follow_its_settings() {
     let ollama = testkit(Setup::default());
     let home = home();
