@@ -10,8 +10,16 @@ use crate::show::{shown, toml_text};
 use std::fmt;
 
 /// Settings that are looked at once, when herdgate starts: sockets, threads and started programs stay as they are.
-const AT_START: &[&str] =
-    &["listen.address", "local.enabled", "local.engine", "server.threads", "metrics.address", "log.format"];
+const AT_START: &[&str] = &[
+    "listen.address",
+    "local.enabled",
+    "local.engine",
+    "server.threads",
+    "tls.cert",
+    "tls.key",
+    "metrics.address",
+    "log.format",
+];
 
 /// One setting whose value is another than before. Shows itself as `limits.body "64MiB" -> "32MiB"`.
 #[derive(Debug, Clone, PartialEq, Eq)]

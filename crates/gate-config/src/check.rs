@@ -42,6 +42,7 @@ impl Config {
         if problems.is_empty() {
             problems.extend(own_upstream(&config, &origins));
             problems.extend(metrics_at_listener(&config, &origins));
+            problems.extend(half_a_pair(&config, &origins));
             warnings.extend(api_as_base(&config, origins.get("upstreams")));
         }
         problems.sort();
@@ -89,6 +90,17 @@ fn metrics_at_listener(config: &Config, origins: &BTreeMap<&'static str, Place>)
     Some(
         Problem::new(place.clone(), reason).hint("choose another port; /metrics is open at the listener too"),
     )
+}
+
+/// A certificate without its key, or a key alone.
+fn half_a_pair(config: &Config, origins: &BTreeMap<&'static str, Place>) -> Option<Problem> {
+    let (given, lacks) = match (&config.tls.cert, &config.tls.key) {
+        (Some(_), None) => ("tls.cert", "tls.key"),
+        (None, Some(_)) => ("tls.key", "tls.cert"),
+        (None, None) | (Some(_), Some(_)) => return None,
+    };
+    let problem = Problem::new(origins.get(given)?.clone(), format!("{given} without {lacks}"));
+    Some(problem.hint(format!("name both files, or neither: {lacks} is the other one of the pair")))
 }
 
 /// Addresses copied from a client's settings often end in the API's own path.

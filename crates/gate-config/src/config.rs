@@ -6,6 +6,7 @@ use crate::token::AuthToken;
 use crate::units::ByteSize;
 use crate::upstream_url::UpstreamUrl;
 use gate_types::OriginPattern;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Everything that herdgate was told, checked. Bounds are those of the settings reference.
@@ -35,6 +36,8 @@ pub struct Config {
     pub queue: Queue,
     /// What keys that manage models may do.
     pub manage: Manage,
+    /// Speaking TLS with clients.
+    pub tls: Tls,
     /// Telling what is counted.
     pub metrics: Metrics,
     /// What is logged, and how.
@@ -138,6 +141,15 @@ pub struct Manage {
     pub push: bool,
     /// The registries that models may be fetched from and sent to: hosts in lower case, with their ports.
     pub registries: Vec<String>,
+}
+
+/// `[tls]`
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tls {
+    /// The certificate and those that lead to its issuer's, in PEM; given with [`Tls::key`] or not at all.
+    pub cert: Option<PathBuf>,
+    /// Its private key, in PEM.
+    pub key: Option<PathBuf>,
 }
 
 /// `[metrics]`
@@ -255,6 +267,7 @@ impl Default for Config {
                 push: false,
                 registries: ["registry.ollama.ai", "hf.co", "huggingface.co"].map(str::to_owned).to_vec(),
             },
+            tls: Tls::default(),
             metrics: Metrics { address: None },
             log: Log { level: Level::Info, format: LogFormat::Auto },
             keys: Vec::new(),

@@ -30,7 +30,7 @@ pub use changes::{Change, changes};
 pub use check::Loaded;
 pub use config::{
     Auth, Config, Cors, EngineStart, Fleet, Level, Limits, Local, Log, LogFormat, Manage, Metrics, Server,
-    Timeouts,
+    Timeouts, Tls,
 };
 pub use keys::{KeyForm, KeyPart, KeySetting, MOST_MODELS};
 pub use listen::{BadListen, Listen};

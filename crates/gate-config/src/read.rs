@@ -10,6 +10,7 @@ use crate::upstream_url::UpstreamUrl;
 use gate_types::OriginPattern;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Puts a value where it belongs in `config`.
@@ -36,6 +37,7 @@ pub(crate) fn apply(given: &Given, config: &mut Config) -> Result<(), Vec<Proble
             let none = matches!(&item.raw, Raw::Text(word) | Raw::Word(word) if word == "none");
             *slot(config) = if none { None } else { Some(address(item).map_err(one)?) };
         }
+        Form::File { slot, example } => *slot(config) = file(item, example).map_err(one)?,
         Form::Threads { least, most } => {
             let auto = matches!(&item.raw, Raw::Text(word) | Raw::Word(word) if word == "auto");
             let number = || count(item, *least, *most, " or \"auto\"").map(Some);
@@ -69,6 +71,19 @@ fn kind(raw: &Raw) -> &'static str {
 
 fn wants(item: &Item, wanted: &str) -> Problem {
     Problem::new(item.place.clone(), format!("wants {wanted}, not {}", kind(&item.raw)))
+}
+
+/// A path, or nothing. One that cannot be shown between quotes is none that anybody chose.
+fn file(item: &Item, example: &str) -> Result<Option<PathBuf>, Problem> {
+    let text = text(item, "a file's path")?;
+    match text {
+        "none" => Ok(None),
+        "" => Err(bad_text(item, text, "is empty", example)),
+        _ if text.contains(|c: char| c.is_control() || matches!(c, '"' | '\\')) => {
+            Err(bad_text(item, text, "has a quote, a backslash or a control character", example))
+        }
+        _ => Ok(Some(PathBuf::from(text))),
+    }
 }
 
 fn switch(item: &Item) -> Result<bool, Problem> {

@@ -118,6 +118,7 @@ fn form(form: &Form) -> String {
         }
         Form::Count { least, most, .. } => format!("a whole number from {least} to {most}"),
         Form::Listener { .. } => "`\"none\"`, or one address".to_owned(),
+        Form::File { .. } => "`\"none\"`, or the path of a file".to_owned(),
         Form::Threads { least, most } => format!("`\"auto\"`, or a whole number from {least} to {most}"),
         Form::Texts { least, most, .. } => format!("a list of {least} to {most} texts"),
         Form::Origins { most, .. } => format!("a list of 0 to {most} texts"),

@@ -8,6 +8,7 @@ pub(crate) use list::SETTINGS;
 use crate::config::Config;
 use crate::listen::Listen;
 use crate::units::ByteSize;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// One setting.
@@ -46,6 +47,11 @@ pub(crate) enum Form {
     /// `"none"`, or one address to listen on.
     Listener {
         slot: fn(&mut Config) -> &mut Option<Listen>,
+    },
+    /// `"none"`, or the path of a file.
+    File {
+        slot: fn(&mut Config) -> &mut Option<PathBuf>,
+        example: &'static str,
     },
     /// `"auto"`, or a number.
     Threads {
@@ -125,7 +131,7 @@ mod tests {
             sections,
             [
                 "listen", "local", "auth", "cors", "limits", "timeouts", "server", "fleet", "queue",
-                "manage", "metrics", "log"
+                "manage", "tls", "metrics", "log"
             ]
         );
     }

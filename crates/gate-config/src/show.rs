@@ -132,6 +132,10 @@ pub(crate) fn shown(setting: &Setting, config: &Config) -> Shown {
         Form::Listener { slot } => {
             Shown::Text(slot(&mut config).map_or_else(|| "none".to_owned(), |door| door.to_string()))
         }
+        Form::File { slot, .. } => {
+            let path = slot(&mut config).as_ref();
+            Shown::Text(path.map_or_else(|| "none".to_owned(), |path| path.display().to_string()))
+        }
         Form::Threads { .. } => match config.server.threads {
             Some(threads) => Shown::Number(threads.into()),
             None => Shown::Text("auto".to_owned()),

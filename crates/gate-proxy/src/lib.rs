@@ -33,6 +33,7 @@ pub use clock::unix_now;
 pub use crowd::{Crowd, Guest, TurnedAway};
 pub use downstream::ClientStream;
 pub use downstream::h1::serve_connection;
+pub use downstream::tls::serve_tls_connection;
 pub use drain::Drain;
 pub use gate::{Gate, NotYet, Shared};
 pub use lease::Leases;

@@ -252,6 +252,26 @@ pub(crate) static SETTINGS: &[Setting] = &[
                 network included, so each one named here must be trusted.",
     },
     Setting {
+        key: "tls.cert",
+        flag: None,
+        form: Form::File {
+            slot: |config| &mut config.tls.cert,
+            example: "cert = \"/etc/herdgate/fullchain.pem\"",
+        },
+        about: "The certificate that clients see, in PEM, and behind it those that lead to its issuer's. With it and `tls.key` \
+                every listener speaks TLS 1.2 and 1.3, and nothing else. A change of the files is in force within 10 s; a \
+                pair that is broken or does not match is told, and the old one stays.",
+    },
+    Setting {
+        key: "tls.key",
+        flag: None,
+        form: Form::File {
+            slot: |config| &mut config.tls.key,
+            example: "key = \"/etc/herdgate/privkey.pem\"",
+        },
+        about: "The private key of `tls.cert`, in PEM. Nobody but its owner and its group may read the file.",
+    },
+    Setting {
         key: "metrics.address",
         flag: None,
         form: Form::Listener { slot: |config| &mut config.metrics.address },

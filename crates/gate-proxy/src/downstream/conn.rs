@@ -38,6 +38,15 @@ pub(super) struct Conn<IO> {
     pub(super) watch: Watch,
 }
 
+/// Which request of a connection.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    First,
+    /// The first, whose time runs already.
+    FirstInTime,
+    Later,
+}
+
 pub(super) enum Next {
     Head(Rc<Head>),
     /// The client speaks HTTP/2; its preface has come.
@@ -58,19 +67,29 @@ enum Filled {
 impl<IO: ClientStream> Conn<IO> {
     pub(super) fn new(io: IO, guest: Guest) -> Self {
         let watch = guest.gate.sweep.watch();
+        Self::watched(io, guest, watch)
+    }
+
+    /// One whose time has begun.
+    pub(super) fn watched(io: IO, guest: Guest, watch: Watch) -> Self {
         Self { io, guest, read: Vec::new(), scan: HeadScan::default(), ended: false, watch }
     }
 
     /// Waits for the next request head. On a new connection its time runs from the beginning, later from the head's first
     /// byte, which may take as long as a connection may rest. Once the gate is ending, [`LAST_CALL`] is all the rest there is.
-    pub(super) async fn next_head(&mut self, is_first: bool) -> Next {
+    pub(super) async fn next_head(&mut self, turn: Turn) -> Next {
+        let is_first = turn != Turn::Later;
         let gate = Rc::clone(&self.guest.gate);
         let rules = gate.rules();
         let (limits, drain) = (&rules.limits, &gate.drain);
         self.trim();
         let mut begun = is_first;
         let mut is_told = false;
-        self.watch.rest(if is_first { limits.head_time } else { limits.keep_alive });
+        match turn {
+            Turn::FirstInTime => {}
+            Turn::First => self.watch.rest(limits.head_time),
+            Turn::Later => self.watch.rest(limits.keep_alive),
+        }
         loop {
             if drain.has_begun() && !is_told {
                 is_told = true;

@@ -5,7 +5,7 @@
 mod body;
 
 use self::body::Streamed;
-use super::conn::{Conn, Next};
+use super::conn::{Conn, Next, Turn};
 use super::silence::Silence;
 use super::write::{Outgoing, Shape};
 use super::{AnswerHead, BodyError, ClientStream, Downstream, Head, h2};
@@ -32,18 +32,23 @@ const AHEAD_BYTES: usize = 64 * 1024;
 /// What is rare or lasts for one request only is boxed, and the connection is built outside of the future that keeps it: a
 /// parked connection holds room for nothing but its own state, once.
 pub fn serve_connection<IO: ClientStream>(guest: Guest, io: IO) -> impl Future<Output = ()> {
-    let mut conn = Conn::new(io, guest);
+    serve(Conn::new(io, guest), false)
+}
+
+/// The same for a connection whose time may run already.
+#[expect(clippy::manual_async_fn, reason = "an async function would hold its argument twice")]
+pub(super) fn serve<IO: ClientStream>(mut conn: Conn<IO>, is_timed: bool) -> impl Future<Output = ()> {
     async move {
-        let mut is_first = true;
+        let mut turn = if is_timed { Turn::FirstInTime } else { Turn::First };
         loop {
-            let after = match conn.next_head(is_first).await {
+            let after = match conn.next_head(turn).await {
                 Next::Head(head) => Box::pin(answer(&mut conn, head)).await,
                 Next::Refused(error) => Box::pin(refuse(&mut conn, error)).await,
                 Next::Http2 => return Box::pin(h2::serve(conn)).await,
                 Next::Farewell => After::Linger,
                 Next::Closed => After::Cut,
             };
-            is_first = false;
+            turn = Turn::Later;
             match after {
                 After::Again => {}
                 After::Linger => return Box::pin(conn.linger()).await,

@@ -12,6 +12,7 @@ mod pace;
 mod race;
 mod silence;
 mod stream;
+pub(crate) mod tls;
 mod write;
 
 pub(crate) use head::Head;

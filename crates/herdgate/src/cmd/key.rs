@@ -70,17 +70,19 @@ fn command(data: &Path) -> String {
 }
 
 /// Where somebody on this machine finds a gate of these settings. One that was started with `--listen` is elsewhere.
-fn address(config: &Config) -> SocketAddr {
+fn address(config: &Config) -> String {
     let listen = config.listen.first().copied().unwrap_or(Listen::DEFAULT).address;
-    if listen.ip().is_unspecified() { SocketAddr::from(([127, 0, 0, 1], listen.port())) } else { listen }
+    let here = SocketAddr::from(([127, 0, 0, 1], listen.port()));
+    let scheme = if config.tls.cert.is_some() { "https" } else { "http" };
+    format!("{scheme}://{}", if listen.ip().is_unspecified() { here } else { listen })
 }
 
 /// What a command works with. Time and chance come in here, so that tests know both.
 struct Desk<'d> {
     data: &'d Path,
     settings: &'d [KeySetting],
-    /// Where a gate of these settings answers on this machine.
-    gate: SocketAddr,
+    /// Where a gate of these settings answers on this machine: a URL without a path.
+    gate: String,
     /// How hints call this command: with the flags that it was called with.
     command: String,
     /// Who makes the changes.

@@ -6,6 +6,7 @@ use super::core::{Pulse, Stage};
 use super::local::{Care, Local, Program};
 use super::prober::{Latest, Probers};
 use super::reload::{Keys, Looks, Settings, Stamp};
+use super::tls::Certificate;
 use super::upstreams::Upstreams;
 use super::{keys, metrics, notify, report};
 use anyhow::Context as _;
@@ -40,6 +41,8 @@ pub(super) struct Duties {
     /// The listener of the metrics alone.
     pub(super) metrics: Option<Bound>,
     pub(super) upstreams: Upstreams,
+    /// Where clients are spoken to in TLS.
+    pub(super) certificate: Option<Certificate>,
     pub(super) loaded: Loaded,
     /// What the settings are read from once more.
     pub(super) flags: Flags,
@@ -63,7 +66,7 @@ pub(super) fn run(keeper: keys::Running, duties: Duties, talk: &mut dyn Write) -
 }
 
 async fn watch_over(duties: Duties, keys: Keys, talk: &mut dyn Write) -> anyhow::Result<()> {
-    let Duties { shared, roster, metrics, mut upstreams, loaded, flags, file, .. } = duties;
+    let Duties { shared, roster, metrics, mut upstreams, certificate, loaded, flags, file, .. } = duties;
     let (stage, mut core_ended) = (duties.stage, duties.core_ended);
     let mut signals = Signals::listen()?;
     let mut hangup = signal(SignalKind::hangup()).context("cannot wait for SIGHUP")?;
@@ -82,7 +85,8 @@ async fn watch_over(duties: Duties, keys: Keys, talk: &mut dyn Write) -> anyhow:
     let found = probers.latest(&all);
     let started = all[all.len() - locals.programs.len()..].to_vec();
     let (tls, first, file) = (upstreams.tls.clone(), loaded.clone(), Looks::new(file));
-    let mut settings = Settings { flags, loaded, first, shared, roster, tls, probers, started, file, keys };
+    let mut settings =
+        Settings { flags, loaded, first, shared, roster, tls, probers, started, file, certificate, keys };
     let signal = tokio::select! {
         signal = signals.any() => Some(signal),
         () = keep_settings(&mut settings, &mut hangup) => None,

@@ -3,7 +3,8 @@
 
 use super::bind::Bound;
 use super::leave;
-use gate_proxy::{Gate, Shared, serve_connection};
+use super::tls::Speaking;
+use gate_proxy::{Gate, Shared, serve_connection, serve_tls_connection};
 use gate_upstream::{Client, ClientLimits, Roster, Tls};
 use socket2::{SockRef, TcpKeepalive};
 use std::io;
@@ -33,6 +34,8 @@ pub(crate) struct Plan {
     pub(crate) shared: Arc<Shared>,
     pub(crate) roster: Arc<Roster>,
     pub(crate) tls: Tls,
+    /// What is spoken to clients; nothing but TCP where there is none.
+    pub(crate) speaking: Option<Speaking>,
     pub(crate) stage: watch::Receiver<Stage>,
     /// Told when a core has ended, for whatever reason: a gate with a deaf core must not look alive. Closed once all have.
     pub(crate) ended: mpsc::Sender<()>,
@@ -156,7 +159,7 @@ async fn serve(listening: Vec<Listening>, pulse: Arc<Pulse>, plan: Plan) -> io::
         SockRef::from(&socket).set_tcp_nodelay(true)?;
         SockRef::from(&socket).set_tcp_keepalive(&KEEP_ALIVE)?;
         let listener = TcpListener::from_std(socket)?;
-        open.spawn_local(accept(listener, is_lent, Rc::clone(&gate)));
+        open.spawn_local(accept(listener, is_lent, Rc::clone(&gate), plan.speaking.clone()));
     }
     let mut stage = plan.stage;
     let ended = |what: &str, how| Err(io::Error::other(format!("{what} ended: {how:?}")));
@@ -187,8 +190,8 @@ async fn tend_pool(gate: Rc<Gate>) {
 }
 
 /// Accepts until the core drains, then what the kernel had accepted by then; ends with the last client's connection.
-async fn accept(listener: TcpListener, is_lent: bool, gate: Rc<Gate>) {
-    let mut clients = Clients { gate, served: JoinSet::new() };
+async fn accept(listener: TcpListener, is_lent: bool, gate: Rc<Gate>, speaking: Option<Speaking>) {
+    let mut clients = Clients { gate, speaking, served: JoinSet::new() };
     let mut complained = false;
     loop {
         let accepted = tokio::select! {
@@ -221,6 +224,7 @@ async fn accept(listener: TcpListener, is_lent: bool, gate: Rc<Gate>) {
 /// The connections that came in by one listener.
 struct Clients {
     gate: Rc<Gate>,
+    speaking: Option<Speaking>,
     served: JoinSet<()>,
 }
 
@@ -229,7 +233,12 @@ impl Clients {
     async fn serve(&mut self, stream: TcpStream, peer: IpAddr) {
         while self.served.try_join_next().is_some() {}
         let Ok(guest) = self.gate.admit(peer) else { return };
-        self.served.spawn_local(serve_connection(guest, stream));
+        match &self.speaking {
+            None => self.served.spawn_local(serve_connection(guest, stream)),
+            Some(speaking) => {
+                self.served.spawn_local(serve_tls_connection(guest, stream, speaking.load_full()))
+            }
+        };
         // One that was made to go shall be gone before the next is let in.
         tokio::task::yield_now().await;
     }

@@ -20,6 +20,7 @@ mod reload;
 mod report;
 mod rules;
 mod store;
+mod tls;
 mod upstreams;
 
 pub(crate) use reload::Stamp;
@@ -52,6 +53,7 @@ pub(crate) fn run(given: Given, data: &Path, talk: &mut dyn Write) -> anyhow::Re
     memory::settle();
     let outside = keys::Outside::of(config)?;
     let threads = threads(config);
+    let certificate = tls::Certificate::begin(&config.tls)?;
     let bound = bind::all(&config.listen, threads)?;
     let metrics =
         config.metrics.address.map(|door| bind::listen(&door, 1, bind::SetBy::Metrics)).transpose()?;
@@ -72,6 +74,7 @@ pub(crate) fn run(given: Given, data: &Path, talk: &mut dyn Write) -> anyhow::Re
         shared: Arc::clone(&shared),
         roster: Arc::clone(&roster),
         tls: upstreams.tls.clone(),
+        speaking: certificate.as_ref().map(tls::Certificate::speaking),
         stage: staged,
         ended,
     };
@@ -80,13 +83,15 @@ pub(crate) fn run(given: Given, data: &Path, talk: &mut dyn Write) -> anyhow::Re
         core::start_all(bound, threads, &plan).context("cannot start a data-plane thread")?;
     // The cores alone hold what tells of their end.
     drop(plan);
-    report::listening(talk, &addresses, metrics.as_ref().map(|door| door.address));
-    report::first_key(talk, first.as_ref(), &addresses);
+    let scheme = if certificate.is_some() { "https" } else { "http" };
+    report::listening(talk, scheme, &addresses, metrics.as_ref().map(|door| door.address));
+    report::first_key(talk, first.as_ref(), scheme, &addresses);
     let duties = control::Duties {
         shared,
         roster,
         metrics,
         upstreams,
+        certificate,
         loaded,
         flags,
         file,

@@ -5,6 +5,7 @@
 
 use super::keys::{Errand, Outside};
 use super::prober::Probers;
+use super::tls::Certificate;
 use super::{notify, rules, upstreams};
 use crate::cmd::settings;
 use crate::logging;
@@ -30,6 +31,7 @@ pub(super) struct Settings {
     /// The upstreams that the gate started by itself: in use until it ends.
     pub(super) started: Vec<UpstreamId>,
     pub(super) file: Looks,
+    pub(super) certificate: Option<Certificate>,
     pub(super) keys: Keys,
 }
 
@@ -59,6 +61,9 @@ impl Settings {
     /// Looks whether the file has changed, and reads it if so.
     pub(super) fn look(&mut self) {
         self.keys.hand_over();
+        if let Some(certificate) = &mut self.certificate {
+            certificate.look();
+        }
         let now = Stamp::of(&self.flags);
         if self.file.is_to_be_read(now) {
             self.reload("the settings file changed");
@@ -207,7 +212,7 @@ impl Stamp {
         Self::at(places.config.as_deref()?)
     }
 
-    fn at(path: &Path) -> Option<Self> {
+    pub(super) fn at(path: &Path) -> Option<Self> {
         use std::os::unix::fs::MetadataExt as _;
         let meta = std::fs::metadata(path).ok()?;
         Some(Self {
@@ -222,18 +227,18 @@ impl Stamp {
 /// When a file is to be read: once it is another than the one that was read, and stood still from one look to the next. A
 /// file that is being written is half a file, or an empty one, which would be all defaults.
 #[derive(Debug)]
-pub(super) struct Looks {
-    read: Option<Stamp>,
-    seen: Option<Stamp>,
+pub(super) struct Looks<S = Stamp> {
+    read: Option<S>,
+    seen: Option<S>,
 }
 
-impl Looks {
+impl<S: Copy + PartialEq> Looks<S> {
     /// The file was read when it looked so.
-    pub(super) fn new(read: Option<Stamp>) -> Self {
+    pub(super) fn new(read: Option<S>) -> Self {
         Self { read, seen: read }
     }
 
-    fn is_to_be_read(&mut self, now: Option<Stamp>) -> bool {
+    pub(super) fn is_to_be_read(&mut self, now: Option<S>) -> bool {
         let stood_still = now == self.seen;
         self.seen = now;
         let is_other = stood_still && now != self.read;
@@ -243,7 +248,7 @@ impl Looks {
         is_other
     }
 
-    fn is_read(&mut self, now: Option<Stamp>) {
+    fn is_read(&mut self, now: Option<S>) {
         self.read = now;
         self.seen = now;
     }

@@ -16,14 +16,21 @@ use std::net::{IpAddr, SocketAddr};
 const NAMES_SHOWN: usize = 6;
 
 /// Says every address under which the gate can be reached, and where keys would cross a network in clear.
-pub(super) fn listening(talk: &mut dyn Write, bound: &[SocketAddr], metrics: Option<SocketAddr>) {
+pub(super) fn listening(
+    talk: &mut dyn Write,
+    scheme: &str,
+    bound: &[SocketAddr],
+    metrics: Option<SocketAddr>,
+) {
     let mut text = format!("herdgate {}\n", env!("CARGO_PKG_VERSION"));
     let mut in_clear = None;
     for address in bound.iter().flat_map(|address| reachable(*address)) {
-        if !address.ip().is_loopback() {
+        let is_plain = scheme == "http";
+        if is_plain && !address.ip().is_loopback() {
             in_clear = in_clear.or(Some(address.port()));
         }
-        line(&mut text, format_args!("  listening on  http://{address}  (plain)"));
+        let note = if is_plain { "  (plain)" } else { "" };
+        line(&mut text, format_args!("  listening on  {scheme}://{address}{note}"));
     }
     if let Some(address) = metrics {
         line(&mut text, format_args!("  metrics at    http://{address}/metrics  (no key)"));
@@ -35,15 +42,16 @@ pub(super) fn listening(talk: &mut dyn Write, bound: &[SocketAddr], metrics: Opt
                 "  warning: without TLS, keys cross the network in clear; listen on 127.0.0.1 alone"
             ),
         );
-        line(&mut text, format_args!("           (--listen 127.0.0.1:{port}), or put a TLS proxy in front"));
+        line(&mut text, format_args!("           (--listen 127.0.0.1:{port}), or name a certificate"));
+        line(&mut text, format_args!("           (tls.cert and tls.key in the settings)"));
     }
     say(talk, &text);
 }
 
 /// Hands over the first key, with a line to try it, or says where an earlier start left it.
-pub(super) fn first_key(talk: &mut dyn Write, first: Option<&FirstKey>, bound: &[SocketAddr]) {
+pub(super) fn first_key(talk: &mut dyn Write, first: Option<&FirstKey>, scheme: &str, bound: &[SocketAddr]) {
     let Some(first) = first else { return };
-    let Some(url) = bound.first().map(|address| format!("http://{}", nearest(*address))) else { return };
+    let Some(url) = bound.first().map(|address| format!("{scheme}://{}", nearest(*address))) else { return };
     let mut text = String::new();
     match first {
         FirstKey::Shown(secret) => {
@@ -182,13 +190,14 @@ mod tests {
 
     #[test]
     fn a_warning_is_given_where_keys_cross_a_network() {
-        let said = |bound: &str| {
+        let said = |scheme: &str, bound: &str| {
             let mut talk = Vec::new();
-            listening(&mut talk, &[bound.parse().unwrap()], None);
+            listening(&mut talk, scheme, &[bound.parse().unwrap()], None);
             String::from_utf8(talk).unwrap()
         };
-        assert!(said("192.0.2.1:7860").contains("in clear"));
-        assert!(said("192.0.2.1:17860").contains("--listen 127.0.0.1:17860"));
-        assert!(!said("127.0.0.1:7860").contains("in clear"));
+        assert!(said("http", "192.0.2.1:7860").contains("in clear"));
+        assert!(said("http", "192.0.2.1:17860").contains("--listen 127.0.0.1:17860"));
+        assert!(!said("http", "127.0.0.1:7860").contains("in clear"));
+        assert!(!said("https", "192.0.2.1:7860").contains("in clear"));
     }
 }

@@ -42,4 +42,6 @@ mod store;
 #[cfg(test)]
 mod terminal;
 #[cfg(test)]
+mod tls;
+#[cfg(test)]
 mod upstreams;

@@ -13,7 +13,6 @@ use gate_types::Scope;
 use serde_json::json;
 use std::fs::File;
 use std::io::Read as _;
-use std::net::SocketAddr;
 
 /// Bytes of an ssh public key that are read: one more than it may have.
 const SSH_KEY_BYTES: u64 = 8193;
@@ -62,7 +61,7 @@ impl Desk<'_> {
         self.say(format_args!("{}", self.shape.rights(&key).trim_end()));
         let it = if key.kind == Kind::Ssh { "" } else { " (put what was printed into KEY: `KEY=sk-hg-…`)" };
         self.say(format_args!("A running gate takes it at once. Use it{it}:"));
-        self.say(format_args!("  {}", example(&key, self.gate)));
+        self.say(format_args!("  {}", example(&key, &self.gate)));
         Ok(())
     }
 
@@ -205,9 +204,9 @@ fn block(wanted: &Wanted, mark: &Mark) -> String {
 }
 
 /// A line that works with what the key may do. Whoever copies it puts the key into a variable, not into a history file.
-fn example(key: &Key, gate: SocketAddr) -> String {
+fn example(key: &Key, gate: &str) -> String {
     if key.kind == Kind::Ssh {
-        return format!("OLLAMA_AUTH=1 OLLAMA_HOST=http://{gate} ollama list");
+        return format!("OLLAMA_AUTH=1 OLLAMA_HOST={gate} ollama list");
     }
     let ask = if key.has(Scope::Read) {
         "/api/tags"
@@ -219,5 +218,5 @@ fn example(key: &Key, gate: SocketAddr) -> String {
         "/api/version"
     };
     let (path, rest) = ask.split_once(' ').unwrap_or((ask, ""));
-    format!("curl -H \"Authorization: Bearer $KEY\" http://{gate}{path} {rest}").trim_end().to_owned()
+    format!("curl -H \"Authorization: Bearer $KEY\" {gate}{path} {rest}").trim_end().to_owned()
 }

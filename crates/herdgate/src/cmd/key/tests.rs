@@ -306,6 +306,8 @@ fn the_line_to_try_names_the_address_of_the_settings() {
         let made = place.key(&format!("create a{number}"));
         assert!(made.talk.contains(shown), "{}", made.talk);
     }
+    place.config.tls.cert = Some("cert.pem".into());
+    assert!(place.key("create over-tls").talk.contains("https://192.0.2.1:80/"));
 }
 
 #[test]

@@ -137,7 +137,7 @@ impl Home {
         let running =
             Running::start(&mut self.command(&[&["serve", "--listen", "127.0.0.1:0"], args].concat()));
         let line = running.says("where it listens", |line| line.contains("listening on"));
-        let address = line.split("http://").nth(1).and_then(|rest| rest.split(' ').next()?.parse().ok());
+        let address = line.split("://").nth(1).and_then(|rest| rest.split(' ').next()?.parse().ok());
         Gate { home: self, address: address.unwrap_or_else(|| panic!("no address in {line:?}")), running }
     }
 }

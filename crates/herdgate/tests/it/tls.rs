@@ -1,0 +1,213 @@
+//! TLS with clients: a certificate of files, what speaks it, and its renewal.
+
+use crate::harness::{Gate, Home, testkit, until};
+use gate_testkit::{Fault, Order, Setup};
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::rustls::{self, ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+
+const TOKEN: &str = "canary-Tr0ub4dor&3-in-the-environment";
+
+/// A certificate for this machine, that is its own issuer's, and its key.
+struct Pair {
+    cert: String,
+    key: String,
+    der: CertificateDer<'static>,
+}
+
+impl Pair {
+    fn new() -> Self {
+        let made = rcgen::generate_simple_self_signed(["localhost".into(), "127.0.0.1".into()]).unwrap();
+        Pair { cert: made.cert.pem(), key: made.signing_key.serialize_pem(), der: made.cert.der().clone() }
+    }
+
+    /// Puts the pair where [`home`] says, each file as a renewal does: another one in the place of the old.
+    fn put(&self, home: &Home) {
+        put(&home.path("cert.pem"), &self.cert);
+        put(&home.path("key.pem"), &self.key);
+    }
+
+    /// Connects, trusting this certificate alone.
+    fn connect(&self, address: SocketAddr) -> Result<StreamOwned<ClientConnection, TcpStream>, String> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.der.clone()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let name = ServerName::try_from("localhost").unwrap();
+        let socket = TcpStream::connect(address).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let client = ClientConnection::new(Arc::new(config), name).unwrap();
+        let mut stream = StreamOwned::new(client, socket);
+        while stream.conn.is_handshaking() {
+            stream.conn.complete_io(&mut stream.sock).map_err(|error| error.to_string())?;
+        }
+        assert_eq!(stream.conn.alpn_protocol(), Some(&b"http/1.1"[..]));
+        Ok(stream)
+    }
+
+    /// Asks for the list of models over a connection of its own.
+    fn list(&self, address: SocketAddr) -> Result<String, String> {
+        let mut stream = self.connect(address)?;
+        let asked = format!(
+            "GET /api/tags HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\nConnection: close\r\n\r\n"
+        );
+        stream.write_all(asked.as_bytes()).map_err(|error| error.to_string())?;
+        let mut told = String::new();
+        // To its end, which TLS tells apart from a cut.
+        stream.read_to_string(&mut told).map_err(|error| error.to_string())?;
+        Ok(told)
+    }
+}
+
+fn put(file: &Path, text: &str) {
+    let other = file.with_extension("new");
+    std::fs::write(&other, text).unwrap();
+    std::fs::rename(other, file).unwrap();
+}
+
+fn home(pair: &Pair, more: &str) -> Home {
+    let home = Home::new().env("AUTH_TOKEN", TOKEN);
+    pair.put(&home);
+    let (cert, key) = (home.path("cert.pem"), home.path("key.pem"));
+    let text = format!("[tls]\ncert = \"{}\"\nkey = \"{}\"\n{more}", cert.display(), key.display());
+    home.settings(&text)
+}
+
+#[test]
+fn clients_speak_tls_and_nothing_else() {
+    let pair = Pair::new();
+    let ollama = testkit(Setup::default());
+    let home = home(&pair, "");
+    let gate = home.serve(&["--upstream", &ollama.url()]);
+    assert!(gate.running.err().contains("listening on  https://"), "{}", gate.running.err());
+    let told = pair.list(gate.address).unwrap();
+    assert!(told.starts_with("HTTP/1.1 200") && told.contains("demo"), "{told}");
+
+    let mut plain = TcpStream::connect(gate.address).unwrap();
+    plain.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    plain
+        .write_all(
+            format!("GET /api/tags HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n\r\n").as_bytes(),
+        )
+        .unwrap();
+    let mut told = Vec::new();
+    // A reset is as good: what was sent was not read as HTTP.
+    let _end = plain.read_to_end(&mut told);
+    assert!(!told.starts_with(b"HTTP/"), "{}", String::from_utf8_lossy(&told));
+    assert!(Pair::new().connect(gate.address).is_err(), "a client that trusts another certificate");
+    gate.end();
+}
+
+#[test]
+fn curl_agrees_on_http2_and_streams_come_whole() {
+    let pair = Pair::new();
+    let ollama = testkit(Setup::default());
+    let home = home(&pair, "");
+    let gate = home.serve(&["--upstream", &ollama.url()]);
+    let url = format!("https://localhost:{}/api/generate", gate.address.port());
+    let cert = home.path("cert.pem");
+    let mut curl = Command::new("curl");
+    curl.args(["--noproxy", "*", "-sS", "-m", "60", "--cacert"]).arg(cert);
+    curl.args(["-w", "\n%{http_code}", "-H", &format!("Authorization: Bearer {TOKEN}")]);
+    let told = curl.args(["-d", "{\"model\":\"demo\",\"prompt\":\"hi\"}", &url]).output().unwrap();
+    let text = String::from_utf8(told.stdout).unwrap();
+    assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
+    assert!(text.ends_with("\n200") && text.contains("\"done\":true"), "{text}");
+    gate.end();
+}
+
+#[test]
+fn a_renewed_pair_is_taken_up_and_a_wrong_one_is_not() {
+    let (old, new) = (Pair::new(), Pair::new());
+    let ollama = testkit(Setup::default());
+    let home = home(&old, "");
+    let gate = home.serve(&["--upstream", &ollama.url()]);
+    let mut kept = old.connect(gate.address).unwrap();
+
+    put(&home.path("cert.pem"), &new.cert);
+    gate.running.says("that the pair does not match", |line| line.contains("the certificate before stays"));
+    assert!(old.list(gate.address).is_ok());
+
+    let begun = Instant::now();
+    new.put(&home);
+    until("the new certificate", || new.list(gate.address).ok());
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    assert!(old.list(gate.address).is_err());
+    // Who was connected goes on.
+    kept.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+    let mut told = String::new();
+    kept.read_to_string(&mut told).unwrap();
+    assert!(told.starts_with("HTTP/1.1 200"), "{told}");
+    let said = gate.end().err();
+    assert!(!said.contains("BEGIN") && !said.contains(&new.key[40..60]), "{said}");
+}
+
+#[test]
+fn a_client_that_begins_no_handshake_is_cut_off() {
+    let pair = Pair::new();
+    let ollama = testkit(Setup::default());
+    let home = home(&pair, "[timeouts]\nhead = \"1s\"\n");
+    let gate = home.serve(&["--upstream", &ollama.url()]);
+    let cut = |mut socket: TcpStream| {
+        socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let begun = Instant::now();
+        let _end = socket.read_to_end(&mut Vec::new());
+        assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    };
+    cut(TcpStream::connect(gate.address).unwrap());
+    // One second for handshake and head together.
+    let shaken = pair.connect(gate.address).unwrap();
+    cut(shaken.sock);
+    gate.end();
+}
+
+#[test]
+fn a_client_that_leaves_stops_the_model() {
+    let pair = Pair::new();
+    let ollama = testkit(Setup::default());
+    ollama.order(Order::always(Fault::StallAfter { bytes: 0, pause: None }).on("/api/generate"));
+    let home = home(&pair, "");
+    let gate: Gate<'_> = home.serve(&["--upstream", &ollama.url()]);
+    let mut stream = pair.connect(gate.address).unwrap();
+    let body = "{\"model\":\"demo\",\"prompt\":\"x\"}";
+    let head = format!(
+        "POST /api/generate HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(format!("{head}{body}").as_bytes()).unwrap();
+    until("the request", || (ollama.seen_on("/api/generate").len() == 1).then_some(()));
+    drop(stream);
+    gate.running.says("that it was cancelled", |line| line.contains("\"outcome\":\"cancelled\""));
+    gate.end();
+}
+
+#[test]
+fn a_pair_that_is_none_is_told_at_the_start() {
+    let (one, other) = (Pair::new(), Pair::new());
+    for (cert, key, told) in [
+        (one.cert.as_str(), other.key.as_str(), "is not the key of"),
+        (one.key.as_str(), one.key.as_str(), "holds no certificate"),
+        (one.cert.as_str(), one.cert.as_str(), "holds no private key"),
+        ("", "", "holds no certificate"),
+    ] {
+        let home = home(&one, "");
+        put(&home.path("cert.pem"), cert);
+        put(&home.path("key.pem"), key);
+        let ended = home.run(&["serve", "--listen", "127.0.0.1:0"]);
+        assert_eq!(ended.code, 1, "{}", ended.err);
+        assert!(ended.err.contains(told) && ended.err.contains("hint:"), "{told}: {}", ended.err);
+    }
+    let home = Home::new().settings("[tls]\ncert = \"cert.pem\"\n");
+    let ended = home.run(&["serve"]);
+    assert!(ended.code != 0 && ended.err.contains("tls.cert without tls.key"), "{}", ended.err);
+}
