@@ -235,7 +235,7 @@ impl EndReader {
         let (head, tail) = (&line[..line.len().min(HEAD)], &line[line.len() - line.len().min(TAIL)..]);
         let passes = match self.form {
             Form::Events => match (head.starts_with(b"data:"), self.event) {
-                (true, Kind::Other) => true,
+                (true, Kind::Other) if self.speech == Speech::Named => true,
                 (true, _) => is_ordinary(self.speech, head, tail),
                 (false, _) => false,
             },
