@@ -15,7 +15,9 @@ have() { command -v "$1" >/dev/null 2>&1; }
 # ---- long commands -------------------------------------------------------------------------------------------------
 # Each runs in a process group of its own, so that a signal ends all of it: a compiler's children too.
 
-job='' beat=''
+job='' beat='' eye=''
+# A command that succeeds once what is being waited for is not needed any more; set by who may be served otherwise.
+enough=''
 
 # long WHAT COMMAND...: runs the command; without a terminal a line every 30 s says that it still runs.
 long() {
@@ -24,15 +26,18 @@ long() {
     set -m
     "$@" </dev/null &
     job=$!
+    if [ -n "$enough" ]; then
+        { until "$enough"; do sleep 3; done && kill -TERM -- "-$job"; } 2>/dev/null &
+        eye=$!
+    fi
     if [ ! -t 1 ]; then
         while sleep 30; do say "... $what: $((SECONDS - begun)) s so far"; done &
         beat=$!
     fi
     set +m
-    wait "$job" || code=$?
+    wait "$job" 2>/dev/null || code=$?
     job=''
-    end_group "$beat"
-    beat=''
+    end_watchers
     return "$code"
 }
 
@@ -44,10 +49,16 @@ end_group() {
     return 0
 }
 
+end_watchers() {
+    end_group "$beat"
+    end_group "$eye"
+    beat='' eye=''
+}
+
 end_long() {
     end_group "$job"
-    end_group "$beat"
-    job='' beat=''
+    job=''
+    end_watchers
 }
 
 # ---- packages ------------------------------------------------------------------------------------------------------
@@ -180,6 +191,7 @@ export PATH
 build() {
     say "building $1: $2"
     long "building $1" cargo build --release --locked --target-dir "$target" -p "$1" && return
+    [ -z "$enough" ] || ! "$enough" || return 0
     local host why
     host=$(rustc -vV | sed -n 's/^host: //p')
     why=$(CARGO_NET_RETRY=0 cargo fetch --locked --quiet --target "$host" 2>&1) || case $why in
