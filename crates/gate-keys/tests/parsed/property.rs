@@ -59,7 +59,9 @@ fn public_key(text: &str) {
         }
         Err(bad) => {
             let told = format!("{bad}{}", bad.hint());
-            assert!(text.len() < 40 || !told.contains(text), "{told}");
+            // What could be a secret is a long word; whole sentences a fuzzer finds in the texts of the errors themselves.
+            let is_repeated = |word: &str| word.len() >= 40 && told.contains(word);
+            assert!(!text.split_whitespace().any(is_repeated), "{told}");
         }
     }
 }
