@@ -44,7 +44,7 @@ impl Seen {
     pub(crate) fn of(file: &File, path: &Path) -> Result<Self, StoreError> {
         let stat = file.metadata().map_err(|cause| refused(path, "look at the database", cause))?;
         let changed = (stat.ctime(), stat.ctime_nsec());
-        Ok(Seen { size: stat.size(), changed, is_fresh: age(changed).is_some_and(|age| age < TICK) })
+        Ok(Seen { size: stat.size(), changed, is_fresh: is_fresh(changed, SystemTime::now()) })
     }
 }
 
@@ -84,14 +84,10 @@ impl SqliteStore {
     pub fn touch_store(&mut self, now: SystemTime) -> Result<(), StoreError> {
         let moment = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
         let moment = i64::try_from(moment).unwrap_or(i64::MAX);
-        let patience = self.patience;
         let cause = |path: &Path, cause| unusable(path, WRITE, cause);
         // Not worth waiting for the disk: losing this moment in a power cut loses nothing.
-        let eager = |conn: &rusqlite::Connection| {
-            conn.busy_timeout(patience)?;
-            conn.pragma_update(None, "synchronous", "normal")
-        };
-        eager(self.conn()?).map_err(|error| cause(&self.path, error))?;
+        let eager = self.conn()?.pragma_update(None, "synchronous", "normal");
+        eager.map_err(|error| cause(&self.path, error))?;
         let written = self.write(|tx, path, _| {
             let done = tx.execute("UPDATE store SET touched = ?1", [moment]);
             done.map(drop).map_err(|error| cause(path, error))
@@ -109,7 +105,10 @@ impl SqliteStore {
     /// [`StoreError::Storage`]; nothing is written to a file that is not what it was a moment before.
     pub fn settle(&mut self) -> Result<(), StoreError> {
         self.read_if_touched()?;
-        let moved = self.conn()?.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        let conn = self.conn()?;
+        let moved = conn
+            .busy_timeout(self.patience)
+            .and_then(|()| conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())));
         moved.map_err(|cause| unusable(&self.path, WRITE, cause))?;
         (self.touches, self.settled) = (0, Instant::now());
         // Not taken for granted: somebody else may have written to it in the same moment.
@@ -205,10 +204,13 @@ impl SqliteStore {
     }
 }
 
-/// How long ago a file was changed; none where that is to come, by the clock of another machine.
-fn age((seconds, nanos): (i64, i64)) -> Option<Duration> {
-    let since = Duration::new(u64::try_from(seconds).ok()?, u32::try_from(nanos).ok()?);
-    SystemTime::now().duration_since(UNIX_EPOCH).ok()?.checked_sub(since)
+/// Whether a file was changed so short a time ago that another change may have the same time. A time that is still to come
+/// is by the clock of another machine, and says nothing.
+fn is_fresh((seconds, nanos): (i64, i64), now: SystemTime) -> bool {
+    let since = u64::try_from(seconds).ok().zip(u32::try_from(nanos).ok());
+    let changed = since.map(|(seconds, nanos)| UNIX_EPOCH + Duration::new(seconds, nanos));
+    let age = changed.and_then(|changed| now.duration_since(changed).ok());
+    age.is_some_and(|age| age < TICK)
 }
 
 fn another(path: &Path) -> StoreError {
@@ -243,4 +245,19 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_is_fresh_for_a_tick() {
+        let changed = (1_000, 999_000_000);
+        let after = |millis: u64| UNIX_EPOCH + Duration::from_millis(1_000_999 + millis);
+        let told = [0_u64, 19, 20, 5_000].map(|millis| is_fresh(changed, after(millis)));
+        assert_eq!(told, [true, true, false, false]);
+        assert!(!is_fresh((2_000, 0), after(0)), "a clock that is ahead");
+        assert!(!is_fresh((-5, 0), after(0)));
+    }
 }

@@ -216,6 +216,7 @@ impl SqliteStore {
         self.check_access()?;
         let cause = |cause| unusable(&self.path, WRITE, cause);
         let conn = self.conn.as_mut().ok_or_else(|| image::closed(&self.path))?;
+        conn.busy_timeout(self.patience).map_err(cause)?;
         let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(cause)?;
         let done = change(&tx, &self.path, &self.who)?;
         tx.commit().map_err(cause)?;

@@ -80,7 +80,8 @@ impl Keeper {
     pub(super) fn begin(store: Option<SqliteStore>, outside: Outside) -> Result<(Self, KeyRing), StoreError> {
         let store = store.map(|store| store.with_patience(PATIENCE));
         let now = Instant::now();
-        let due = Due { look: now, asked: now, write: now, save: now + SAVE };
+        // All is known of it now, and the start of a gate has other things to do.
+        let due = Due { look: now + LOOK, asked: now, write: now + WRITE, save: now + SAVE };
         let mut keeper = Keeper { store, outside, is_noted: false, told: 0, trouble: None, due };
         let mut ring = KeyRing::default();
         if let Some(store) = &mut keeper.store {

@@ -92,3 +92,13 @@ fn other_settings_lose_no_last_use() {
     scene.turn_after(SAVE);
     assert_eq!(scene.saved(), Some(500));
 }
+
+#[test]
+fn looks_that_requests_ask_for_come_soon_but_not_at_once_after_another() {
+    let mut due = Scene::new().keeper.due;
+    let now = Instant::now();
+    due.done(now, true, true, false);
+    assert_eq!((due.next(true), due.next(false)), (now + REST, now + LOOK));
+    due.done(now, false, true, false);
+    assert_eq!(due.next(false), now + WRITE, "in trouble");
+}
