@@ -17,6 +17,7 @@ const AT_START: &[&str] = &[
     "server.threads",
     "tls.cert",
     "tls.key",
+    "tls.self_signed",
     "metrics.address",
     "log.format",
 ];

@@ -42,7 +42,7 @@ impl Config {
         if problems.is_empty() {
             problems.extend(own_upstream(&config, &origins));
             problems.extend(metrics_at_listener(&config, &origins));
-            problems.extend(half_a_pair(&config, &origins));
+            problems.extend(no_pair(&config, &origins));
             warnings.extend(api_as_base(&config, origins.get("upstreams")));
         }
         problems.sort();
@@ -92,8 +92,13 @@ fn metrics_at_listener(config: &Config, origins: &BTreeMap<&'static str, Place>)
     )
 }
 
-/// A certificate without its key, or a key alone.
-fn half_a_pair(config: &Config, origins: &BTreeMap<&'static str, Place>) -> Option<Problem> {
+/// A certificate without its key, a key alone, or two certificates.
+fn no_pair(config: &Config, origins: &BTreeMap<&'static str, Place>) -> Option<Problem> {
+    if config.tls.self_signed && config.tls.cert.is_some() {
+        let problem =
+            Problem::new(origins.get("tls.self_signed")?.clone(), "tls.self_signed and tls.cert, both");
+        return Some(problem.hint("leave one of the two out: a listener shows one certificate"));
+    }
     let (given, lacks) = match (&config.tls.cert, &config.tls.key) {
         (Some(_), None) => ("tls.cert", "tls.key"),
         (None, Some(_)) => ("tls.key", "tls.cert"),

@@ -150,6 +150,16 @@ pub struct Tls {
     pub cert: Option<PathBuf>,
     /// Its private key, in PEM.
     pub key: Option<PathBuf>,
+    /// Whether certificates come from an authority of this gate alone.
+    pub self_signed: bool,
+}
+
+impl Tls {
+    /// Whether clients are spoken to in TLS.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        self.self_signed || self.cert.is_some()
+    }
 }
 
 /// `[metrics]`

@@ -95,6 +95,25 @@ fn every_problem_has_its_place_reason_and_hint() {
             ],
         ),
         (
+            "[tls]\nkey = \"key.pem\"",
+            &[
+                "herdgate.toml:2:7 tls.key without tls.cert  hint: name both files, or neither: tls.cert is the other one of the pair",
+            ],
+        ),
+        (
+            "[tls]\ncert = \"a\"\nkey = \"b\"\nself_signed = true",
+            &[
+                "herdgate.toml:4:15 tls.self_signed and tls.cert, both  hint: leave one of the two out: a listener shows one certificate",
+            ],
+        ),
+        (
+            "[tls]\ncert = \"\"\nkey = 'a\"b'",
+            &[
+                "herdgate.toml:2:8 \"\" is empty  hint: write cert = \"/etc/herdgate/fullchain.pem\"",
+                "herdgate.toml:3:7 \"a\"b\" has a quote, a backslash or a control character  hint: write key = \"/etc/herdgate/privkey.pem\"",
+            ],
+        ),
+        (
             "[local]\nenabled = \"false\"",
             &["herdgate.toml:2:11 wants true or false, not a text  hint: write it without quotes"],
         ),

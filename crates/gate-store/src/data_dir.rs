@@ -20,6 +20,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Where a first start leaves the key that it made.
 pub const FIRST_KEY_FILE: &str = "first-key";
+/// The certificate of the gate's own authority, where it has one: what clients are given to trust.
+pub const TLS_CA_FILE: &str = "tls-ca.pem";
+/// Its private key.
+pub const TLS_CA_KEY_FILE: &str = "tls-ca-key.pem";
 
 const OTHERS: u32 = 0o077;
 const STICKY: u32 = 0o1000;
@@ -250,15 +254,17 @@ impl DataDir {
     }
 }
 
+/// What lies beside the database.
+const OTHER_FILES: [&str; 4] = [FIRST_KEY_FILE, ID_FILE, TLS_CA_FILE, TLS_CA_KEY_FILE];
+
 /// Whether herdgate puts files of this name into its directory, or a file system does.
 fn is_known(name: &str) -> bool {
     let after = |stem: &str| name.strip_prefix(stem);
     matches!(name, "models" | "lost+found")
         || after(DATABASE_FILE).is_some_and(|rest| matches!(rest, "" | "-wal" | "-shm" | "-journal"))
-        || name == FIRST_KEY_FILE
-        || name == ID_FILE
+        || OTHER_FILES.contains(&name)
         || after(".").is_some_and(|rest| {
-            [DATABASE_FILE, FIRST_KEY_FILE, ID_FILE].iter().any(|file| rest.starts_with(file))
+            rest.starts_with(DATABASE_FILE) || OTHER_FILES.iter().any(|file| rest.starts_with(file))
         })
 }
 

@@ -12,6 +12,6 @@ mod rows;
 mod schema;
 mod sqlite;
 
-pub use data_dir::{DataDir, FIRST_KEY_FILE};
+pub use data_dir::{DataDir, FIRST_KEY_FILE, TLS_CA_FILE, TLS_CA_KEY_FILE};
 pub use schema::{DATABASE_FILE, StoreId};
 pub use sqlite::SqliteStore;

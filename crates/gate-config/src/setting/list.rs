@@ -272,6 +272,15 @@ pub(crate) static SETTINGS: &[Setting] = &[
         about: "The private key of `tls.cert`, in PEM. Nobody but its owner and its group may read the file.",
     },
     Setting {
+        key: "tls.self_signed",
+        flag: None,
+        form: Form::Switch { slot: |config| &mut config.tls.self_signed },
+        about: "For who has no name that a public authority vouches for: makes an authority once, in the data directory \
+                (`tls-ca.pem`, which clients are given to trust, and its key), and from it certificates for `localhost` and \
+                every name and address of this machine, anew in time. The start says where the file lies and its \
+                fingerprint. Not together with `tls.cert`.",
+    },
+    Setting {
         key: "metrics.address",
         flag: None,
         form: Form::Listener { slot: |config| &mut config.metrics.address },

@@ -73,7 +73,7 @@ fn command(data: &Path) -> String {
 fn address(config: &Config) -> String {
     let listen = config.listen.first().copied().unwrap_or(Listen::DEFAULT).address;
     let here = SocketAddr::from(([127, 0, 0, 1], listen.port()));
-    let scheme = if config.tls.cert.is_some() { "https" } else { "http" };
+    let scheme = if config.tls.is_on() { "https" } else { "http" };
     format!("{scheme}://{}", if listen.ip().is_unspecified() { here } else { listen })
 }
 

@@ -15,6 +15,7 @@ mod local;
 mod memory;
 mod metrics;
 mod notify;
+mod own_ca;
 mod prober;
 mod reload;
 mod report;
@@ -53,11 +54,11 @@ pub(crate) fn run(given: Given, data: &Path, talk: &mut dyn Write) -> anyhow::Re
     memory::settle();
     let outside = keys::Outside::of(config)?;
     let threads = threads(config);
-    let certificate = tls::Certificate::begin(&config.tls)?;
     let bound = bind::all(&config.listen, threads)?;
     let metrics =
         config.metrics.address.map(|door| bind::listen(&door, 1, bind::SetBy::Metrics)).transpose()?;
     let store::Begun { keeper, ring, first } = store::begin(data, outside)?;
+    let certificate = tls::Certificate::begin(&config.tls, data)?;
 
     let upstreams = upstreams::decide(config, data)?;
     if upstreams.endpoints.iter().any(gate_upstream::Endpoint::is_tls) {
@@ -85,7 +86,9 @@ pub(crate) fn run(given: Given, data: &Path, talk: &mut dyn Write) -> anyhow::Re
     drop(plan);
     let scheme = if certificate.is_some() { "https" } else { "http" };
     report::listening(talk, scheme, &addresses, metrics.as_ref().map(|door| door.address));
-    report::first_key(talk, first.as_ref(), scheme, &addresses);
+    let own_ca = certificate.as_ref().and_then(tls::Certificate::own_ca);
+    report::authority(talk, own_ca);
+    report::first_key(talk, first.as_ref(), scheme, own_ca, &addresses);
     let duties = control::Duties {
         shared,
         roster,

@@ -3,6 +3,7 @@
 
 use super::first_key::FirstKey;
 use super::local::Program;
+use super::own_ca::OwnCa;
 use super::prober::Latest;
 use super::upstreams::words;
 use gate_proxy::NotYet;
@@ -48,10 +49,27 @@ pub(super) fn listening(
     say(talk, &text);
 }
 
+/// Says what clients must trust, where the gate vouches for itself.
+pub(super) fn authority(talk: &mut dyn Write, own_ca: Option<&OwnCa>) {
+    let Some(own_ca) = own_ca else { return };
+    let mut text = String::new();
+    line(&mut text, format_args!("  trust         {}", own_ca.path().display()));
+    line(&mut text, format_args!("                SHA-256 {}", own_ca.fingerprint()));
+    say(talk, &text);
+}
+
 /// Hands over the first key, with a line to try it, or says where an earlier start left it.
-pub(super) fn first_key(talk: &mut dyn Write, first: Option<&FirstKey>, scheme: &str, bound: &[SocketAddr]) {
+pub(super) fn first_key(
+    talk: &mut dyn Write,
+    first: Option<&FirstKey>,
+    scheme: &str,
+    own_ca: Option<&OwnCa>,
+    bound: &[SocketAddr],
+) {
     let Some(first) = first else { return };
-    let Some(url) = bound.first().map(|address| format!("{scheme}://{}", nearest(*address))) else { return };
+    let Some(address) = bound.first() else { return };
+    let trust = own_ca.map_or_else(String::new, |ca| format!("--cacert {} ", ca.path().display()));
+    let url = format!("{trust}{scheme}://{}", nearest(*address));
     let mut text = String::new();
     match first {
         FirstKey::Shown(secret) => {

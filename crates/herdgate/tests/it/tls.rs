@@ -211,3 +211,47 @@ fn a_pair_that_is_none_is_told_at_the_start() {
     let ended = home.run(&["serve"]);
     assert!(ended.code != 0 && ended.err.contains("tls.cert without tls.key"), "{}", ended.err);
 }
+
+#[test]
+fn an_authority_of_its_own_is_made_once_and_stays() {
+    let ollama = testkit(Setup::default());
+    let home = Home::new().env("AUTH_TOKEN", TOKEN).settings("[tls]\nself_signed = true\n");
+    let list = |gate: &Gate<'_>, host: &str| {
+        let mut curl = Command::new("curl");
+        curl.args(["--noproxy", "*", "-sS", "-m", "60", "--cacert"]).arg(home.data("tls-ca.pem"));
+        curl.args(["-H", &format!("Authorization: Bearer {TOKEN}")]);
+        let told = curl.arg(format!("https://{host}:{}/api/tags", gate.address.port())).output().unwrap();
+        (String::from_utf8(told.stdout).unwrap(), String::from_utf8(told.stderr).unwrap())
+    };
+    let gate = home.serve(&["--upstream", &ollama.url()]);
+    for host in ["localhost", "127.0.0.1"] {
+        let (told, trouble) = list(&gate, host);
+        assert!(told.contains("demo"), "{host}: {trouble}");
+    }
+    let trusted = |gate: &Gate<'_>| {
+        let said = gate.running.err();
+        let line = said.lines().find(|line| line.contains("SHA-256 ")).map(str::to_owned);
+        assert!(said.contains("tls-ca.pem"), "{said}");
+        line.unwrap_or_else(|| panic!("no fingerprint: {said}"))
+    };
+    let first = trusted(&gate);
+    gate.end();
+    let mode = |file: &str| {
+        use std::os::unix::fs::PermissionsExt as _;
+        std::fs::metadata(home.data(file)).unwrap().permissions().mode() & 0o777
+    };
+    assert_eq!(mode("tls-ca-key.pem"), 0o600);
+
+    let gate = home.serve(&["--upstream", &ollama.url()]);
+    assert_eq!(trusted(&gate), first, "who trusts it once trusts it for good");
+    assert!(list(&gate, "localhost").0.contains("demo"));
+    gate.end();
+
+    std::fs::remove_file(home.data("tls-ca.pem")).unwrap();
+    let ended = home.run(&["serve", "--listen", "127.0.0.1:0"]);
+    assert!(
+        ended.code == 1 && ended.err.contains("is missing") && ended.err.contains("hint:"),
+        "{}",
+        ended.err
+    );
+}
