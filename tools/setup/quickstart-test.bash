@@ -37,7 +37,8 @@ begin() {
     line='' whole='' name=$1
     mkfifo "$place/$1.fifo"
     set -m
-    ./quickstart --listen 127.0.0.1:0 </dev/null >"$place/$1.fifo" 2>"$said" &
+    # A shell cannot trap what its parent has it ignore, as nohup and jobs in the background do with Ctrl-C.
+    env --default-signal=INT ./quickstart --listen 127.0.0.1:0 </dev/null >"$place/$1.fifo" 2>"$said" &
     quick=$!
     set +m
     exec 5<"$place/$1.fifo"
