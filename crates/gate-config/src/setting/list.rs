@@ -259,7 +259,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
             example: "cert = \"/etc/herdgate/fullchain.pem\"",
         },
         about: "The certificate that clients see, in PEM, and behind it those that lead to its issuer's. With it and `tls.key` \
-                every listener speaks TLS 1.2 and 1.3, and nothing else. A change of the files is in force within 10 s; a \
+                every `listen.address` speaks TLS 1.2 and 1.3, and nothing else; `metrics.address` stays plain. A change of the files is in force within 10 s; a \
                 pair that is broken or does not match is told, and the old one stays.",
     },
     Setting {
@@ -269,7 +269,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
             slot: |config| &mut config.tls.key,
             example: "key = \"/etc/herdgate/privkey.pem\"",
         },
-        about: "The private key of `tls.cert`, in PEM. Nobody but its owner and its group may read the file.",
+        about: "The private key of `tls.cert`, in PEM. The log warns where everybody on the machine may read the file.",
     },
     Setting {
         key: "tls.self_signed",

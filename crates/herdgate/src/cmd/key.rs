@@ -1,7 +1,8 @@
 //! `herdgate key`: makes, lists, shows, changes, revokes and rotates keys, in the data directory and in no running gate.
 //!
-//! A gate notices by itself: a new key at once, any other change within a second. A secret goes to standard output, once and alone; everything that is said
-//! about it goes to standard error. Nothing here ever shows a secret that was made before, or the digest of a stored one.
+//! A gate notices by itself: a new key at once, any other change within a second. A secret goes to standard output, once and
+//! alone; everything that is said about it goes to standard error. Nothing here ever shows a secret that was made before, or
+//! the digest of a stored one.
 
 mod args;
 mod change;
