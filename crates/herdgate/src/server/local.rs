@@ -3,15 +3,19 @@
 //!
 //! It has a process group of its own: a Ctrl-C in the gate's terminal is for the gate, which lets its requests end first.
 
+mod output;
+mod program;
+
+pub(crate) use program::{Program, find, find_engine};
+
 use crate::cmd::tied;
 use anyhow::Context as _;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use std::ffi::OsStr;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
-use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -23,53 +27,6 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 const SOUND_RUN: Duration = Duration::from_secs(60);
 /// How long it may take to end after it was asked to.
 const END_TIME: Duration = Duration::from_secs(5);
-/// Bytes of one log line that are passed on.
-const LINE_BYTES: usize = 4096;
-
-/// A program that can answer as an upstream.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Program {
-    /// `ollama serve`.
-    Ollama(PathBuf),
-    /// `herdgate-engine`, with the models in this directory or its demo model.
-    Engine(PathBuf),
-}
-
-impl Program {
-    /// The word before its log lines.
-    pub(crate) fn name(&self) -> &'static str {
-        match self {
-            Program::Ollama(_) => "ollama",
-            Program::Engine(_) => "engine",
-        }
-    }
-
-    /// Where it lies.
-    pub(crate) fn path(&self) -> &Path {
-        match self {
-            Program::Ollama(path) | Program::Engine(path) => path,
-        }
-    }
-}
-
-/// Looks for an Ollama on `PATH`, then for the engine beside this program and on `PATH`.
-pub(crate) fn find(search_path: &OsStr, beside: Option<&Path>) -> Option<Program> {
-    let on_path = |name: &str| {
-        std::env::split_paths(search_path).map(|dir| dir.join(name)).find(|file| is_program(file))
-    };
-    on_path("ollama").map(Program::Ollama).or_else(|| find_engine(search_path, beside).map(Program::Engine))
-}
-
-/// Looks for the engine alone.
-pub(crate) fn find_engine(search_path: &OsStr, beside: Option<&Path>) -> Option<PathBuf> {
-    let folders = beside.map(Path::to_path_buf).into_iter().chain(std::env::split_paths(search_path));
-    folders.map(|dir| dir.join("herdgate-engine")).find(|file| is_program(file))
-}
-
-fn is_program(file: &Path) -> bool {
-    use std::os::unix::fs::PermissionsExt;
-    file.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
-}
 
 /// What the gate wants of what it started. Only ever moves on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -161,8 +118,8 @@ impl Local {
         let mut child = command.spawn()?;
         let name = self.program.name();
         let logs = [
-            child.stdout.take().map(|pipe| tokio::task::spawn_local(pass_on(name, pipe))),
-            child.stderr.take().map(|pipe| tokio::task::spawn_local(pass_on(name, pipe))),
+            child.stdout.take().map(|pipe| tokio::task::spawn_local(output::pass_on(name, pipe))),
+            child.stderr.take().map(|pipe| tokio::task::spawn_local(output::pass_on(name, pipe))),
         ];
         // The engine ends when its standard input closes: a gate that is killed leaves no orphan.
         let alive = child.stdin.take();
@@ -239,90 +196,9 @@ async fn is_to_end(care: &mut watch::Receiver<Care>) {
     let _ending = care.wait_for(|care| *care == Care::End).await;
 }
 
-/// Passes a program's output on, line by line, cut at [`LINE_BYTES`].
-async fn pass_on(name: &'static str, pipe: impl AsyncRead + Unpin) {
-    let mut lines = BufReader::with_capacity(LINE_BYTES, pipe);
-    let mut line = Vec::new();
-    loop {
-        let Ok(part) = lines.fill_buf().await else { return };
-        if part.is_empty() {
-            return;
-        }
-        let (taken, ended) = match part.iter().position(|byte| *byte == b'\n') {
-            Some(end) => (end + 1, true),
-            None => (part.len(), false),
-        };
-        line.extend_from_slice(&part[..taken]);
-        lines.consume(taken);
-        if ended || line.len() >= LINE_BYTES {
-            let text = String::from_utf8_lossy(&line);
-            // Its text is not ours: control characters would reach the terminal.
-            let text: String =
-                text.trim_end().chars().filter(|sign| !sign.is_control() || *sign == '\t').collect();
-            retell(name, &text);
-            line.clear();
-        }
-    }
-}
-
-/// Logs a line of a started program at the level that it claims. What is no warning is for those who look for a fault: an
-/// Ollama writes three lines for every probe.
-fn retell(name: &str, text: &str) {
-    if claims(text, "ERROR") {
-        tracing::error!(target: "herdgate::local", "{name} | {text}");
-    } else if claims(text, "WARN") {
-        tracing::warn!(target: "herdgate::local", "{name} | {text}");
-    } else {
-        tracing::debug!(target: "herdgate::local", "{name} | {text}");
-    }
-}
-
-/// Whether a line says that it is of `level`, in the ways of Go's and Rust's loggers.
-fn claims(text: &str, level: &str) -> bool {
-    let mut words = text.split_ascii_whitespace().take(4);
-    words.any(|word| {
-        word == level
-            || word.strip_prefix("level=") == Some(level)
-            || word.trim_matches(['[', ']', ':']) == level
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
-
-    #[test]
-    fn the_level_of_a_line_is_seen() {
-        assert!(claims("time=2026-11-21T12:00:00Z level=WARN source=x.go:1 msg=\"low memory\"", "WARN"));
-        assert!(claims("2026-11-21T12:00:00Z  WARN herdgate_engine: skipped: bad.gguf", "WARN"));
-        assert!(!claims("[GIN] 2026/11/21 - 12:00:00 | 200 | GET \"/api/version\"", "WARN"));
-        assert!(!claims("msg of somebody who talks about a level=WARNING at length", "WARN"));
-    }
-
-    fn program(dir: &Path, name: &str) -> PathBuf {
-        let file = dir.join(name);
-        std::fs::write(&file, "#!/bin/sh\n").unwrap();
-        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
-        file
-    }
-
-    #[test]
-    fn ollama_on_path_comes_before_the_engine_beside_us() {
-        let (path, beside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        assert_eq!(find(path.path().as_os_str(), Some(beside.path())), None);
-        let engine = program(beside.path(), "herdgate-engine");
-        assert_eq!(find(path.path().as_os_str(), Some(beside.path())), Some(Program::Engine(engine)));
-        let ollama = program(path.path(), "ollama");
-        assert_eq!(find(path.path().as_os_str(), Some(beside.path())), Some(Program::Ollama(ollama)));
-    }
-
-    #[test]
-    fn a_file_that_cannot_be_run_is_no_program() {
-        let path = tempfile::tempdir().unwrap();
-        std::fs::write(path.path().join("ollama"), "").unwrap();
-        assert_eq!(find(path.path().as_os_str(), None), None);
-    }
 
     #[test]
     fn secrets_and_pointers_are_not_inherited() {
