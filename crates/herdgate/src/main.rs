@@ -3,10 +3,7 @@
 //! Exit codes: 0 done, 1 failed, 64 wrong usage or settings (`EX_USAGE`).
 
 mod cli;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "first used by the commands that speak to a gate from afar")
-)]
+#[expect(dead_code, reason = "first used by the commands that speak to a gate from afar")]
 mod client;
 mod cmd;
 mod logging;
