@@ -10,7 +10,7 @@ mod no_way;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use link::{Failed, Link};
+pub(crate) use link::Link;
 pub(crate) use no_way::NoWay;
 
 use anyhow::{Context as _, anyhow, bail};
