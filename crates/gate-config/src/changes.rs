@@ -18,6 +18,8 @@ const AT_START: &[&str] = &[
     "tls.cert",
     "tls.key",
     "tls.self_signed",
+    "tls.hsts",
+    "server.trusted_proxies",
     "metrics.address",
     "log.format",
 ];
@@ -63,6 +65,10 @@ pub fn changes(old: &Loaded, new: &Loaded) -> Vec<Change> {
     let token = |loaded: &Loaded| loaded.config.auth_token.as_ref().map(|token| token.token.clone());
     if token(old) != token(new) {
         changes.push(Change { key: "AUTH_TOKEN", at_start: false, values: None });
+    }
+    let addresses = |loaded: &Loaded| loaded.config.listen.iter().map(|one| one.address).collect::<Vec<_>>();
+    if old.config.listen != new.config.listen && addresses(old) == addresses(new) {
+        changes.push(Change { key: "listen", at_start: true, values: None });
     }
     if !KeySetting::are_same(&old.config.keys, &new.config.keys) {
         changes.push(Change { key: "key", at_start: false, values: None });

@@ -2,9 +2,10 @@
 
 use crate::config::Config;
 use crate::listen::Listen;
+use crate::listener::{self, Listener};
 use crate::problem::{Place, Problem};
 use crate::read::apply;
-use crate::spec::Spec;
+use crate::spec::{Given, Item, Known, Rank, Raw, Spec};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
@@ -43,6 +44,8 @@ impl Config {
             problems.extend(own_upstream(&config, &origins));
             problems.extend(metrics_at_listener(&config, &origins));
             problems.extend(no_pair(&config, &origins));
+            problems.extend(listener::problems(&config, origins.get("listen.address")));
+            warnings.extend(replaced(&spec.given));
             warnings.extend(api_as_base(&config, origins.get("upstreams")));
         }
         problems.sort();
@@ -66,8 +69,10 @@ fn own_upstream(config: &Config, origins: &BTreeMap<&'static str, Place>) -> Opt
         };
         // Any other address may be another machine's; whether it is ours is not known without asking the system.
         let here = |ip: IpAddr| {
-            let covers =
-                |listen: &Listen| listen.covers(ip, port) && (ip.is_loopback() || listen.address.ip() == ip);
+            let covers = |own: &Listener| {
+                let own = own.address;
+                own.covers(ip, port) && (ip.is_loopback() || own.address.ip() == ip)
+            };
             config.listen.iter().any(covers)
         };
         ip.is_some_and(here)
@@ -78,14 +83,29 @@ fn own_upstream(config: &Config, origins: &BTreeMap<&'static str, Place>) -> Opt
     Some(problem.hint("name the Ollama server behind it, on another port or machine: --upstream URL"))
 }
 
+/// Listeners of the file that say more than an address, and that somebody replaced by one.
+fn replaced(given: &[Given]) -> Option<Problem> {
+    let listeners = || given.iter().filter(|given| given.setting.key == "listen.address");
+    let by = listeners().find(|given| given.rank > Rank::File)?;
+    let of_file = listeners().find(|given| given.rank == Rank::File)?;
+    let Raw::List(items) = &of_file.item.raw else { return None };
+    let has_rules =
+        |item: &Item| matches!(&item.raw, Raw::Read(Known::Listener(listener)) if listener.has_rules());
+    items.iter().any(has_rules).then(|| {
+        let reason = "replaces every [[listen]] of the file, and what else stands in them does not count";
+        let hint = format!("leave it out, or {} out of the file", of_file.item.place);
+        Problem::new(by.item.place.clone(), reason).hint(hint)
+    })
+}
+
 /// Metrics at an address where requests are served: one of the two would not get it.
 fn metrics_at_listener(config: &Config, origins: &BTreeMap<&'static str, Place>) -> Option<Problem> {
     let (own, place) = (config.metrics.address?, origins.get("metrics.address")?);
-    let clashes = |other: &&Listen| {
+    let clashes = |other: &Listen| {
         other.covers(own.address.ip(), own.address.port())
             || own.covers(other.address.ip(), other.address.port())
     };
-    let other = config.listen.iter().find(clashes)?;
+    let other = config.listen.iter().map(|listener| listener.address).find(clashes)?;
     let reason = format!("{own} and the listener {other} are the same port of the same address");
     Some(
         Problem::new(place.clone(), reason).hint("choose another port; /metrics is open at the listener too"),

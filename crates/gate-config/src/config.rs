@@ -2,10 +2,11 @@
 
 use crate::keys::KeySetting;
 use crate::listen::Listen;
+use crate::listener::Listener;
 use crate::token::AuthToken;
 use crate::units::ByteSize;
 use crate::upstream_url::UpstreamUrl;
-use gate_types::OriginPattern;
+use gate_types::{Cidr, OriginPattern};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use std::time::Duration;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// Where to listen; at least one, no two overlap.
-    pub listen: Vec<Listen>,
+    pub listen: Vec<Listener>,
     /// The Ollama servers behind the gate, in the order given; at least one, no two equal.
     pub upstreams: Vec<UpstreamUrl>,
     /// Whether [`Config::upstreams`] was given by somebody; if not, it is the default and the gate may start one itself.
@@ -108,12 +109,14 @@ pub struct Timeouts {
 }
 
 /// `[server]`
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Server {
     /// Data-plane threads, 1 to 256; `None`: one for each CPU that the process may use.
     pub threads: Option<u16>,
     /// For requests that run when the gate is told to end.
     pub grace: Duration,
+    /// The proxies that may say where a client is, at listeners that name none of their own.
+    pub trusted_proxies: Vec<Cidr>,
 }
 
 /// `[fleet]`
@@ -144,7 +147,7 @@ pub struct Manage {
 }
 
 /// `[tls]`
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tls {
     /// The certificate and those that lead to its issuer's, in PEM; given with [`Tls::key`] or not at all.
     pub cert: Option<PathBuf>,
@@ -152,6 +155,10 @@ pub struct Tls {
     pub key: Option<PathBuf>,
     /// Whether certificates come from an authority of this gate alone.
     pub self_signed: bool,
+    /// For how long browsers shall speak nothing but TLS with this host.
+    pub hsts: Option<Duration>,
+    /// What becomes of a key that crosses a network in clear.
+    pub plain_keys: PlainKeys,
 }
 
 impl Tls {
@@ -218,6 +225,18 @@ words! {
 }
 
 words! {
+    /// What becomes of a key that crosses a network in clear.
+    PlainKeys {
+        /// It is served, and told of in the log.
+        Warn = "warn",
+        /// It is refused where it comes from a public address.
+        RefusePublic = "refuse_public",
+        /// It is refused wherever it comes from, but from this machine.
+        Refuse = "refuse",
+    }
+}
+
+words! {
     /// How important a log record is.
     Level {
         /// Something failed that should not.
@@ -248,7 +267,7 @@ words! {
 impl Default for Config {
     fn default() -> Self {
         Config {
-            listen: vec![Listen::DEFAULT],
+            listen: vec![Listener::at(Listen::DEFAULT)],
             upstreams: vec![UpstreamUrl::local_ollama()],
             upstreams_given: false,
             local: Local { enabled: true, engine: EngineStart::Auto },
@@ -270,14 +289,14 @@ impl Default for Config {
                 idle: Duration::from_mins(10),
                 keep_alive: Duration::from_secs(75),
             },
-            server: Server { threads: None, grace: Duration::from_secs(30) },
+            server: Server { threads: None, grace: Duration::from_secs(30), trusted_proxies: Vec::new() },
             fleet: Fleet { probe_interval: Duration::from_secs(5), slots: 64 },
             queue: Queue { max_wait: Duration::from_secs(30), depth: 256 },
             manage: Manage {
                 push: false,
                 registries: ["registry.ollama.ai", "hf.co", "huggingface.co"].map(str::to_owned).to_vec(),
             },
-            tls: Tls::default(),
+            tls: Tls { cert: None, key: None, self_signed: false, hsts: None, plain_keys: PlainKeys::Warn },
             metrics: Metrics { address: None },
             log: Log { level: Level::Info, format: LogFormat::Auto },
             keys: Vec::new(),

@@ -4,12 +4,14 @@
 //! not say where an unknown key stands. Statements that are no TOML are told and left out, so that they come with all the
 //! rest.
 
-use crate::keys::{self, RawKey};
+use crate::keys;
+use crate::listener;
 use crate::nearest::nearest;
 use crate::problem::{Place, Plain, Problem};
 use crate::setting::{Form, SETTINGS, Setting, sections};
 use crate::spec::{Item, Rank, Raw, Spec};
 use crate::statements;
+use crate::tables::{Field, Table};
 use std::collections::BTreeSet;
 use std::path::Path;
 use toml::Spanned;
@@ -100,15 +102,14 @@ impl Walk<'_> {
             self.unknown(None, (key, value));
             return;
         };
-        match value.get_ref() {
-            DeValue::Table(table) if section == "listen" => self.listeners(&[(key.span().start, table)]),
-            DeValue::Array(array)
-                if section == "listen" && array.iter().all(|item| item.get_ref().is_table()) =>
-            {
-                let tables =
-                    array.iter().filter_map(|item| Some((item.span().start, item.get_ref().as_table()?)));
-                self.listeners(&tables.collect::<Vec<_>>());
+        if section == listener::SECTION {
+            match self.tables((key, value)) {
+                Some(tables) => self.spec.raw_listeners.extend(tables),
+                None => self.no_section(section, key),
             }
+            return;
+        }
+        match value.get_ref() {
             DeValue::Table(table) => {
                 for entry in table {
                     if let Some(setting) = self.known(section, entry) {
@@ -122,50 +123,35 @@ impl Walk<'_> {
 
     /// One key for each table.
     fn keys(&mut self, (key, value): Entry<'_, '_>) {
-        let tables: Option<Vec<_>> = match value.get_ref() {
-            DeValue::Table(table) => Some(vec![(key.span().start, table)]),
-            DeValue::Array(array) => {
-                array.iter().map(|item| Some((item.span().start, item.get_ref().as_table()?))).collect()
-            }
-            _ => None,
-        };
-        let Some(tables) = tables else {
-            if !self.is_broken(key) {
+        match self.tables((key, value)) {
+            Some(tables) => self.spec.raw_keys.extend(tables),
+            None if self.is_broken(key) => {}
+            None => {
                 let problem = Problem::new(self.place(key), "keys stand in [[key]], one each");
                 self.spec.problems.push(problem.hint("herdgate key mint NAME prints one"));
             }
-            return;
-        };
-        for (start, table) in tables {
-            let whole = table.iter().filter(|(key, _)| !self.is_broken(key));
-            let field = |(key, value): Entry<'_, '_>| {
-                let item = self.item(value)?;
-                Some((key.get_ref().to_string(), Item { place: self.place(key), ..item }))
-            };
-            let fields = whole.filter_map(field).collect();
-            self.spec.raw_keys.push(RawKey { place: self.places.at(start), fields });
         }
     }
 
-    /// One setting out of one or several tables.
-    fn listeners(&mut self, tables: &[(usize, &DeTable<'_>)]) {
-        let mut items = Vec::new();
-        for (start, table) in tables {
-            if table.is_empty() && tables.len() > 1 {
-                let problem = Problem::new(self.places.at(*start), "a listener without an address");
-                self.spec.problems.push(problem.hint("write address = \":7860\" in it"));
+    /// One table or several; none where something else stands there.
+    fn tables(&self, (key, value): Entry<'_, '_>) -> Option<Vec<Table>> {
+        let one =
+            |start, table: &DeTable<'_>| Table { place: self.places.at(start), fields: self.fields(table) };
+        match value.get_ref() {
+            DeValue::Table(table) => Some(vec![one(key.span().start, table)]),
+            DeValue::Array(array) => {
+                array.iter().map(|item| Some(one(item.span().start, item.get_ref().as_table()?))).collect()
             }
-            for entry in *table {
-                if self.known("listen", entry).is_some() {
-                    items.extend(self.item(entry.1).filter(|_| !self.is_broken(entry.0)));
-                }
-            }
+            _ => None,
         }
-        let setting = Setting::find(Some("listen"), "address");
-        if let (Some(setting), Some(first)) = (setting, items.first()) {
-            let place = first.place.clone();
-            self.spec.give(Rank::File, setting, place, Raw::List(items));
-        }
+    }
+
+    fn fields(&self, table: &DeTable<'_>) -> Vec<Field> {
+        let whole = table.iter().filter(|(key, _)| !self.is_broken(key));
+        let field = |(key, value): Entry<'_, '_>| {
+            Some(Field { name: key.get_ref().to_string(), place: self.place(key), item: self.item(value)? })
+        };
+        whole.filter_map(field).collect()
     }
 
     fn setting(&mut self, setting: &'static Setting, (key, value): Entry<'_, '_>) {
@@ -230,7 +216,7 @@ impl Walk<'_> {
             DeValue::Array(items) => {
                 Raw::List(items.iter().map(|item| self.item(item)).collect::<Option<_>>()?)
             }
-            DeValue::Table(_) => Raw::Other("a table"),
+            DeValue::Table(table) => Raw::Table(self.fields(table)),
         };
         Some(Item { place: self.places.at(value.span().start), raw })
     }
@@ -248,6 +234,11 @@ fn hint(section: Option<&str>, name: &str, is_section: bool) -> Option<String> {
     if let Some(near) = nearest(name, here.chain(around)) {
         return Some(format!("did you mean \"{near}\"?"));
     }
+    elsewhere(name)
+}
+
+/// Where a setting of this name stands, if there is one.
+pub(crate) fn elsewhere(name: &str) -> Option<String> {
     let elsewhere = SETTINGS.iter().find(|setting| setting.section_and_name().1 == name)?;
     Some(match (elsewhere.section_and_name().0, &elsewhere.form) {
         (Some(section), _) => format!("\"{name}\" stands in [{section}]"),

@@ -6,6 +6,7 @@
 use crate::nearest::nearest;
 use crate::problem::{Place, Plain, Problem};
 use crate::spec::{Item, Raw};
+use crate::tables::Table;
 use gate_types::ScopeSet;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -66,14 +67,8 @@ impl KeySetting {
     }
 }
 
-/// One table as it was written.
-pub(crate) struct RawKey {
-    pub(crate) place: Place,
-    pub(crate) fields: Vec<(String, Item)>,
-}
-
 /// Reads all tables, or gives all problems of all of them.
-pub(crate) fn read(raw: Vec<RawKey>, form: KeyForm) -> Result<Vec<KeySetting>, Vec<Problem>> {
+pub(crate) fn read(raw: Vec<Table>, form: KeyForm) -> Result<Vec<KeySetting>, Vec<Problem>> {
     let (mut keys, mut problems) = (Vec::<KeySetting>::new(), Vec::new());
     if let Some(first_too_many) = raw.get(MOST_KEYS) {
         let reason = format!("holds more than {MOST_KEYS} keys");
@@ -92,12 +87,17 @@ pub(crate) fn read(raw: Vec<RawKey>, form: KeyForm) -> Result<Vec<KeySetting>, V
     if problems.is_empty() { Ok(keys) } else { Err(problems) }
 }
 
-fn one(raw: &RawKey, form: KeyForm, problems: &mut Vec<Problem>) -> Option<KeySetting> {
+fn one(raw: &Table, form: KeyForm, problems: &mut Vec<Problem>) -> Option<KeySetting> {
     let before = problems.len();
     let mut items = BTreeMap::new();
-    for (name, item) in &raw.fields {
-        if FIELDS.contains(&name.as_str()) {
-            items.insert(name.as_str(), item);
+    let placed: Vec<(&str, Item)> = raw
+        .fields
+        .iter()
+        .map(|field| (field.name.as_str(), Item { place: field.place.clone(), ..field.item.clone() }))
+        .collect();
+    for (name, item) in &placed {
+        if FIELDS.contains(name) {
+            items.insert(*name, item);
         } else {
             problems.push(unknown(name, &item.place));
         }

@@ -12,6 +12,7 @@ mod config;
 mod document;
 mod keys;
 mod listen;
+mod listener;
 mod nearest;
 mod ollama_host;
 mod paths;
@@ -22,6 +23,7 @@ mod setting;
 mod show;
 mod spec;
 mod statements;
+mod tables;
 mod token;
 mod units;
 mod upstream_url;
@@ -29,11 +31,12 @@ mod upstream_url;
 pub use changes::{Change, changes};
 pub use check::Loaded;
 pub use config::{
-    Auth, Config, Cors, EngineStart, Fleet, Level, Limits, Local, Log, LogFormat, Manage, Metrics, Server,
-    Timeouts, Tls,
+    Auth, Config, Cors, EngineStart, Fleet, Level, Limits, Local, Log, LogFormat, Manage, Metrics, PlainKeys,
+    Server, Timeouts, Tls,
 };
 pub use keys::{KeyForm, KeyPart, KeySetting, MOST_MODELS};
 pub use listen::{BadListen, Listen};
+pub use listener::{Anonymous, Listener};
 pub use ollama_host::{Reading, ollama_host};
 pub use paths::{Locations, Surroundings, locate};
 pub use problem::{Place, Problem};

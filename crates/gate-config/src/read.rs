@@ -2,6 +2,7 @@
 
 use crate::config::Config;
 use crate::listen::Listen;
+use crate::listener::{self, Listener};
 use crate::problem::{Place, Plain, Problem};
 use crate::setting::{Form, MOST_LISTENERS, MOST_UPSTREAMS};
 use crate::spec::{Given, Item, Known, Raw};
@@ -33,6 +34,13 @@ pub(crate) fn apply(given: &Given, config: &mut Config) -> Result<(), Vec<Proble
             *slot(config) = measure(item, duration, least, most, show, "10s").map_err(one)?;
         }
         Form::Count { slot, least, most } => *slot(config) = count(item, *least, *most, "").map_err(one)?,
+        Form::MaybeTime { slot, least, most } => {
+            let none = matches!(&item.raw, Raw::Text(word) | Raw::Word(word) if word == "none");
+            let show = |time: &Duration| show_duration(*time);
+            let time = || measure(item, duration, least, most, show, "180d");
+            *slot(config) = if none { None } else { Some(time().map_err(one)?) };
+        }
+        Form::Networks { slot, example } => *slot(config) = listener::networks(item, example, 0)?,
         Form::Listener { slot } => {
             let none = matches!(&item.raw, Raw::Text(word) | Raw::Word(word) if word == "none");
             *slot(config) = if none { None } else { Some(address(item).map_err(one)?) };
@@ -65,11 +73,12 @@ fn kind(raw: &Raw) -> &'static str {
         Raw::Number(_) => "a number",
         Raw::Switch(_) => "true or false",
         Raw::List(_) => "a list",
+        Raw::Table(_) => "a table",
         Raw::Other(kind) => kind,
     }
 }
 
-fn wants(item: &Item, wanted: &str) -> Problem {
+pub(crate) fn wants(item: &Item, wanted: &str) -> Problem {
     Problem::new(item.place.clone(), format!("wants {wanted}, not {}", kind(&item.raw)))
 }
 
@@ -86,7 +95,7 @@ fn file(item: &Item, example: &str) -> Result<Option<PathBuf>, Problem> {
     }
 }
 
-fn switch(item: &Item) -> Result<bool, Problem> {
+pub(crate) fn switch(item: &Item) -> Result<bool, Problem> {
     match &item.raw {
         Raw::Switch(value) => Ok(*value),
         Raw::Word(word) => match word.to_ascii_lowercase().as_str() {
@@ -97,7 +106,7 @@ fn switch(item: &Item) -> Result<bool, Problem> {
         Raw::Text(text) if matches!(text.as_str(), "true" | "false") => {
             Err(wants(item, "true or false").hint("write it without quotes"))
         }
-        Raw::Text(_) | Raw::Number(_) | Raw::List(_) | Raw::Read(_) | Raw::Other(_) => {
+        Raw::Text(_) | Raw::Number(_) | Raw::List(_) | Raw::Read(_) | Raw::Table(_) | Raw::Other(_) => {
             Err(wants(item, "true or false"))
         }
     }
@@ -114,7 +123,7 @@ fn word<'i>(item: &'i Item, words: &[&str]) -> Result<&'i str, Problem> {
                 None => problem,
             })
         }
-        Raw::Number(_) | Raw::Switch(_) | Raw::List(_) | Raw::Read(_) | Raw::Other(_) => {
+        Raw::Number(_) | Raw::Switch(_) | Raw::List(_) | Raw::Read(_) | Raw::Table(_) | Raw::Other(_) => {
             Err(wants(item, &format!("one of {list}")))
         }
     }
@@ -134,7 +143,7 @@ fn count<N: TryFrom<i64> + PartialOrd + Display>(
         Raw::Text(text) if text.bytes().all(|b| b.is_ascii_digit()) => {
             return Err(wants(item, &wanted).hint("write it without quotes"));
         }
-        Raw::Text(_) | Raw::Switch(_) | Raw::List(_) | Raw::Read(_) | Raw::Other(_) => {
+        Raw::Text(_) | Raw::Switch(_) | Raw::List(_) | Raw::Read(_) | Raw::Table(_) | Raw::Other(_) => {
             return Err(wants(item, &wanted));
         }
     };
@@ -161,7 +170,7 @@ fn measure<M: PartialOrd + Copy>(
             let reason = format!("{number} {}", BadUnit::NoUnit);
             return Err(Problem::new(item.place.clone(), reason).hint(hint));
         }
-        Raw::Switch(_) | Raw::List(_) | Raw::Read(_) | Raw::Other(_) => {
+        Raw::Switch(_) | Raw::List(_) | Raw::Read(_) | Raw::Table(_) | Raw::Other(_) => {
             return Err(wants(item, "a number with a unit").hint(hint));
         }
     };
@@ -187,7 +196,7 @@ fn upstreams(item: &Item) -> Result<Vec<UpstreamUrl>, Vec<Problem>> {
             };
             UpstreamUrl::parse(text).map_err(bad)
         }
-        Raw::Number(_) | Raw::Switch(_) | Raw::List(_) | Raw::Read(_) | Raw::Other(_) => {
+        Raw::Number(_) | Raw::Switch(_) | Raw::List(_) | Raw::Read(_) | Raw::Table(_) | Raw::Other(_) => {
             Err(wants(item, "an upstream's address between quotes"))
         }
     })?;
@@ -200,18 +209,18 @@ fn upstreams(item: &Item) -> Result<Vec<UpstreamUrl>, Vec<Problem>> {
     if problems.is_empty() { Ok(urls) } else { Err(problems) }
 }
 
-fn listeners(item: &Item) -> Result<Vec<Listen>, Vec<Problem>> {
+fn listeners(item: &Item) -> Result<Vec<Listener>, Vec<Problem>> {
     let items = items(item, "a listener", "[listen] address = \":7860\"", 1..=MOST_LISTENERS)?;
     let listen = read_all(&items, |item| match &item.raw {
-        Raw::List(_) => Err(wants(item, "one address").hint("write [[listen]] once for each address")),
-        _ => address(item),
+        Raw::Read(Known::Listener(listener)) => Ok(Listener::clone(listener)),
+        _ => listener::at(item).map(Listener::at),
     })?;
     let mut problems = Vec::new();
     for (at, own) in listen.iter().enumerate() {
-        let (ip, port) = (own.address.ip(), own.address.port());
+        let clashes = |one: Listen, other: Listen| one.covers(other.address.ip(), other.address.port());
         let clash = listen[..at]
             .iter()
-            .find(|other| other.covers(ip, port) || own.covers(other.address.ip(), other.address.port()));
+            .find(|other| clashes(other.address, own.address) || clashes(own.address, other.address));
         if let Some(other) = clash {
             let reason = format!("{own} and {other} are the same port of the same address");
             problems.push(Problem::new(items[at].place.clone(), reason));
@@ -221,7 +230,7 @@ fn listeners(item: &Item) -> Result<Vec<Listen>, Vec<Problem>> {
 }
 
 /// One address to listen on.
-fn address(item: &Item) -> Result<Listen, Problem> {
+pub(crate) fn address(item: &Item) -> Result<Listen, Problem> {
     match &item.raw {
         Raw::Text(text) | Raw::Word(text) => text.parse::<Listen>().map_err(|bad| {
             // A URL with a password in the wrong place is still a password.
@@ -230,7 +239,7 @@ fn address(item: &Item) -> Result<Listen, Problem> {
             Problem::new(item.place.clone(), format!("{shown} {bad}")).hint(bad.hint())
         }),
         Raw::Number(_) => Err(wants(item, "an address").hint("write address = \":7860\"")),
-        Raw::Switch(_) | Raw::List(_) | Raw::Read(_) | Raw::Other(_) => {
+        Raw::Switch(_) | Raw::List(_) | Raw::Read(_) | Raw::Table(_) | Raw::Other(_) => {
             Err(wants(item, "an address between quotes"))
         }
     }
@@ -256,7 +265,7 @@ fn texts<T: PartialEq + Display>(
 fn text<'i>(item: &'i Item, what: &str) -> Result<&'i str, Problem> {
     match &item.raw {
         Raw::Text(text) | Raw::Word(text) => Ok(text),
-        Raw::Number(_) | Raw::Switch(_) | Raw::List(_) | Raw::Read(_) | Raw::Other(_) => {
+        Raw::Number(_) | Raw::Switch(_) | Raw::List(_) | Raw::Read(_) | Raw::Table(_) | Raw::Other(_) => {
             Err(wants(item, &format!("{what} between quotes")))
         }
     }
@@ -275,7 +284,7 @@ fn origin(item: &Item, example: &str) -> Result<OriginPattern, Problem> {
 }
 
 /// The items of a list, which outside of the file is separated by commas; as many as `counts` allows.
-fn items(
+pub(crate) fn items(
     item: &Item,
     what: &str,
     example: &str,
@@ -295,7 +304,7 @@ fn items(
                 |(at, word): (usize, &&str)| Item { place: place(at), raw: Raw::Word((*word).to_owned()) };
             words.iter().enumerate().map(item).collect()
         }
-        Raw::Text(_) | Raw::Number(_) | Raw::Switch(_) | Raw::Read(_) | Raw::Other(_) => {
+        Raw::Text(_) | Raw::Number(_) | Raw::Switch(_) | Raw::Read(_) | Raw::Table(_) | Raw::Other(_) => {
             return Err(vec![
                 wants(item, &format!("a list, {what} in each item")).hint(format!("write {example}")),
             ]);
@@ -310,7 +319,10 @@ fn items(
 }
 
 /// Every item read, or every problem of every item.
-fn read_all<T>(items: &[Item], read: impl Fn(&Item) -> Result<T, Problem>) -> Result<Vec<T>, Vec<Problem>> {
+pub(crate) fn read_all<T>(
+    items: &[Item],
+    read: impl Fn(&Item) -> Result<T, Problem>,
+) -> Result<Vec<T>, Vec<Problem>> {
     let (mut values, mut problems) = (Vec::new(), Vec::new());
     for item in items {
         match read(item) {

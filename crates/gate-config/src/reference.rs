@@ -2,6 +2,7 @@
 
 use crate::changes::counts_at_start;
 use crate::config::Config;
+use crate::listener::MOST_NETWORKS;
 use crate::setting::{Form, SETTINGS, Setting, sections};
 use crate::show::{shown, toml_text};
 use crate::units::show_duration;
@@ -52,6 +53,45 @@ credential of the name `AUTH_TOKEN` is found by itself. An empty token, one from
 sources that differ are errors; one of fewer than 16 characters is a warning.
 ";
 
+const LISTENERS: &str = "
+### The rest of a listener
+
+Besides its address a `[listen]` or `[[listen]]` may say what holds for who comes in there. No variable and no flag sets these;
+all count from the next start on.
+
+```toml
+[[listen]]
+address = \":7860\"                     # what [tls] gives: TLS, once there is a certificate
+trusted_proxies = [\"10.1.0.0/16\"]     # default: server.trusted_proxies
+
+[[listen]]
+address = \":80\"
+redirect = true                         # sends browsers to the first listener that speaks TLS
+
+[[listen]]
+address = \":11434\"
+tls = false
+insecure_anonymous = { networks = [\"172.18.0.0/24\"], as = \"stack\" }
+```
+
+- `tls`: `true` or `false`; default: `true` where `[tls]` gives a certificate. `false` is plain HTTP there.
+- `redirect`: `true` or `false` (default). Nothing is served there and nothing passed on. GET and HEAD are answered 308 to the same
+  path on the first listener that speaks TLS, at the host that was asked for; anything else, and whatever carries a
+  credential, 403 `tls_required`: a key that came this way was read by whoever listened. Needs a listener with TLS.
+- `trusted_proxies`: up to 64 networks, in place of `server.trusted_proxies` for this listener; an empty list trusts nobody.
+- `insecure_anonymous`: callers from `networks` (1 to 64, private ones alone) may come without a key, and act as the key of the
+  name `as`: with its scopes, its models and its end, also when it is revoked. A placeholder such as `ollama` counts as no key; a
+  key of their own counts as itself. Every start says so. Nobody is let in this way
+  - from the default gateway or any other router of this machine, the first address of its networks, or an address of its own
+    but loopback: that is where a bridge of containers shows everybody from outside;
+  - with `Forwarded`, `Via`, `X-Real-IP`, or any `X-Forwarded-…`, `CF-…` or similar field, over HTTP/1.0, or by a trusted
+    proxy: somebody passes it on for the whole world. A proxy that sets none of these cannot be told from a
+    caller; keep proxies and tunnels out of these networks;
+  - at a public address of this machine;
+  - by a name that has a dot and does not end in `.local`, `.internal` or `.localhost`, or from a web page whose origin `cors.origins` does
+    not name: no page shall use it by somebody's browser.
+";
+
 const KEYS: &str = "
 ## `[[key]]`
 
@@ -86,6 +126,9 @@ pub fn reference() -> String {
         page.push_str(&format!("\n## `[{section}]`\n"));
         let own = SETTINGS.iter().filter(|setting| setting.section_and_name().0 == Some(section));
         page.extend(own.map(entry));
+        if section == crate::listener::SECTION {
+            page.push_str(LISTENERS);
+        }
     }
     page.push_str(KEYS);
     page
@@ -116,6 +159,10 @@ fn form(form: &Form) -> String {
         Form::Time { least, most, .. } => {
             format!("a time from {} to {}", show_duration(*least), show_duration(*most))
         }
+        Form::MaybeTime { least, most, .. } => {
+            format!("`\"none\"`, or a time from {} to {}", show_duration(*least), show_duration(*most))
+        }
+        Form::Networks { .. } => format!("a list of 0 to {MOST_NETWORKS} networks"),
         Form::Count { least, most, .. } => format!("a whole number from {least} to {most}"),
         Form::Listener { .. } => "`\"none\"`, or one address".to_owned(),
         Form::File { .. } => "`\"none\"`, or the path of a file".to_owned(),

@@ -8,6 +8,7 @@ pub(crate) use list::SETTINGS;
 use crate::config::Config;
 use crate::listen::Listen;
 use crate::units::ByteSize;
+use gate_types::Cidr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -38,6 +39,17 @@ pub(crate) enum Form {
         slot: fn(&mut Config) -> &mut Duration,
         least: Duration,
         most: Duration,
+    },
+    /// `"none"`, or a time.
+    MaybeTime {
+        slot: fn(&mut Config) -> &mut Option<Duration>,
+        least: Duration,
+        most: Duration,
+    },
+    /// A list of networks, none of them twice; it may be empty.
+    Networks {
+        slot: fn(&mut Config) -> &mut Vec<Cidr>,
+        example: &'static str,
     },
     Count {
         slot: fn(&mut Config) -> &mut usize,

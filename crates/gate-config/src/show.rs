@@ -5,6 +5,7 @@
 use crate::check::Loaded;
 use crate::config::Config;
 use crate::keys::KeySetting;
+use crate::listener::Listener;
 use crate::problem::{Place, Plain};
 use crate::setting::{Form, SETTINGS, Setting};
 use crate::units::show_duration;
@@ -34,6 +35,8 @@ pub struct Row {
     pub origin: Option<String>,
 }
 
+/// The row of a listener that is more than an address.
+const LISTENER: &str = "listen";
 /// What stands for a secret.
 const MASK: &str = "…";
 
@@ -61,7 +64,13 @@ pub fn rows(loaded: &Loaded) -> Vec<Row> {
         origin: Some(key.place.origin()),
     };
     let keys = loaded.config.keys.iter().map(key);
-    SETTINGS.iter().map(setting).chain(keys).chain(token).collect()
+    let listener = |listener: &Listener| Row {
+        key: LISTENER,
+        value: Shown::Text(listener.lines().join(", ").replace('"', "'")),
+        origin: loaded.origins.get("listen.address").map(Place::origin),
+    };
+    let listeners = loaded.config.listen.iter().filter(|listener| listener.has_rules()).map(listener);
+    SETTINGS.iter().map(setting).chain(listeners).chain(keys).chain(token).collect()
 }
 
 /// The settings as a file. With `origin` each line says where its value came from.
@@ -80,8 +89,11 @@ pub fn to_toml(loaded: &Loaded, origin: bool) -> String {
         let (here, name) =
             row.key.split_once('.').map_or((None, row.key), |(section, name)| (Some(section), name));
         if row.key == "listen.address" {
-            listeners(&mut out, &row.value, &from);
+            listeners(&mut out, &loaded.config.listen, &from);
             section = here;
+            continue;
+        }
+        if row.key == LISTENER {
             continue;
         }
         if here != section
@@ -110,11 +122,13 @@ fn text_of(value: &Shown) -> String {
 }
 
 /// One `[listen]`, or `[[listen]]` for each of several.
-fn listeners(out: &mut String, value: &Shown, from: &str) {
-    let Shown::List(addresses) = value else { return };
-    let head = if addresses.len() == 1 { "[listen]" } else { "[[listen]]" };
-    for address in addresses {
-        line(out, format_args!("\n{head}\naddress = {}{from}", quoted(address)));
+fn listeners(out: &mut String, listeners: &[Listener], from: &str) {
+    let head = if listeners.len() == 1 { "[listen]" } else { "[[listen]]" };
+    for listener in listeners {
+        line(out, format_args!("\n{head}"));
+        for setting in listener.lines() {
+            line(out, format_args!("{setting}{from}"));
+        }
     }
 }
 
@@ -128,6 +142,12 @@ pub(crate) fn shown(setting: &Setting, config: &Config) -> Shown {
         Form::Switch { slot } => Shown::Switch(*slot(&mut config)),
         Form::Size { slot, .. } => Shown::Text(slot(&mut config).to_string()),
         Form::Time { slot, .. } => Shown::Text(show_duration(*slot(&mut config))),
+        Form::MaybeTime { slot, .. } => {
+            Shown::Text(slot(&mut config).map_or_else(|| "none".to_owned(), show_duration))
+        }
+        Form::Networks { slot, .. } => {
+            Shown::List(slot(&mut config).iter().map(ToString::to_string).collect())
+        }
         Form::Count { slot, .. } => Shown::Number(u64::try_from(*slot(&mut config)).unwrap_or(u64::MAX)),
         Form::Listener { slot } => {
             Shown::Text(slot(&mut config).map_or_else(|| "none".to_owned(), |door| door.to_string()))

@@ -3,11 +3,13 @@
 //! Unknown names end here: an error in the file, a warning in the environment.
 
 use crate::document;
-use crate::keys::{self, KeyForm, KeySetting, RawKey};
+use crate::keys::{self, KeyForm, KeySetting};
+use crate::listener::{self, Listener};
 use crate::nearest::nearest;
 use crate::ollama_host::{Reading, ollama_host};
 use crate::problem::{Place, Plain, Problem};
 use crate::setting::{SETTINGS, Setting};
+use crate::tables::{Field, Table};
 use crate::token::{self, AuthToken, FileAccess, TokenForm};
 use crate::upstream_url::UpstreamUrl;
 use gate_types::OriginPattern;
@@ -71,6 +73,8 @@ pub(crate) enum Raw {
     Number(i64),
     Switch(bool),
     List(Vec<Item>),
+    /// A table of the file within another.
+    Table(Vec<Field>),
     /// Read already.
     Read(Known),
     /// Something that no setting takes, by its name in TOML.
@@ -81,6 +85,7 @@ pub(crate) enum Raw {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Known {
     Upstream(UpstreamUrl),
+    Listener(Box<Listener>),
     Origin(OriginPattern),
 }
 
@@ -102,8 +107,10 @@ pub(crate) struct Given {
 #[derive(Default)]
 pub(crate) struct Spec {
     pub(crate) given: Vec<Given>,
+    /// The tables of listeners.
+    pub(crate) raw_listeners: Vec<Table>,
     /// The tables of keys, and then what they mean.
-    pub(crate) raw_keys: Vec<RawKey>,
+    pub(crate) raw_keys: Vec<Table>,
     pub(crate) keys: Vec<KeySetting>,
     pub(crate) auth_token: Option<AuthToken>,
     pub(crate) problems: Vec<Problem>,
@@ -120,6 +127,7 @@ impl Spec {
             document::read(&mut spec, name, text);
             spec.file = Some(name.clone());
         }
+        spec.gather_listeners(sources.key_form);
         match keys::read(std::mem::take(&mut spec.raw_keys), sources.key_form) {
             Ok(keys) => spec.keys = keys,
             Err(problems) => spec.problems.extend(problems),
@@ -140,6 +148,19 @@ impl Spec {
 
     pub(crate) fn give(&mut self, rank: Rank, setting: &'static Setting, place: Place, raw: Raw) {
         self.given.push(Given { rank, setting, item: Item { place, raw } });
+    }
+
+    /// All tables of listeners are one value, which a flag or a variable replaces as a whole.
+    fn gather_listeners(&mut self, form: KeyForm) {
+        let Some(setting) = Setting::find(Some(listener::SECTION), "address") else { return };
+        match listener::read(&std::mem::take(&mut self.raw_listeners), form) {
+            Ok(items) => {
+                if let Some(place) = items.first().map(|item| item.place.clone()) {
+                    self.give(Rank::File, setting, place, Raw::List(items));
+                }
+            }
+            Err(problems) => self.problems.extend(problems),
+        }
     }
 
     fn gather_flags(&mut self, flags: &Flags) {

@@ -2,7 +2,7 @@
 
 mod sources;
 
-use gate_config::{Config, Level, Listen, LogFormat, Shown, rows, to_toml};
+use gate_config::{Anonymous, Config, Level, Listen, Listener, LogFormat, PlainKeys, Shown, rows, to_toml};
 use proptest::prelude::*;
 use sources::{Said, load};
 use std::time::Duration;
@@ -13,7 +13,7 @@ fn nothing_said_is_the_default() {
     assert_eq!(loaded.config, Config::default());
     assert!(loaded.origins.is_empty() && loaded.warnings.is_empty());
     let config = loaded.config;
-    assert_eq!(config.listen, [Listen::DEFAULT]);
+    assert_eq!(config.listen, [Listener::at(Listen::DEFAULT)]);
     assert_eq!(config.upstreams[0].to_string(), "http://127.0.0.1:11434");
     assert!(!config.upstreams_given);
 }
@@ -25,6 +25,12 @@ upstreams = ["http://gpu1:11434", "https://gpu2.example.org/ollama"]
 address = "127.0.0.1:7860"
 [[listen]]
 address = "[::1]:0"
+tls = false
+trusted_proxies = []
+insecure_anonymous = { networks = ["172.18.0.0/24", "fd00::/8"], as = "Stack" }
+[[listen]]
+address = "127.0.0.1:80"
+redirect = true
 
 [local]
 enabled = false
@@ -39,6 +45,11 @@ idle = "1h30m"
 keep_alive = "1m"
 [server]
 threads = 4
+trusted_proxies = ["10.0.0.0/8", "::1"]
+[tls]
+self_signed = true
+hsts = "180d"
+plain_keys = "refuse"
 [fleet]
 probe_interval = "2s"
 [manage]
@@ -58,7 +69,16 @@ fn a_full_file_sets_everything() {
     assert_eq!(shown, ["http://gpu1:11434", "https://gpu2.example.org:443/ollama"]);
     assert!(config.upstreams_given && !config.local.enabled);
     let shown: Vec<String> = config.listen.iter().map(ToString::to_string).collect();
-    assert_eq!(shown, ["127.0.0.1:7860", "[::1]:0"]);
+    assert_eq!(shown, ["127.0.0.1:7860", "[::1]:0", "127.0.0.1:80"]);
+    assert_eq!(config.listen.iter().map(|one| one.is_tls(&config)).collect::<Vec<_>>(), [true, false, false]);
+    let trusted = |place: usize| config.listen[place].trusted(&config).iter().map(ToString::to_string);
+    assert_eq!(trusted(0).collect::<Vec<_>>(), ["10.0.0.0/8", "::1"]);
+    assert_eq!(trusted(1).count(), 0, "its own list is none");
+    let networks = ["172.18.0.0/24", "fd00::/8"].map(|text| text.parse().unwrap()).to_vec();
+    let anonymous = Anonymous { networks, acts_as: "stack".to_owned() };
+    assert_eq!(config.listen[1].insecure_anonymous, Some(anonymous));
+    assert_eq!(config.tls.hsts, Some(Duration::from_secs(180 * 86_400)));
+    assert_eq!(config.tls.plain_keys, PlainKeys::Refuse);
     assert_eq!(
         (config.limits.head.0, config.limits.body.0, config.limits.connections),
         (65_536, 16_000_000, 16)

@@ -2,11 +2,13 @@
 //!
 //! Floor 0. Parsing a noun from text is here; deciding anything with it is not. No IO, no clock, no chance.
 
+mod cidr;
 mod model_name;
 mod origin;
 mod scope;
 mod secret;
 
+pub use cidr::{BadCidr, Cidr, is_public};
 pub use model_name::{BadName, ModelName};
 pub use origin::{BadOrigin, OriginPattern};
 pub use scope::{Scope, ScopeSet, UnknownScope};

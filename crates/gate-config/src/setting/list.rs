@@ -1,7 +1,7 @@
 //! The one list of settings.
 
 use super::{Form, Setting};
-use crate::config::{EngineStart, Level, LogFormat};
+use crate::config::{EngineStart, Level, LogFormat, PlainKeys};
 use crate::units::ByteSize;
 use gate_types::ModelName;
 use std::time::Duration;
@@ -27,7 +27,8 @@ pub(crate) static SETTINGS: &[Setting] = &[
         form: Form::Listeners,
         about: "Where to listen: an IP address (or `localhost`, which is 127.0.0.1) and a port. `[::]:7860`, or `:7860` for \
                 short, is every address of the machine, IPv6 and IPv4, and IPv4 alone where there is no IPv6. Port 0 lets \
-                the system choose. `[listen]` is one listener; write `[[listen]]` for each of several.",
+                the system choose. `[listen]` is one listener; write `[[listen]]` for each of several. Flag and variable replace all \
+                of them, with everything else that their tables say.",
     },
     Setting {
         key: "local.enabled",
@@ -204,6 +205,19 @@ pub(crate) static SETTINGS: &[Setting] = &[
                 ends as soon as the last of them has. A second signal ends it at once.",
     },
     Setting {
+        key: "server.trusted_proxies",
+        flag: None,
+        form: Form::Networks {
+            slot: |config| &mut config.server.trusted_proxies,
+            example: "trusted_proxies = [\"10.0.0.0/8\"]",
+        },
+        about: "The proxies in front of the gate, at every listener whose `[[listen]]` names none of its own: addresses and \
+                networks. What they say of where a client is, and of nobody else, is believed: `X-Forwarded-For` (its \
+                right-most address that is no such proxy), `X-Forwarded-Proto`, and version 2 of the PROXY protocol. Limits \
+                and records then see the client's address instead of the proxy's. Name no network in which there is anybody \
+                else: who is in it can pose as any address.",
+    },
+    Setting {
         key: "fleet.probe_interval",
         flag: None,
         form: Form::Time { slot: |config| &mut config.fleet.probe_interval, least: secs(1), most: secs(60) },
@@ -279,6 +293,35 @@ pub(crate) static SETTINGS: &[Setting] = &[
                 (`tls-ca.pem`, which clients are given to trust, and its key), and from it certificates for `localhost` and \
                 every name and address of this machine, anew in time. The start says where the file lies and its \
                 fingerprint. Not together with `tls.cert`.",
+    },
+    Setting {
+        key: "tls.hsts",
+        flag: None,
+        form: Form::MaybeTime {
+            slot: |config| &mut config.tls.hsts,
+            least: secs(60),
+            most: secs(2 * 365 * 86_400),
+        },
+        about: "For how long browsers shall speak nothing but TLS with this host (`Strict-Transport-Security`), counted anew \
+                from each answer over TLS. It cannot be taken back before that time is over, and holds for every port and \
+                program of the host.",
+    },
+    Setting {
+        key: "tls.plain_keys",
+        flag: None,
+        form: Form::Word {
+            words: PlainKeys::WORDS,
+            get: |config| config.tls.plain_keys.as_str(),
+            set: |config, word| {
+                if let Some(plain_keys) = PlainKeys::from_word(word) {
+                    config.tls.plain_keys = plain_keys;
+                }
+            },
+        },
+        about: "What becomes of a key that crosses a network in clear: one that comes without TLS from another machine, and not \
+                by a trusted proxy that says `X-Forwarded-Proto: https`. `warn` serves it and warns in the log, once of each key; \
+                `refuse_public` answers 403 `tls_required` where it comes from a public address, and `refuse` wherever it comes \
+                from. Refused keys are not looked up, and whoever listened has them all the same: replace them.",
     },
     Setting {
         key: "metrics.address",

@@ -72,9 +72,10 @@ fn command(data: &Path) -> String {
 
 /// Where somebody on this machine finds a gate of these settings. One that was started with `--listen` is elsewhere.
 fn address(config: &Config) -> String {
-    let listen = config.listen.first().copied().unwrap_or(Listen::DEFAULT).address;
+    let serving = config.listen.iter().find(|listener| !listener.redirect);
+    let listen = serving.map_or(Listen::DEFAULT, |listener| listener.address).address;
     let here = SocketAddr::from(([127, 0, 0, 1], listen.port()));
-    let scheme = if config.tls.is_on() { "https" } else { "http" };
+    let scheme = if serving.is_some_and(|listener| listener.is_tls(config)) { "https" } else { "http" };
     format!("{scheme}://{}", if listen.ip().is_unspecified() { here } else { listen })
 }
 

@@ -3,7 +3,7 @@
 
 use super::holder;
 use anyhow::{Context as _, anyhow};
-use gate_config::Listen;
+use gate_config::{Listen, Listener};
 use listenfd::ListenFd;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::io::{self, ErrorKind};
@@ -19,6 +19,8 @@ pub(crate) struct Bound {
     pub(crate) sockets: Vec<TcpListener>,
     /// Somebody else, such as systemd, holds it too, and goes on listening when the gate has ended.
     pub(crate) is_lent: bool,
+    /// What the settings say of it.
+    pub(crate) listener: Listener,
 }
 
 /// What says where to listen, and cures an address that cannot be had.
@@ -35,7 +37,7 @@ pub(super) enum SetBy {
 ///
 /// # Errors
 /// Where one of them is no listening TCP socket.
-fn lent(cores: usize) -> anyhow::Result<Vec<Bound>> {
+fn lent(listeners: &[Listener], cores: usize) -> anyhow::Result<Vec<Bound>> {
     let mut given = ListenFd::from_env();
     (0..given.len())
         .map(|place| {
@@ -45,7 +47,13 @@ fn lent(cores: usize) -> anyhow::Result<Vec<Bound>> {
             kind.set_nonblocking(true)?;
             let address = socket.local_addr()?;
             let copies = (1..cores).map(|_| socket.try_clone()).collect::<io::Result<Vec<_>>>()?;
-            Ok(Bound { address, sockets: std::iter::once(socket).chain(copies).collect(), is_lent: true })
+            let listener = of_address(listeners, address);
+            Ok(Bound {
+                address,
+                sockets: std::iter::once(socket).chain(copies).collect(),
+                is_lent: true,
+                listener,
+            })
         })
         .enumerate()
         .map(|(place, bound)| {
@@ -58,12 +66,23 @@ fn lent(cores: usize) -> anyhow::Result<Vec<Bound>> {
 ///
 /// # Errors
 /// As [`lent`] and [`listen`].
-pub(super) fn all(listeners: &[Listen], cores: usize) -> anyhow::Result<Vec<Bound>> {
-    let lent = lent(cores)?;
+pub(super) fn all(listeners: &[Listener], cores: usize) -> anyhow::Result<Vec<Bound>> {
+    let lent = lent(listeners, cores)?;
     if !lent.is_empty() {
         return Ok(lent);
     }
-    listeners.iter().map(|door| listen(door, cores, SetBy::Listen)).collect()
+    let bind = |listener: &Listener| {
+        let bound = listen(&listener.address, cores, SetBy::Listen)?;
+        Ok(Bound { listener: listener.clone(), ..bound })
+    };
+    listeners.iter().map(bind).collect()
+}
+
+/// What the settings say of a socket that somebody else has bound: those of the `[[listen]]` with its very address. Of any
+/// other nothing is known but the address.
+fn of_address(listeners: &[Listener], address: SocketAddr) -> Listener {
+    let named = listeners.iter().find(|listener| listener.address.address == address);
+    named.cloned().unwrap_or_else(|| Listener::at(Listen { address }))
 }
 
 /// Binds what a setting names, for `cores` threads. Where it is the dual-stack default and there is no IPv6, that is all of
@@ -97,7 +116,7 @@ fn bind(address: SocketAddr, cores: usize) -> io::Result<Bound> {
         next.listen(BACKLOG)?;
         sockets.push(next.into());
     }
-    Ok(Bound { address, sockets, is_lent: false })
+    Ok(Bound { address, sockets, is_lent: false, listener: Listener::at(Listen { address }) })
 }
 
 fn open(address: SocketAddr) -> io::Result<Socket> {
@@ -182,6 +201,15 @@ mod tests {
         );
         let metrics = told(SetBy::Metrics);
         assert!(metrics.contains("metrics.address") && !metrics.contains("--listen"), "{metrics}");
+    }
+
+    #[test]
+    fn a_socket_from_elsewhere_has_the_rules_of_its_very_address() {
+        let plain = |text: &str| Listener { tls: Some(false), ..Listener::at(text.parse().unwrap()) };
+        let listeners = [plain(":80"), plain("10.0.0.1:81"), plain("127.0.0.1:0")];
+        let of = |text: &str| of_address(&listeners, text.parse().unwrap()).tls;
+        assert_eq!((of("[::]:80"), of("10.0.0.1:81")), (Some(false), Some(false)));
+        assert_eq!((of("10.0.0.1:80"), of("127.0.0.1:4711")), (None, None));
     }
 
     #[test]

@@ -34,8 +34,6 @@ pub(crate) struct Plan {
     pub(crate) shared: Arc<Shared>,
     pub(crate) roster: Arc<Roster>,
     pub(crate) tls: Tls,
-    /// What is spoken to clients; nothing but TCP where there is none.
-    pub(crate) speaking: Option<Speaking>,
     pub(crate) stage: watch::Receiver<Stage>,
     /// Told when a core has ended, for whatever reason: a gate with a deaf core must not look alive. Closed once all have.
     pub(crate) ended: mpsc::Sender<()>,
@@ -46,6 +44,8 @@ pub(crate) struct Listening {
     pub(crate) socket: StdListener,
     /// Somebody else goes on listening at it.
     pub(crate) is_lent: bool,
+    /// What is spoken there; nothing but TCP where there is none.
+    pub(crate) speaking: Option<Speaking>,
 }
 
 /// A core's sign of life.
@@ -105,14 +105,14 @@ pub(crate) type Threads = Vec<JoinHandle<io::Result<()>>>;
 /// # Errors
 /// Where the system gives no thread.
 pub(crate) fn start_all(
-    bound: Vec<Bound>,
+    bound: Vec<(Bound, Option<Speaking>)>,
     cores: usize,
     plan: &Plan,
 ) -> io::Result<(Threads, Vec<Arc<Pulse>>)> {
     let mut listening: Vec<Vec<_>> = (0..cores).map(|_| Vec::new()).collect();
-    for Bound { sockets, is_lent, .. } in bound {
+    for (Bound { sockets, is_lent, .. }, speaking) in bound {
         for (of_core, socket) in listening.iter_mut().zip(sockets) {
-            of_core.push(Listening { socket, is_lent });
+            of_core.push(Listening { socket, is_lent, speaking: speaking.clone() });
         }
     }
     let pulses: Vec<Arc<Pulse>> = (0..cores).map(|_| Arc::default()).collect();
@@ -154,12 +154,12 @@ async fn serve(listening: Vec<Listening>, pulse: Arc<Pulse>, plan: Plan) -> io::
     duties.spawn_local(crate::logging::gather());
     duties.spawn_local(async move { pulse.beat().await });
     let mut open = JoinSet::new();
-    for Listening { socket, is_lent } in listening {
+    for Listening { socket, is_lent, speaking } in listening {
         // Tokens are small writes that must not wait for an acknowledgement. What is accepted inherits it.
         SockRef::from(&socket).set_tcp_nodelay(true)?;
         SockRef::from(&socket).set_tcp_keepalive(&KEEP_ALIVE)?;
         let listener = TcpListener::from_std(socket)?;
-        open.spawn_local(accept(listener, is_lent, Rc::clone(&gate), plan.speaking.clone()));
+        open.spawn_local(accept(listener, is_lent, Rc::clone(&gate), speaking));
     }
     let mut stage = plan.stage;
     let ended = |what: &str, how| Err(io::Error::other(format!("{what} ended: {how:?}")));

@@ -27,6 +27,7 @@ mod upstreams;
 pub(crate) use reload::Stamp;
 
 use anyhow::{Context as _, anyhow};
+use bind::Bound;
 use gate_config::{Config, Flags, Loaded};
 use gate_proxy::Shared;
 use gate_upstream::Roster;
@@ -75,20 +76,24 @@ pub(crate) fn run(given: Given, data: &Path, talk: &mut dyn Write) -> anyhow::Re
         shared: Arc::clone(&shared),
         roster: Arc::clone(&roster),
         tls: upstreams.tls.clone(),
-        speaking: certificate.as_ref().map(tls::Certificate::speaking),
         stage: staged,
         ended,
     };
-    let addresses: Vec<_> = bound.iter().map(|bound| bound.address).collect();
+    let speaking = |bound: Bound| {
+        let is_tls = bound.listener.is_tls(config);
+        let speaking = certificate.as_ref().filter(|_| is_tls).map(tls::Certificate::speaking);
+        (bound, speaking)
+    };
+    let doors: Vec<_> = bound.iter().map(|bound| report::Door::of(bound, config)).collect();
+    let bound = bound.into_iter().map(speaking).collect();
     let (cores, pulses) =
         core::start_all(bound, threads, &plan).context("cannot start a data-plane thread")?;
     // The cores alone hold what tells of their end.
     drop(plan);
-    let scheme = if certificate.is_some() { "https" } else { "http" };
-    report::listening(talk, scheme, &addresses, metrics.as_ref().map(|door| door.address));
+    report::listening(talk, &doors, metrics.as_ref().map(|door| door.address));
     let own_ca = certificate.as_ref().and_then(tls::Certificate::own_ca);
     report::authority(talk, own_ca);
-    report::first_key(talk, first.as_ref(), scheme, own_ca, &addresses);
+    report::first_key(talk, first.as_ref(), own_ca, &doors);
     let duties = control::Duties {
         shared,
         roster,

@@ -1,11 +1,13 @@
 //! What the start-up says to the person who started it: where it listens, which upstreams it found, what is wrong with
 //! each, and a line to try. Talk for people; logs are elsewhere.
 
+use super::bind::Bound;
 use super::first_key::FirstKey;
 use super::local::Program;
 use super::own_ca::OwnCa;
 use super::prober::Latest;
 use super::upstreams::words;
+use gate_config::{Anonymous, Config, Listener};
 use gate_proxy::NotYet;
 use gate_upstream::Endpoint;
 use gate_upstream::probe::{ModelEntry, Probe};
@@ -16,22 +18,47 @@ use std::net::{IpAddr, SocketAddr};
 /// Model names shown per upstream.
 const NAMES_SHOWN: usize = 6;
 
-/// Says every address under which the gate can be reached, and where keys would cross a network in clear.
-pub(super) fn listening(
-    talk: &mut dyn Write,
-    scheme: &str,
-    bound: &[SocketAddr],
-    metrics: Option<SocketAddr>,
-) {
+/// What there is to say of a listener.
+pub(super) struct Door {
+    pub(super) address: SocketAddr,
+    pub(super) is_tls: bool,
+    listener: Listener,
+}
+
+impl Door {
+    pub(super) fn of(bound: &Bound, config: &Config) -> Self {
+        Door {
+            address: bound.address,
+            is_tls: bound.listener.is_tls(config),
+            listener: bound.listener.clone(),
+        }
+    }
+
+    fn scheme(&self) -> &'static str {
+        if self.is_tls { "https" } else { "http" }
+    }
+
+    fn note(&self) -> &'static str {
+        match (self.is_tls, self.listener.redirect) {
+            (true, _) => "",
+            (false, true) => "  (plain, only points to https)",
+            (false, false) => "  (plain)",
+        }
+    }
+}
+
+/// Says every address under which the gate can be reached, where keys would cross a network in clear, and where none is needed.
+pub(super) fn listening(talk: &mut dyn Write, doors: &[Door], metrics: Option<SocketAddr>) {
     let mut text = format!("herdgate {}\n", env!("CARGO_PKG_VERSION"));
     let mut in_clear = None;
-    for address in bound.iter().flat_map(|address| reachable(*address)) {
-        let is_plain = scheme == "http";
-        if is_plain && !address.ip().is_loopback() {
-            in_clear = in_clear.or(Some(address.port()));
+    for door in doors {
+        let (scheme, note) = (door.scheme(), door.note());
+        for address in reachable(door.address) {
+            if !door.is_tls && !door.listener.redirect && !address.ip().is_loopback() {
+                in_clear = in_clear.or(Some(address.port()));
+            }
+            line(&mut text, format_args!("  listening on  {scheme}://{address}{note}"));
         }
-        let note = if is_plain { "  (plain)" } else { "" };
-        line(&mut text, format_args!("  listening on  {scheme}://{address}{note}"));
     }
     if let Some(address) = metrics {
         line(&mut text, format_args!("  metrics at    http://{address}/metrics  (no key)"));
@@ -45,6 +72,20 @@ pub(super) fn listening(
         );
         line(&mut text, format_args!("           (--listen 127.0.0.1:{port}), or name a certificate"));
         line(&mut text, format_args!("           (tls.cert and tls.key in the settings)"));
+    }
+    for door in doors {
+        if let Some(Anonymous { networks, acts_as }) = &door.listener.insecure_anonymous {
+            let networks: Vec<String> = networks.iter().map(ToString::to_string).collect();
+            let (address, networks) = (door.address, networks.join(" and "));
+            line(
+                &mut text,
+                format_args!("  warning: {address} lets callers from {networks} in without a key"),
+            );
+            line(
+                &mut text,
+                format_args!("           (insecure_anonymous): they act as the key \"{acts_as}\""),
+            );
+        }
     }
     say(talk, &text);
 }
@@ -62,14 +103,14 @@ pub(super) fn authority(talk: &mut dyn Write, own_ca: Option<&OwnCa>) {
 pub(super) fn first_key(
     talk: &mut dyn Write,
     first: Option<&FirstKey>,
-    scheme: &str,
     own_ca: Option<&OwnCa>,
-    bound: &[SocketAddr],
+    doors: &[Door],
 ) {
     let Some(first) = first else { return };
-    let Some(address) = bound.first() else { return };
+    let Some(door) = doors.iter().find(|door| !door.listener.redirect) else { return };
+    let own_ca = own_ca.filter(|_| door.is_tls);
     let trust = own_ca.map_or_else(String::new, |ca| format!("--cacert {} ", ca.path().display()));
-    let url = format!("{trust}{scheme}://{}", nearest(*address));
+    let url = format!("{trust}{}://{}", door.scheme(), nearest(door.address));
     let mut text = String::new();
     match first {
         FirstKey::Shown(secret) => {
@@ -208,14 +249,32 @@ mod tests {
 
     #[test]
     fn a_warning_is_given_where_keys_cross_a_network() {
-        let said = |scheme: &str, bound: &str| {
-            let mut talk = Vec::new();
-            listening(&mut talk, scheme, &[bound.parse().unwrap()], None);
-            String::from_utf8(talk).unwrap()
-        };
-        assert!(said("http", "192.0.2.1:7860").contains("in clear"));
-        assert!(said("http", "192.0.2.1:17860").contains("--listen 127.0.0.1:17860"));
-        assert!(!said("http", "127.0.0.1:7860").contains("in clear"));
-        assert!(!said("https", "192.0.2.1:7860").contains("in clear"));
+        let said = |is_tls: bool, bound: &str| said(is_tls, Listener::at(bound.parse().unwrap()));
+        assert!(said(false, "192.0.2.1:7860").contains("in clear"));
+        assert!(said(false, "192.0.2.1:17860").contains("--listen 127.0.0.1:17860"));
+        assert!(!said(false, "127.0.0.1:7860").contains("in clear"));
+        assert!(!said(true, "192.0.2.1:7860").contains("in clear"));
+    }
+
+    fn said(is_tls: bool, listener: Listener) -> String {
+        let mut talk = Vec::new();
+        let address = listener.address.address;
+        listening(&mut talk, &[Door { address, is_tls, listener }], None);
+        String::from_utf8(talk).unwrap()
+    }
+
+    #[test]
+    fn a_listener_that_wants_no_key_or_serves_nothing_is_told_of() {
+        let at = Listener::at("172.18.0.2:7860".parse().unwrap());
+        let redirects = said(false, Listener { redirect: true, ..at.clone() });
+        assert!(redirects.contains("only points to https") && !redirects.contains("in clear"), "{redirects}");
+        let networks = vec!["172.18.0.0/24".parse().unwrap()];
+        let anonymous = Some(Anonymous { networks, acts_as: "stack".to_owned() });
+        let told = said(true, Listener { insecure_anonymous: anonymous, ..at });
+        assert!(
+            told.contains("warning: 172.18.0.2:7860 lets callers from 172.18.0.0/24 in without a key"),
+            "{told}"
+        );
+        assert!(told.contains("the key \"stack\""), "{told}");
     }
 }

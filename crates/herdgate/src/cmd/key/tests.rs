@@ -4,6 +4,7 @@ mod changes;
 
 use super::*;
 use clap::Parser;
+use gate_config::Listener;
 use gate_keys::mint;
 use gate_keys::{KEY_LENGTH, KeyRing, Verdict, is_well_formed};
 use serde_json::Value;
@@ -302,7 +303,7 @@ fn the_line_to_try_names_the_address_of_the_settings() {
             .into_iter()
             .enumerate()
     {
-        place.config.listen = vec![listen.parse().unwrap()];
+        place.config.listen = vec![Listener::at(listen.parse().unwrap())];
         let made = place.key(&format!("create a{number}"));
         assert!(made.talk.contains(shown), "{}", made.talk);
     }
