@@ -5,8 +5,11 @@
 //! that were just created, or that root itself left behind, change their owner. A directory that is not herdgate's own is
 //! never tightened: `--data /tmp` must not close `/tmp`.
 
+use crate::copy::BEFORE;
 use crate::fault::{refused, wrong};
+use crate::folder::{ASIDE, FROM_BACKUP, is_plain_name};
 use crate::identity::ID_FILE;
+use crate::lock::LOCK_FILE;
 use crate::schema::DATABASE_FILE;
 use gate_keys::StoreError;
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Uid};
@@ -81,16 +84,28 @@ impl DataDir {
             return Err(wrong(path, "is a file, not a directory", hint));
         }
         // The full path: SQLite is told to follow no link, and a service's directory may be reached through one.
+        let mut dir = Self::anchor(path)?;
+        let stat =
+            rustix::fs::fstat(&dir.handle).map_err(|cause| refused(path, "look at this directory", cause))?;
+        dir.tighten(stat.st_mode & 0o7777)?;
+        Ok(Some(dir))
+    }
+
+    /// A directory that is there and not herdgate's alone, such as a store of models: its files are reached through it like
+    /// those of the data directory, and its mode stays what it is.
+    ///
+    /// # Errors
+    /// [`StoreError::Storage`] if it is none, belongs to another user, or cannot be written.
+    pub fn anchor(path: &Path) -> Result<Self, StoreError> {
         let path = fs::canonicalize(path).map_err(|cause| refused(path, "look at this directory", cause))?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let open = |cause: Errno| refused(&path, "open this directory", cause);
         let handle = rustix::fs::open(&path, flags, Mode::empty()).map_err(open)?;
         let stat = rustix::fs::fstat(&handle).map_err(open)?;
         let (owner, group) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
-        let mut dir = DataDir { path, handle, owner, group, notes: Vec::new() };
+        let dir = DataDir { path, handle, owner, group, notes: Vec::new() };
         dir.check_access()?;
-        dir.tighten(stat.st_mode & 0o7777)?;
-        Ok(Some(dir))
+        Ok(dir)
     }
 
     /// The full path, without links.
@@ -112,19 +127,13 @@ impl DataDir {
     /// [`StoreError::Storage`] if `name` is no plain file name or the file cannot be written.
     pub fn write_private(&self, name: &str, bytes: &[u8]) -> Result<PathBuf, StoreError> {
         let path = self.path.join(name);
-        if name.is_empty() || name.contains('/') || name == "." || name == ".." {
+        if !is_plain_name(name) {
             return Err(wrong(&path, "is no plain file name", "name a file in the data directory"));
         }
         let unfinished = Unfinished::create(self, name)?;
-        let write = || {
-            let mut file = &unfinished.file;
-            file.write_all(bytes)?;
-            file.sync_all()?;
-            rustix::fs::renameat(&self.handle, &unfinished.name, &self.handle, name)?;
-            rustix::fs::fsync(&self.handle)?;
-            io::Result::Ok(())
-        };
-        write().map_err(|cause| refused(&path, "write this file", cause))?;
+        unfinished.writer().write_all(bytes).map_err(|cause| refused(&path, "write this file", cause))?;
+        unfinished.sync()?;
+        unfinished.replace(name)?;
         Ok(path)
     }
 
@@ -246,7 +255,16 @@ impl DataDir {
         Ok(names)
     }
 
-    fn give_to_owner(&self, file: &File) -> rustix::io::Result<()> {
+    pub(crate) const fn handle(&self) -> &OwnedFd {
+        &self.handle
+    }
+
+    /// The folder at `path`, inside of this one and open as `handle`: whoever owns this one owns it.
+    pub(crate) const fn below(&self, path: PathBuf, handle: OwnedFd) -> DataDir {
+        DataDir { path, handle, owner: self.owner, group: self.group, notes: Vec::new() }
+    }
+
+    pub(crate) fn give_to_owner(&self, file: &File) -> rustix::io::Result<()> {
         if rustix::process::geteuid().is_root() {
             rustix::fs::fchown(file, Some(self.owner), Some(self.group))?;
         }
@@ -255,13 +273,15 @@ impl DataDir {
 }
 
 /// What lies beside the database.
-const OTHER_FILES: [&str; 4] = [FIRST_KEY_FILE, ID_FILE, TLS_CA_FILE, TLS_CA_KEY_FILE];
+const OTHER_FILES: [&str; 5] = [FIRST_KEY_FILE, ID_FILE, TLS_CA_FILE, TLS_CA_KEY_FILE, LOCK_FILE];
 
 /// Whether herdgate puts files of this name into its directory, or a file system does.
-fn is_known(name: &str) -> bool {
+pub(crate) fn is_known(name: &str) -> bool {
     let after = |stem: &str| name.strip_prefix(stem);
-    matches!(name, "models" | "lost+found")
-        || after(DATABASE_FILE).is_some_and(|rest| matches!(rest, "" | "-wal" | "-shm" | "-journal"))
+    matches!(name, "models" | "lost+found" | FROM_BACKUP)
+        || name.starts_with(ASIDE)
+        || after(DATABASE_FILE)
+            .is_some_and(|rest| matches!(rest, "" | "-wal" | "-shm" | "-journal") || rest.starts_with(BEFORE))
         || OTHER_FILES.contains(&name)
         || after(".").is_some_and(|rest| {
             rest.starts_with(DATABASE_FILE) || OTHER_FILES.iter().any(|file| rest.starts_with(file))
@@ -300,6 +320,18 @@ impl<'d> Unfinished<'d> {
     /// Waits until all that was written to it has reached the disk.
     pub(crate) fn sync(&self) -> Result<(), StoreError> {
         self.file.sync_all().map_err(|cause| refused(&self.path(), "write this file", cause))
+    }
+
+    pub(crate) const fn writer(&self) -> &File {
+        &self.file
+    }
+
+    /// Gives the file its real name, whatever has it now.
+    pub(crate) fn replace(&self, name: &str) -> Result<(), StoreError> {
+        let handle = &self.dir.handle;
+        let done = rustix::fs::renameat(handle, &self.name, handle, name);
+        let done = done.and_then(|()| rustix::fs::fsync(handle));
+        done.map_err(|cause| refused(&self.dir.path.join(name), "write this file", cause))
     }
 
     /// Gives the file its real name unless something has it already. Says whether it did.

@@ -57,7 +57,7 @@ fn bytes(file: &File) -> io::Result<(Vec<u8>, bool)> {
     Ok((bytes, is_whole))
 }
 
-fn copy(bytes: &[u8]) -> rusqlite::Result<Connection> {
+pub(crate) fn copy(bytes: &[u8]) -> rusqlite::Result<Connection> {
     let mut copy = Connection::open_in_memory()?;
     copy.deserialize_read_exact("main", bytes, bytes.len(), true)?;
     Ok(copy)

@@ -2,6 +2,7 @@
 //!
 //! What is not herdgate's, comes from a newer herdgate, or is damaged, is refused and stays as it is, byte for byte.
 
+use crate::copy;
 use crate::data_dir::{DataDir, Unfinished};
 use crate::fault::{MAKE_ROOM, failed, refused, wrong};
 use crate::image;
@@ -91,11 +92,27 @@ pub(crate) fn open(dir: &DataDir) -> Result<Opened, StoreError> {
     let alone = image::id_alone(&file, &path);
     let mut conn = connect(&path)?;
     check_content(&conn, &path, alone)?;
+    if version(&conn).is_ok_and(|version| version < MIGRATIONS.len() as i64) {
+        // Whoever wants to go back to the herdgate of before needs what that one knows.
+        copy::keep_before(&conn, dir, &path, MIGRATIONS.len())?;
+    }
     migrate(&mut conn, MIGRATIONS)
         .map_err(|cause| unusable(&path, "bring the database up to date", cause))?;
     set_up(&conn).map_err(|cause| unusable(&path, "open the database", cause))?;
     let id = id(&conn).map_err(|cause| unusable(&path, "read the database", cause))?;
     Ok(Opened { conn, file, path, id })
+}
+
+/// Opens the database of `dir`, if there is one, and leaves its tables as they are.
+pub(crate) fn open_as_it_is(dir: &DataDir) -> Result<Option<(Connection, PathBuf)>, StoreError> {
+    let path = dir.path().join(DATABASE_FILE);
+    let Some(file) = check_header(dir, &path)? else { return Ok(None) };
+    let alone = image::id_alone(&file, &path);
+    // Closed before SQLite has its locks: closing it later would take them away (fcntl(2)).
+    drop(file);
+    let conn = connect(&path)?;
+    check_content(&conn, &path, alone)?;
+    Ok(Some((conn, path)))
 }
 
 /// An error of SQLite in words that say which file, and what to do where that is known.
@@ -138,10 +155,7 @@ fn check_header(dir: &DataDir, path: &Path) -> Result<Option<File>, StoreError> 
 
 /// Whether these first bytes are those of a database that this herdgate can use (SQLite file format 1.3).
 pub(crate) fn check_head(path: &Path, head: &[u8]) -> Result<(), StoreError> {
-    let number = |place: usize| match head.get(place..place + 4) {
-        Some(&[a, b, c, d]) => i32::from_be_bytes([a, b, c, d]),
-        _ => 0,
-    };
+    let number = |place| number(head, place);
     // A new database gets its name when it is whole, so an empty file is the rest of one.
     if head.len() < 100 {
         return Err(wrong(path, format!("is cut off after {} bytes", head.len()), DAMAGED));
@@ -153,7 +167,24 @@ pub(crate) fn check_head(path: &Path, head: &[u8]) -> Result<(), StoreError> {
         let hint = "move it away, or name another directory with --data";
         return Err(wrong(path, "is the database of another program", hint));
     }
-    check_version(path, i64::from(number(60)))
+    check_version(path, i64::from(number(VERSION)))
+}
+
+/// The version that the header of a file without a log says.
+pub(crate) fn version_in(path: &Path) -> Option<i64> {
+    let mut head = [0; 100];
+    File::open(path).ok()?.read_exact(&mut head).ok()?;
+    Some(i64::from(number(&head, VERSION)))
+}
+
+/// Where the version of the tables stands (SQLite file format 1.3.12), as the number at other places.
+const VERSION: usize = 60;
+
+fn number(head: &[u8], place: usize) -> i32 {
+    match head.get(place..place + 4) {
+        Some(&[a, b, c, d]) => i32::from_be_bytes([a, b, c, d]),
+        _ => 0,
+    }
 }
 
 fn check_version(path: &Path, version: i64) -> Result<(), StoreError> {
@@ -161,9 +192,17 @@ fn check_version(path: &Path, version: i64) -> Result<(), StoreError> {
     if (1..=newest).contains(&version) {
         return Ok(());
     }
+    let whose = if version > newest { "a newer" } else { "another" };
     let reason =
-        format!("comes from another herdgate (version {version} of its tables, this one knows {newest})");
-    Err(wrong(path, reason, "use that herdgate, or name another directory with --data"))
+        format!("comes from {whose} herdgate (version {version} of its tables, this one knows {newest})");
+    let hint = match version > newest {
+        true => format!(
+            "use that herdgate, or restore what it was before: a backup, or {DATABASE_FILE}.before-v{}",
+            newest + 1
+        ),
+        false => "use that herdgate, or name another directory with --data".to_owned(),
+    };
+    Err(wrong(path, reason, hint))
 }
 
 fn connect(path: &Path) -> Result<Connection, StoreError> {
@@ -238,7 +277,7 @@ pub(crate) fn id(conn: &Connection) -> rusqlite::Result<StoreId> {
     conn.query_row("SELECT id FROM store", [], |row| row.get(0))
 }
 
-fn version(conn: &Connection) -> rusqlite::Result<i64> {
+pub(crate) fn version(conn: &Connection) -> rusqlite::Result<i64> {
     conn.query_row("PRAGMA user_version", [], |row| row.get(0))
 }
 
@@ -273,6 +312,36 @@ mod tests {
         migrate(&mut conn, &steps).unwrap();
         let x: i64 = conn.query_row("SELECT x FROM a", [], |row| row.get(0)).unwrap();
         assert_eq!((version(&conn).unwrap(), x), (3, 8));
+    }
+
+    #[test]
+    fn an_older_database_is_brought_up_to_date_after_a_copy() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = DataDir::open(&root.path().join("data")).unwrap();
+        let path = dir.path().join(DATABASE_FILE);
+        let mut old = Connection::open(&path).unwrap();
+        old.pragma_update(None, "application_id", APPLICATION_ID).unwrap();
+        migrate(&mut old, &MIGRATIONS[..1]).unwrap();
+        let key = "INSERT INTO keys (name, digest, prefix, scopes, models, created) VALUES ('a', zeroblob(32), 'p', 'infer', '', 1)";
+        old.execute(key, []).unwrap();
+        old.close().unwrap();
+
+        // A backup of it changes nothing.
+        let copy = copy::DatabaseCopy::of(&dir).unwrap().unwrap();
+        assert_eq!(copy.facts(), copy::DatabaseFacts { version: 1, keys: 1 });
+        drop(copy);
+        assert_eq!(version_in(&path), Some(1));
+
+        let opened = open(&dir).unwrap();
+        assert_eq!(version(&opened.conn).unwrap(), MIGRATIONS.len() as i64);
+        let before = dir.path().join("herdgate.db.before-v2");
+        assert_eq!(version_in(&before), Some(1));
+        let bytes = std::fs::read(&before).unwrap();
+        assert_eq!(copy::examine_copy(&before, &bytes).unwrap().keys, 1);
+        // Once: what is up to date is not copied.
+        std::fs::remove_file(&before).unwrap();
+        open(&dir).unwrap();
+        assert!(!before.exists());
     }
 
     #[test]

@@ -42,6 +42,10 @@ enum Command {
     Check,
     /// Show the settings in force
     Config(cmd::config::ConfigArgs),
+    /// Write keys, settings and certificates to one file, while the gate runs or not
+    Backup(cmd::backup::BackupArgs),
+    /// Set a gate up from a backup
+    Restore(cmd::restore::RestoreArgs),
     /// Become a program that ends with the gate
     #[command(hide = true)]
     Tied(cmd::tied::TiedArgs),
@@ -105,6 +109,21 @@ fn dispatch(cli: Cli, out: &mut dyn Write, talk: &mut dyn Write) -> u8 {
             let loaded = cmd::settings::load(&Flags { config, data, ..Flags::default() });
             cmd::config::run(loaded.as_ref().map_err(Vec::as_slice), &args, out, talk)
         }
+        Command::Backup(args) => {
+            let flags = Flags { config, data, ..Flags::default() };
+            match cmd::settings::places(&flags) {
+                Ok(places) => {
+                    // Settings that are wrong are taken along as they are.
+                    let loaded = cmd::settings::load(&flags).ok().map(|(loaded, _)| loaded);
+                    cmd::backup::run(&args, &places, loaded.as_ref(), out, talk)
+                }
+                Err(problems) => cmd::settings::tell(&problems, talk),
+            }
+        }
+        Command::Restore(args) => match cmd::settings::places(&Flags { config, data, ..Flags::default() }) {
+            Ok(places) => cmd::restore::run(&args, &places, talk),
+            Err(problems) => cmd::settings::tell(&problems, talk),
+        },
         Command::Tied(args) => cmd::tied::run(&args, talk),
     }
 }

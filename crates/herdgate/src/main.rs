@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 done, 1 failed, 64 wrong usage or settings (`EX_USAGE`).
 
+mod backup;
 mod cli;
 #[expect(dead_code, reason = "first used by the commands that speak to a gate from afar")]
 mod client;

@@ -215,7 +215,7 @@ fn a_database_of_a_newer_herdgate_is_refused_untouched() {
     let newer = Connection::open(place.file()).unwrap();
     newer.execute_batch("PRAGMA user_version = 99").unwrap();
     newer.close().unwrap();
-    assert_names(&place.refusal(), &place.file(), "version 99");
+    assert_names(&place.refusal(), &place.file(), "a newer herdgate (version 99");
 }
 
 #[test]

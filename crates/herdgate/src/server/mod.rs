@@ -25,6 +25,7 @@ mod tls;
 mod upstreams;
 
 pub(crate) use reload::Stamp;
+pub(crate) use upstreams::endpoint;
 
 use anyhow::{Context as _, anyhow};
 use bind::Bound;
@@ -58,7 +59,7 @@ pub(crate) fn run(given: Given, data: &Path, talk: &mut dyn Write) -> anyhow::Re
     let bound = bind::all(&config.listen, threads)?;
     let metrics =
         config.metrics.address.map(|door| bind::listen(&door, 1, bind::SetBy::Metrics)).transpose()?;
-    let store::Begun { keeper, ring, first } = store::begin(data, outside)?;
+    let store::Begun { keeper, ring, first, lock: _lock } = store::begin(data, outside)?;
     let certificate = tls::Certificate::begin(&config.tls, data)?;
 
     let upstreams = upstreams::decide(config, data)?;

@@ -5,7 +5,7 @@ use super::keys::{Keeper, Outside};
 use super::with_hint;
 use gate_keys::KeyRing;
 use gate_proxy::unix_now;
-use gate_store::{DATABASE_FILE, DataDir, SqliteStore};
+use gate_store::{DATABASE_FILE, DataDir, DirLock, SqliteStore};
 use std::io::ErrorKind;
 use std::path::Path;
 
@@ -14,6 +14,8 @@ pub(super) struct Begun {
     pub(super) keeper: Keeper,
     pub(super) ring: KeyRing,
     pub(super) first: Option<FirstKey>,
+    /// The data directory is this gate's alone as long as this is held; none where there is no directory.
+    pub(super) lock: Option<DirLock>,
 }
 
 /// Opens the store in the directory `data`, and makes both where there are none. A gate whose keys all come from the
@@ -22,23 +24,24 @@ pub(super) struct Begun {
 /// # Errors
 /// Where there is a store that cannot be used, or where there must be one.
 pub(super) fn begin(data: &Path, outside: Outside) -> anyhow::Result<Begun> {
-    let (store, first) = match open(data, &outside) {
-        Ok((store, first)) => (Some(store), first),
+    let (store, first, lock) = match open(data, &outside) {
+        Ok((store, first, lock)) => (Some(store), first, lock),
         Err(error) if !outside.is_empty() && has_none(data) => {
             tracing::warn!("no store of keys, only the keys of the settings are in force: {error:#}");
-            (None, None)
+            (None, None, None)
         }
         Err(error) => return Err(error),
     };
     let (keeper, ring) = Keeper::begin(store, outside).map_err(with_hint)?;
-    Ok(Begun { keeper, ring, first })
+    Ok(Begun { keeper, ring, first, lock })
 }
 
-fn open(data: &Path, outside: &Outside) -> anyhow::Result<(SqliteStore, Option<FirstKey>)> {
+fn open(data: &Path, outside: &Outside) -> anyhow::Result<(SqliteStore, Option<FirstKey>, Option<DirLock>)> {
     let dir = DataDir::open(data).map_err(with_hint)?;
     for note in dir.notes() {
         tracing::warn!("{note}");
     }
+    let lock = dir.lock().map_err(with_hint)?;
     let mut store =
         SqliteStore::open(&dir).map_err(with_hint)?.by(&format!("herdgate ({})", crate::user::name()));
     if store.adopt(&dir).map_err(with_hint)? {
@@ -48,7 +51,7 @@ fn open(data: &Path, outside: &Outside) -> anyhow::Result<(SqliteStore, Option<F
         );
     }
     let first = first_key::make(&mut store, &dir, outside, unix_now())?;
-    Ok((store, first))
+    Ok((store, first, lock))
 }
 
 /// Whether there is surely no database. One that cannot be looked at may hold revocations.

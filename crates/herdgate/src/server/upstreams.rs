@@ -74,7 +74,7 @@ impl Upstreams {
 }
 
 /// The endpoint at this address.
-pub(super) fn endpoint(url: &UpstreamUrl) -> anyhow::Result<Endpoint> {
+pub(crate) fn endpoint(url: &UpstreamUrl) -> anyhow::Result<Endpoint> {
     Endpoint::new(url.tls, &url.host, url.port, &url.base).with_context(|| format!("upstream {url}"))
 }
 

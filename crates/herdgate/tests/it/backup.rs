@@ -1,0 +1,470 @@
+//! `herdgate backup` and `restore`: what was taken under load works elsewhere, what is there is never lost, and no archive
+//! writes anything but what a backup is.
+
+use crate::harness::home::mode;
+use crate::harness::load::{Load, home, slow_ollama};
+use crate::harness::{Ask, Home, testkit};
+use gate_testkit::Setup;
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Read as _;
+use std::path::Path;
+use std::process::Command;
+
+/// Every file below a folder with its bytes, and every folder.
+fn tree(root: &Path) -> BTreeMap<String, Option<Vec<u8>>> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![root.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).into_iter().flatten() {
+            let path = entry.unwrap().path();
+            let name = path.strip_prefix(root).unwrap().display().to_string();
+            let is_folder = path.symlink_metadata().unwrap().is_dir();
+            found.insert(name, (!is_folder).then(|| fs::read(&path).unwrap_or_default()));
+            if is_folder {
+                folders.push(path);
+            }
+        }
+    }
+    found
+}
+
+#[track_caller]
+fn done(home: &Home, args: &[&str]) -> String {
+    let finished = home.run(args);
+    assert_eq!(finished.code, 0, "{args:?}: {}", finished.err);
+    finished.err
+}
+
+#[track_caller]
+fn refused(home: &Home, args: &[&str], words: &str) {
+    let finished = home.run(args);
+    assert_eq!(finished.code, 1, "{args:?}: {}", finished.err);
+    assert!(finished.err.starts_with("error: ") && finished.err.contains(words), "{words}: {}", finished.err);
+    assert!(finished.err.lines().count() <= 2, "{}", finished.err);
+}
+
+/// The files of an archive, by their paths.
+fn files(archive: &Path) -> BTreeMap<String, Vec<u8>> {
+    let plain = zstd::Decoder::new(fs::File::open(archive).unwrap()).unwrap();
+    let mut tar = tar::Archive::new(plain);
+    let entries = tar.entries().unwrap().map(|entry| {
+        let mut entry = entry.unwrap();
+        let path = String::from_utf8(entry.path_bytes().into_owned()).unwrap();
+        let mut bytes = Vec::new();
+        entry.read_to_end(&mut bytes).unwrap();
+        (path, bytes)
+    });
+    entries.collect()
+}
+
+#[test]
+fn what_is_taken_under_load_works_elsewhere() {
+    let ollama = slow_ollama();
+    let from = home().settings("[limits]\nstreams = 17\n[tls]\nself_signed = false\n");
+    let before: Vec<String> = (0..20).map(|count| from.key(&format!("k{count}"), &[])).collect();
+    let revoked = from.key("gone", &[]);
+    done(&from, &["key", "revoke", "gone"]);
+    let gate = from.serve(&["--upstream", &ollama.url()]);
+    let load = Load::start(gate.address, 16);
+    load.goes_on(16);
+    let archive = from.path("gate.tar.zst");
+    let name = archive.to_str().unwrap();
+    // Keys are made and used while the copy is taken.
+    let late = std::thread::scope(|scope| {
+        let late =
+            scope.spawn(|| (0..5).map(|count| from.key(&format!("late{count}"), &[])).collect::<Vec<_>>());
+        for key in &before {
+            gate.takes(key);
+        }
+        for _ in 0..3 {
+            let said = done(&from, &["backup", name]);
+            assert!(said.contains("gate.tar.zst") && said.contains("keep it private"), "{said}");
+        }
+        late.join().unwrap()
+    });
+    load.goes_on(16);
+    load.stop();
+    done(&from, &["backup", name]);
+    assert_eq!(mode(&archive), 0o600);
+    let left: Vec<_> = tree(&from.path("")).into_keys().filter(|name| name.ends_with(".tmp")).collect();
+    assert!(left.is_empty(), "left behind: {left:?}");
+    gate.end();
+
+    let to = home();
+    let said = done(&to, &["restore", name]);
+    assert!(said.contains("26 keys") && said.ends_with("restored\n"), "{said}");
+    let settings = |home: &Home| fs::read_to_string(home.path("herdgate.toml")).unwrap();
+    assert_eq!(settings(&to), settings(&from));
+    let gate = to.serve(&["--upstream", &ollama.url()]);
+    for key in before.iter().chain(&late) {
+        Ask::get("/api/tags").key(key).send(gate.address).ok();
+    }
+    assert_eq!(Ask::get("/api/tags").key(&revoked).send(gate.address).status, 401);
+    gate.end();
+}
+
+#[test]
+fn it_takes_certificates_and_tells_the_models_of_each_upstream() {
+    let ollama = testkit(Setup::default());
+    let from = home().settings(&format!(
+        "upstreams = [\"{}\", \"http://127.0.0.1:9\"]\n[tls]\nself_signed = true\n",
+        ollama.url()
+    ));
+    let gate = from.begin(&[]);
+    let archive = from.path("gate.tar.zst");
+    let name = archive.to_str().unwrap();
+    let said = done(&from, &["backup", name]);
+    assert!(said.contains("note: http://127.0.0.1:9: its models are not listed"), "{said}");
+    gate.end();
+    let taken = files(&archive);
+    let list: Value = serde_json::from_slice(&taken["herdgate-backup/upstreams.json"]).unwrap();
+    let models = list["upstreams"][0]["models"].as_array().unwrap();
+    assert!(
+        models.iter().any(|model| model["digest"].as_str().is_some_and(|digest| digest.len() == 64)),
+        "{list}"
+    );
+    assert!(list["upstreams"][1]["error"].is_string(), "{list}");
+    let sums = String::from_utf8(taken["herdgate-backup/SHA256SUMS"].clone()).unwrap();
+    assert_eq!(sums.lines().count(), taken.len() - 1);
+
+    let to = home();
+    done(&to, &["restore", name]);
+    for file in ["tls-ca.pem", "tls-ca-key.pem", "store-id"] {
+        assert_eq!(fs::read(to.data(file)).unwrap(), fs::read(from.data(file)).unwrap(), "{file}");
+        assert_eq!(mode(&to.data(file)), 0o600, "{file}");
+    }
+    assert_eq!(mode(&to.path("data")), 0o700);
+}
+
+#[test]
+fn certificates_that_the_settings_name_come_along() {
+    let from = home();
+    let own = rcgen_pair();
+    let (cert, key) = (from.path("cert.pem"), from.path("key.pem"));
+    fs::write(&cert, &own.0).unwrap();
+    fs::write(&key, &own.1).unwrap();
+    let text = format!("[tls]\ncert = {:?}\nkey = {:?}\n", cert.to_str().unwrap(), key.to_str().unwrap());
+    let from = from.settings(&text);
+    from.key("a", &[]);
+    let archive = from.path("gate.tar.zst");
+    done(&from, &["backup", archive.to_str().unwrap()]);
+    let to = home().settings("[limits]\nstreams = 9\n");
+    let said = done(&to, &["restore", archive.to_str().unwrap()]);
+    assert!(said.contains("others are there and stay") && said.contains("its settings name"), "{said}");
+    assert_eq!(fs::read_to_string(to.data("from-backup/tls-key.pem")).unwrap(), own.1);
+    assert_eq!(fs::read_to_string(to.data("from-backup/herdgate.toml")).unwrap(), text);
+    assert_eq!(fs::read_to_string(to.path("herdgate.toml")).unwrap(), "[limits]\nstreams = 9\n");
+    let said = done(&to, &["restore", "--replace", archive.to_str().unwrap()]);
+    assert!(said.contains("the old ones become"), "{said}");
+    assert_eq!(fs::read_to_string(to.path("herdgate.toml")).unwrap(), text);
+}
+
+/// Any certificate with its key, as files have them.
+fn rcgen_pair() -> (String, String) {
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    (made.cert.pem(), made.signing_key.serialize_pem())
+}
+
+#[test]
+fn a_dry_run_touches_nothing_and_a_gate_that_runs_is_left_alone() {
+    let ollama = testkit(Setup::default());
+    let from = home();
+    from.key("a", &[]);
+    let archive = from.path("gate.tar.zst");
+    let name = archive.to_str().unwrap();
+    done(&from, &["backup", name]);
+
+    let to = home();
+    let before = tree(&to.path(""));
+    let said = done(&to, &["restore", "--dry-run", name]);
+    assert!(said.contains("1 key") && said.ends_with("nothing was changed (--dry-run)\n"), "{said}");
+    assert_eq!(tree(&to.path("")), before);
+
+    let gate = to.serve(&["--upstream", &ollama.url()]);
+    let pid = gate.running.pid().to_string();
+    for args in [&["restore", name][..], &["restore", "--replace", name], &["restore", "--dry-run", name]] {
+        refused(&to, args, &format!("in use by a gate that runs (process {pid})"));
+    }
+    // Nor may another gate have the directory.
+    let second = to.run(&["serve", "--listen", "127.0.0.1:0", "--upstream", &ollama.url()]);
+    assert!(
+        second.code == 1 && second.err.contains(&format!("in use by a gate that runs (process {pid})")),
+        "{}",
+        second.err
+    );
+    gate.end();
+}
+
+#[test]
+fn what_was_there_is_kept_aside() {
+    let ollama = testkit(Setup::default());
+    let from = home();
+    let restored = from.key("restored", &[]);
+    let archive = from.path("gate.tar.zst");
+    let name = archive.to_str().unwrap();
+    done(&from, &["backup", name]);
+    let to = home();
+    let old = to.key("old", &[]);
+    fs::create_dir(to.data("models")).unwrap();
+    fs::write(to.data("models/mine.gguf"), "GGUF").unwrap();
+    let before = tree(&to.path("data"));
+    refused(&to, &["restore", name], "is not empty");
+    assert_eq!(tree(&to.path("data")), before);
+    done(&to, &["restore", "--replace", name]);
+    let aside = fs::read_dir(to.path("data")).unwrap().map(|entry| entry.unwrap().path());
+    let aside = aside
+        .into_iter()
+        .find(|path| path.file_name().unwrap().to_str().unwrap().starts_with("before-"))
+        .unwrap();
+    assert_eq!(fs::read(aside.join("herdgate.db")).unwrap(), before["herdgate.db"].clone().unwrap());
+    assert!(to.data("models/mine.gguf").is_file(), "models are not moved about");
+    let gate = to.serve(&["--upstream", &ollama.url()]);
+    Ask::get("/api/tags").key(&restored).send(gate.address).ok();
+    assert_eq!(Ask::get("/api/tags").key(&old).send(gate.address).status, 401);
+    gate.end();
+}
+
+#[test]
+fn models_come_along_where_they_are_wanted() {
+    let from = home();
+    from.key("a", &[]);
+    let store = from.path("store");
+    let blob = b"weights".repeat(1000);
+    let digest = gate_keys::hex(&Sha256::digest(&blob));
+    let manifest = serde_json::json!({"config": {"digest": format!("sha256:{digest}"), "size": blob.len()}, "layers": []});
+    let put = |path: &str, bytes: &[u8]| {
+        let path = store.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    };
+    put(&format!("blobs/sha256-{digest}"), &blob);
+    put("manifests/registry.ollama.ai/library/demo/latest", manifest.to_string().as_bytes());
+    put(
+        "manifests/registry.ollama.ai/library/half/latest",
+        manifest.to_string().replace(&digest, &"0".repeat(64)).as_bytes(),
+    );
+    fs::create_dir(from.data("models")).unwrap();
+    fs::write(from.data("models/own.gguf"), "GGUF").unwrap();
+    let archive = from.path("gate.tar.zst");
+    let name = archive.to_str().unwrap();
+    let folder = store.to_str().unwrap();
+    let said = done(&from, &["backup", "--models", "--models-dir", folder, name]);
+    assert!(said.contains("half:latest is not whole on this disk: left out"), "{said}");
+
+    let to = home();
+    let target = to.path("elsewhere/models");
+    let said = done(&to, &["restore", name, "--models-dir", target.to_str().unwrap()]);
+    assert!(said.contains("1 of Ollama, 7.") && said.contains("1 of the engine"), "{said}");
+    let mut expected = tree(&store);
+    expected.retain(|path, _| !path.contains("half"));
+    assert_eq!(tree(&target), expected);
+    assert_eq!(fs::read(to.data("models/own.gguf")).unwrap(), b"GGUF");
+    // Once more: what is there already stays.
+    done(&to, &["restore", "--replace", name, "--models-dir", target.to_str().unwrap()]);
+    assert_eq!(tree(&target), expected);
+}
+
+#[test]
+fn it_goes_to_standard_output_too() {
+    let from = home();
+    from.key("a", &[]);
+    let output = from.command(&["backup", "-"]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let archive = from.path("piped");
+    fs::write(&archive, output.stdout).unwrap();
+    assert!(files(&archive).contains_key("herdgate-backup/data/herdgate.db"));
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let output = from.command(&["backup", "-"]).stdout(full).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("cannot write the backup"), "{output:?}");
+}
+
+#[test]
+fn nothing_to_back_up_is_said() {
+    let from = home();
+    fs::remove_file(from.path("herdgate.toml")).unwrap();
+    let name = from.path("gate.tar.zst");
+    refused(&from, &["backup", name.to_str().unwrap()], "there is nothing to back up");
+    assert!(!name.exists());
+    refused(&from, &["backup", "/nowhere/at/all.tar.zst", "--config", "/dev/null"], "cannot write beside");
+}
+
+/// An archive of these entries, with a list of digests that fits them.
+struct Forged {
+    tar: tar::Builder<Vec<u8>>,
+    sums: String,
+}
+
+impl Forged {
+    fn of(good: &BTreeMap<String, Vec<u8>>) -> Self {
+        let mut forged = Self { tar: tar::Builder::new(Vec::new()), sums: String::new() };
+        let about = "herdgate-backup/about.json";
+        forged.put(about, &good[about]);
+        for (path, bytes) in good {
+            if path != about && path != "herdgate-backup/SHA256SUMS" {
+                forged.put(path, bytes);
+            }
+        }
+        forged
+    }
+
+    fn header(path: &str, size: usize, kind: tar::EntryType) -> tar::Header {
+        let mut header = tar::Header::new_ustar();
+        // Not through the crate, which writes no path that leads outside.
+        header.as_mut_bytes()[..path.len()].copy_from_slice(path.as_bytes());
+        header.set_entry_type(kind);
+        header.set_mode(0o777);
+        header.set_size(size as u64);
+        header.set_cksum();
+        header
+    }
+
+    fn put(&mut self, path: &str, bytes: &[u8]) {
+        self.tar.append(&Self::header(path, bytes.len(), tar::EntryType::Regular), bytes).unwrap();
+        let sum = gate_keys::hex(&Sha256::digest(bytes));
+        self.sums += &format!("{sum}  {}\n", path.strip_prefix("herdgate-backup/").unwrap_or(path));
+    }
+
+    fn link(&mut self, path: &str, to: &str, kind: tar::EntryType) {
+        let mut header = Self::header(path, 0, kind);
+        header.set_link_name(to).unwrap();
+        header.set_cksum();
+        self.tar.append(&header, &[][..]).unwrap();
+    }
+
+    fn finish(mut self) -> Vec<u8> {
+        let sums = std::mem::take(&mut self.sums);
+        self.put("herdgate-backup/SHA256SUMS", sums.as_bytes());
+        zstd::encode_all(&*self.tar.into_inner().unwrap(), 1).unwrap()
+    }
+}
+
+#[test]
+fn no_archive_writes_what_no_backup_has() {
+    let from = home();
+    from.key("a", &[]);
+    let name = from.path("good.tar.zst");
+    done(&from, &["backup", name.to_str().unwrap()]);
+    let good = files(&name);
+    let whole = fs::read(&name).unwrap();
+    let forged = |change: &dyn Fn(&mut Forged)| {
+        let mut forged = Forged::of(&good);
+        change(&mut forged);
+        forged.finish()
+    };
+    let link = tar::EntryType::Symlink;
+    let mut bent = good.clone();
+    bent.get_mut("herdgate-backup/data/herdgate.db").unwrap()[5000..].fill(0x5a);
+    let mut newer = good.clone();
+    newer.get_mut("herdgate-backup/data/herdgate.db").unwrap()[60..64].copy_from_slice(&99_i32.to_be_bytes());
+    let cases: Vec<(&str, Vec<u8>, &str)> = vec![
+        ("cut", whole[..whole.len() / 2].to_vec(), "no sound backup"),
+        ("empty", Vec::new(), "no sound backup"),
+        ("noise", vec![0x5a; 4096], "no sound backup"),
+        ("an absolute path", forged(&|to| to.put("/tmp/herdgate-evil", b"x")), "a file that no backup has"),
+        (
+            "a path outside",
+            forged(&|to| to.put("herdgate-backup/data/../../evil", b"x")),
+            "a file that no backup has",
+        ),
+        (
+            "a hidden file",
+            forged(&|to| to.put("herdgate-backup/data/.evil", b"x")),
+            "a file that no backup has",
+        ),
+        (
+            "a link",
+            forged(&|to| to.link("herdgate-backup/data/store-id", "/etc/passwd", link)),
+            "no plain file",
+        ),
+        (
+            "a hard link",
+            forged(&|to| to.link("herdgate-backup/data/x", "/etc/passwd", tar::EntryType::Link)),
+            "no plain file",
+        ),
+        (
+            "a device",
+            forged(&|to| to.link("herdgate-backup/data/x", "x", tar::EntryType::Block)),
+            "no plain file",
+        ),
+        (
+            "a long name",
+            forged(&|to| to.link("herdgate-backup/data/x", "x", tar::EntryType::GNULongName)),
+            "no plain file",
+        ),
+        ("a file twice", forged(&|to| to.put("herdgate-backup/data/herdgate.db", b"x")), "twice"),
+        (
+            "a large file",
+            forged(&|to| to.put("herdgate-backup/data/bomb", &vec![0; 2 << 20])),
+            "larger than it can be",
+        ),
+        ("a bent database", Forged::of(&bent).finish(), "the database in it"),
+        ("a newer database", Forged::of(&newer).finish(), "a newer herdgate (version 99"),
+        (
+            "a lie",
+            {
+                let mut to = Forged::of(&good);
+                to.sums = to.sums.replacen(|byte: char| byte.is_ascii_digit(), "f", 3);
+                to.finish()
+            },
+            "is damaged",
+        ),
+        (
+            "a missing file",
+            forged(&|to| to.sums += &format!("{}  data/gone\n", "0".repeat(64))),
+            "is missing",
+        ),
+    ];
+    for (what, bytes, words) in cases {
+        let to = home();
+        let archive = to.path("forged.tar.zst");
+        fs::write(&archive, bytes).unwrap();
+        let before = tree(&to.path(""));
+        refused(&to, &["restore", archive.to_str().unwrap()], words);
+        assert_eq!(tree(&to.path("")), before, "{what}");
+    }
+    assert!(!Path::new("/tmp/herdgate-evil").exists());
+}
+
+#[test]
+fn a_bomb_costs_neither_memory_nor_disk() {
+    let to = home();
+    let archive = to.path("bomb.tar.zst");
+    // Says that its first file has a thousand times what one may have, and has it: 1 GB of zeros in 30 KB.
+    let mut encoder = zstd::Encoder::new(fs::File::create(&archive).unwrap(), 1).unwrap();
+    let header = Forged::header("herdgate-backup/about.json", 1 << 30, tar::EntryType::Regular);
+    std::io::Write::write_all(&mut encoder, header.as_bytes()).unwrap();
+    std::io::copy(&mut std::io::repeat(0).take(1 << 30), &mut encoder).unwrap();
+    encoder.finish().unwrap();
+    refused(&to, &["restore", archive.to_str().unwrap()], "larger than it can be");
+}
+
+#[test]
+fn sums_can_be_checked_without_herdgate() {
+    let from = home();
+    from.key("a", &[]);
+    let name = from.path("gate.tar.zst");
+    done(&from, &["backup", name.to_str().unwrap()]);
+    let folder = from.path("unpacked");
+    for (path, bytes) in files(&name) {
+        let path = folder.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+    let mut check = Command::new("sha256sum");
+    check.args(["-c", "--quiet", "SHA256SUMS"]).current_dir(folder.join("herdgate-backup"));
+    assert!(check.status().unwrap().success());
+}
+
+#[test]
+fn the_directory_of_a_gate_that_was_killed_is_free() {
+    let ollama = testkit(Setup::default());
+    let home = home();
+    let mut gate = home.serve(&["--upstream", &ollama.url()]);
+    gate.running.signal(rustix::process::Signal::KILL);
+    gate.running.ended();
+    home.serve(&["--upstream", &ollama.url()]).end();
+}
