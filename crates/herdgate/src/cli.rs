@@ -38,6 +38,8 @@ enum Command {
     Serve(ServeArgs),
     /// Make, list, show, change, revoke and rotate keys
     Key(cmd::key::KeyArgs),
+    /// Give the programs of this machine a gate that is somewhere else
+    Connect(cmd::connect::ConnectArgs),
     /// Validate the settings; listen on nothing
     Check,
     /// Show the settings in force
@@ -101,6 +103,7 @@ fn dispatch(cli: Cli, out: &mut dyn Write, talk: &mut dyn Write) -> u8 {
                 Err(problems) => cmd::settings::tell(&problems, talk),
             }
         }
+        Command::Connect(args) => cmd::connect::run(&args, talk),
         Command::Check => {
             let loaded = cmd::settings::load(&Flags { config, data, ..Flags::default() });
             cmd::check::run(loaded.as_ref().map_err(Vec::as_slice), talk)

@@ -4,9 +4,9 @@
 
 mod backup;
 mod cli;
-#[expect(dead_code, reason = "first used by the commands that speak to a gate from afar")]
 mod client;
 mod cmd;
+mod connect;
 mod logging;
 mod server;
 mod user;

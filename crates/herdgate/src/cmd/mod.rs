@@ -3,6 +3,7 @@
 pub(crate) mod backup;
 pub(crate) mod check;
 pub(crate) mod config;
+pub(crate) mod connect;
 pub(crate) mod key;
 pub(crate) mod restore;
 pub(crate) mod serve;

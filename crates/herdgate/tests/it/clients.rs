@@ -122,15 +122,15 @@ fn has_vectors(told: &Value) {
 }
 
 /// What runs the scripts of one language, and where they lie.
-struct Runner {
-    program: PathBuf,
-    folder: PathBuf,
+pub(crate) struct Runner {
+    pub(crate) program: PathBuf,
+    pub(crate) folder: PathBuf,
 }
 
 /// One installation at a time, whichever test comes first.
 static INSTALLING: Mutex<()> = Mutex::new(());
 
-fn python() -> Result<Runner, String> {
+pub(crate) fn python() -> Result<Runner, String> {
     let pinned = fs::read_to_string(scripts().join("requirements.txt")).unwrap();
     let folder = installed("python", &pinned, |folder| {
         run(Command::new("python3").args(["-m", "venv"]).arg(folder.join("venv")))?;
