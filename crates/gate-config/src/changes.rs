@@ -5,7 +5,7 @@
 use crate::check::Loaded;
 use crate::keys::KeySetting;
 use crate::problem::Plain;
-use crate::setting::SETTINGS;
+use crate::setting::{Form, SETTINGS};
 use crate::show::{shown, toml_text};
 use std::fmt;
 
@@ -14,6 +14,8 @@ const AT_START: &[&str] = &[
     "listen.address",
     "local.enabled",
     "local.engine",
+    "local.models_dir",
+    "local.env",
     "server.threads",
     "tls.cert",
     "tls.key",
@@ -55,7 +57,10 @@ pub fn changes(old: &Loaded, new: &Loaded) -> Vec<Change> {
         .iter()
         .filter_map(|setting| {
             let (from, to) = (shown(setting, &old.config), shown(setting, &new.config));
-            (from != to).then(|| Change {
+            // Of variables not every value is shown.
+            let differ = matches!(&setting.form, Form::Variables { .. })
+                && old.config.local.env != new.config.local.env;
+            (from != to || differ).then(|| Change {
                 key: setting.key,
                 at_start: counts_at_start(setting.key),
                 values: Some((toml_text(&from), toml_text(&to))),

@@ -46,6 +46,7 @@ impl Config {
             problems.extend(no_pair(&config, &origins));
             problems.extend(listener::problems(&config, origins.get("listen.address")));
             warnings.extend(replaced(&spec.given));
+            problems.extend(two_folders(&config, &origins));
             warnings.extend(api_as_base(&config, origins.get("upstreams")));
         }
         problems.sort();
@@ -126,6 +127,17 @@ fn no_pair(config: &Config, origins: &BTreeMap<&'static str, Place>) -> Option<P
     };
     let problem = Problem::new(origins.get(given)?.clone(), format!("{given} without {lacks}"));
     Some(problem.hint(format!("name both files, or neither: {lacks} is the other one of the pair")))
+}
+
+/// Two places for the models of one program.
+fn two_folders(config: &Config, origins: &BTreeMap<&'static str, Place>) -> Option<Problem> {
+    config.local.models_dir.as_ref()?;
+    config.local.env.get("OLLAMA_MODELS")?;
+    let problem = Problem::new(
+        origins.get("local.models_dir")?.clone(),
+        "local.models_dir, and OLLAMA_MODELS in local.env: one place is said twice",
+    );
+    Some(problem.hint("leave one of the two out"))
 }
 
 /// Addresses copied from a client's settings often end in the API's own path.

@@ -6,7 +6,9 @@ use crate::listener::Listener;
 use crate::token::AuthToken;
 use crate::units::ByteSize;
 use crate::upstream_url::UpstreamUrl;
-use gate_types::{Cidr, OriginPattern};
+use gate_types::{Cidr, ModelName, OriginPattern};
+use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -50,12 +52,27 @@ pub struct Config {
 }
 
 /// `[local]`
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Local {
     /// Whether to start an Ollama or the engine where no upstream was given and none answers.
     pub enabled: bool,
     /// When to start the engine.
     pub engine: EngineStart,
+    /// What the Ollama of this machine shall have: what it lacks is pulled.
+    pub models: Vec<ModelName>,
+    /// Where the program that is started keeps its models.
+    pub models_dir: Option<PathBuf>,
+    /// Variables of the program that is started, in order of name.
+    pub env: BTreeMap<String, String>,
+}
+
+impl fmt::Debug for Local {
+    /// Without the variables' values, one of which may be a secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Local { enabled, engine, models, models_dir, env } = self;
+        let env: Vec<&String> = env.keys().collect();
+        write!(f, "Local(enabled {enabled}, {engine:?}, models {models:?} in {models_dir:?}, env {env:?})")
+    }
 }
 
 /// `[auth]`
@@ -270,7 +287,13 @@ impl Default for Config {
             listen: vec![Listener::at(Listen::DEFAULT)],
             upstreams: vec![UpstreamUrl::local_ollama()],
             upstreams_given: false,
-            local: Local { enabled: true, engine: EngineStart::Auto },
+            local: Local {
+                enabled: true,
+                engine: EngineStart::Auto,
+                models: Vec::new(),
+                models_dir: None,
+                env: BTreeMap::new(),
+            },
             auth: Auth { failures: 30, proxy_names: ["ollama", "herdgate"].map(str::to_owned).to_vec() },
             cors: Cors { origins: Vec::new() },
             limits: Limits {

@@ -27,6 +27,7 @@ mod tables;
 mod token;
 mod units;
 mod upstream_url;
+mod variables;
 
 pub use changes::{Change, changes};
 pub use check::Loaded;

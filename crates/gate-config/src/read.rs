@@ -8,7 +8,8 @@ use crate::setting::{Form, MOST_LISTENERS, MOST_UPSTREAMS};
 use crate::spec::{Given, Item, Known, Raw};
 use crate::units::{BadUnit, ByteSize, duration, show_duration};
 use crate::upstream_url::UpstreamUrl;
-use gate_types::OriginPattern;
+use crate::variables::variables;
+use gate_types::{ModelName, OriginPattern};
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -45,7 +46,16 @@ pub(crate) fn apply(given: &Given, config: &mut Config) -> Result<(), Vec<Proble
             let none = matches!(&item.raw, Raw::Text(word) | Raw::Word(word) if word == "none");
             *slot(config) = if none { None } else { Some(address(item).map_err(one)?) };
         }
-        Form::File { slot, example } => *slot(config) = file(item, example).map_err(one)?,
+        Form::File { slot, example } => {
+            *slot(config) = path(item, "a file's path", example).map_err(one)?;
+        }
+        Form::Folder { slot, example } => {
+            *slot(config) = path(item, "a folder's path", example).map_err(one)?;
+        }
+        Form::Models { slot, example, most } => {
+            *slot(config) = texts(item, "a model's name", example, |item| model(item, example), 0..=*most)?;
+        }
+        Form::Variables { slot, example, most } => *slot(config) = variables(item, example, *most)?,
         Form::Threads { least, most } => {
             let auto = matches!(&item.raw, Raw::Text(word) | Raw::Word(word) if word == "auto");
             let number = || count(item, *least, *most, " or \"auto\"").map(Some);
@@ -83,8 +93,8 @@ pub(crate) fn wants(item: &Item, wanted: &str) -> Problem {
 }
 
 /// A path, or nothing. One that cannot be shown between quotes is none that anybody chose.
-fn file(item: &Item, example: &str) -> Result<Option<PathBuf>, Problem> {
-    let text = text(item, "a file's path")?;
+fn path(item: &Item, what: &str, example: &str) -> Result<Option<PathBuf>, Problem> {
+    let text = text(item, what)?;
     match text {
         "none" => Ok(None),
         "" => Err(bad_text(item, text, "is empty", example)),
@@ -281,6 +291,14 @@ fn origin(item: &Item, example: &str) -> Result<OriginPattern, Problem> {
     }
     let text = text(item, "an origin")?;
     OriginPattern::parse(text).map_err(|bad| bad_text(item, text, bad.0, example))
+}
+
+pub(crate) fn model(item: &Item, example: &str) -> Result<ModelName, Problem> {
+    if let Raw::Read(Known::Model(name)) = &item.raw {
+        return Ok(name.clone());
+    }
+    let text = text(item, "a model's name")?;
+    ModelName::parse(text).map_err(|_bad| bad_text(item, text, "is no model's name", example))
 }
 
 /// The items of a list, which outside of the file is separated by commas; as many as `counts` allows.

@@ -19,7 +19,7 @@ herdgate needs no settings. What you do set is heard in this order, the first on
 3. the settings file, in TOML: `--config FILE` or `HERDGATE_CONFIG`, else `./herdgate.toml` if there is one, else
    `/etc/herdgate/herdgate.toml` as root and `$XDG_CONFIG_HOME/herdgate/herdgate.toml` (`~/.config`) otherwise;
 4. for the upstream: `OLLAMA_URL`, `OLLAMA_BASE_URL` and `OLLAMA_HOST`, read as Ollama's own client reads them; for the
-   origins of web pages: `OLLAMA_ORIGINS`;
+   origins of web pages: `OLLAMA_ORIGINS`; for the models of the local Ollama: `OLLAMA_MODEL`;
 5. the defaults.
 
 `herdgate check` says everything that is wrong with the settings at once, with its place, and listens on nothing.
@@ -166,6 +166,11 @@ fn form(form: &Form) -> String {
         Form::Count { least, most, .. } => format!("a whole number from {least} to {most}"),
         Form::Listener { .. } => "`\"none\"`, or one address".to_owned(),
         Form::File { .. } => "`\"none\"`, or the path of a file".to_owned(),
+        Form::Folder { .. } => "`\"none\"`, or the path of a folder".to_owned(),
+        Form::Models { most, .. } => format!("a list of 0 to {most} models' names"),
+        Form::Variables { most, .. } => {
+            format!("a table of 0 to {most} texts; in the variable `NAME=value`, separated by commas")
+        }
         Form::Threads { least, most } => format!("`\"auto\"`, or a whole number from {least} to {most}"),
         Form::Texts { least, most, .. } => format!("a list of {least} to {most} texts"),
         Form::Origins { most, .. } => format!("a list of 0 to {most} texts"),

@@ -8,7 +8,8 @@ pub(crate) use list::SETTINGS;
 use crate::config::Config;
 use crate::listen::Listen;
 use crate::units::ByteSize;
-use gate_types::Cidr;
+use gate_types::{Cidr, ModelName};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -64,6 +65,23 @@ pub(crate) enum Form {
     File {
         slot: fn(&mut Config) -> &mut Option<PathBuf>,
         example: &'static str,
+    },
+    /// `"none"`, or the path of a folder.
+    Folder {
+        slot: fn(&mut Config) -> &mut Option<PathBuf>,
+        example: &'static str,
+    },
+    /// Models' names, none of them twice; it may be empty.
+    Models {
+        slot: fn(&mut Config) -> &mut Vec<ModelName>,
+        example: &'static str,
+        most: usize,
+    },
+    /// Variables of a program: a table of texts, outside of the file `NAME=value` in a list.
+    Variables {
+        slot: fn(&mut Config) -> &mut BTreeMap<String, String>,
+        example: &'static str,
+        most: usize,
     },
     /// `"auto"`, or a number.
     Threads {

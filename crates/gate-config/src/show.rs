@@ -22,6 +22,8 @@ pub enum Shown {
     Switch(bool),
     /// Texts.
     List(Vec<String>),
+    /// Texts by name.
+    Table(Vec<(String, String)>),
 }
 
 /// One setting: its name, its value, where it came from.
@@ -107,6 +109,8 @@ pub fn to_toml(loaded: &Loaded, origin: bool) -> String {
             // A comment, since it could not be read back without its digest.
             "key" => line(&mut out, format_args!("\n# [[{name}]] {}{from}", Plain(&text_of(&row.value)))),
             "AUTH_TOKEN" => line(&mut out, format_args!("\n# {name} = {value}{from}")),
+            // So could not this one either, and the values are nobody's to read.
+            "local.env" if is_masked(&row.value) => line(&mut out, format_args!("# {name} = {value}{from}")),
             "upstreams" if row.origin.is_none() => line(&mut out, format_args!("# {name} = {value}{from}")),
             _ => line(&mut out, format_args!("{name} = {value}{from}")),
         }
@@ -117,7 +121,7 @@ pub fn to_toml(loaded: &Loaded, origin: bool) -> String {
 fn text_of(value: &Shown) -> String {
     match value {
         Shown::Text(text) => text.clone(),
-        Shown::Number(_) | Shown::Switch(_) | Shown::List(_) => toml_text(value),
+        Shown::Number(_) | Shown::Switch(_) | Shown::List(_) | Shown::Table(_) => toml_text(value),
     }
 }
 
@@ -152,7 +156,15 @@ pub(crate) fn shown(setting: &Setting, config: &Config) -> Shown {
         Form::Listener { slot } => {
             Shown::Text(slot(&mut config).map_or_else(|| "none".to_owned(), |door| door.to_string()))
         }
-        Form::File { slot, .. } => {
+        Form::Models { slot, .. } => Shown::List(slot(&mut config).iter().map(ToString::to_string).collect()),
+        Form::Variables { slot, .. } => {
+            let masked = |(name, value): (&String, &String)| {
+                let value = if is_secret(name, value) { MASK.to_owned() } else { value.clone() };
+                (name.clone(), value)
+            };
+            Shown::Table(slot(&mut config).iter().map(masked).collect())
+        }
+        Form::File { slot, .. } | Form::Folder { slot, .. } => {
             let path = slot(&mut config).as_ref();
             Shown::Text(path.map_or_else(|| "none".to_owned(), |path| path.display().to_string()))
         }
@@ -166,6 +178,17 @@ pub(crate) fn shown(setting: &Setting, config: &Config) -> Shown {
     }
 }
 
+/// Whether a variable of a started program is one that nobody shall read over a shoulder: a password in a proxy's address too.
+fn is_secret(name: &str, value: &str) -> bool {
+    let name = name.to_ascii_uppercase();
+    let says_so = ["KEY", "TOKEN", "SECRET", "PASSWORD"].iter().any(|word| name.contains(word));
+    says_so || value.contains('@')
+}
+
+fn is_masked(value: &Shown) -> bool {
+    matches!(value, Shown::Table(pairs) if pairs.iter().any(|(_, value)| value == MASK))
+}
+
 /// A value in TOML.
 pub(crate) fn toml_text(value: &Shown) -> String {
     match value {
@@ -174,6 +197,12 @@ pub(crate) fn toml_text(value: &Shown) -> String {
         Shown::Switch(switch) => switch.to_string(),
         Shown::List(items) => {
             format!("[{}]", items.iter().map(|item| quoted(item)).collect::<Vec<_>>().join(", "))
+        }
+        // A variable's name needs no quotes.
+        Shown::Table(pairs) if pairs.is_empty() => "{}".to_owned(),
+        Shown::Table(pairs) => {
+            let pair = |(name, value): &(String, String)| format!("{name} = {}", quoted(value));
+            format!("{{ {} }}", pairs.iter().map(pair).collect::<Vec<_>>().join(", "))
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::setting::{SETTINGS, Setting};
 use crate::tables::{Field, Table};
 use crate::token::{self, AuthToken, FileAccess, TokenForm};
 use crate::upstream_url::UpstreamUrl;
-use gate_types::OriginPattern;
+use gate_types::{ModelName, OriginPattern};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -87,6 +87,7 @@ pub(crate) enum Known {
     Upstream(UpstreamUrl),
     Listener(Box<Listener>),
     Origin(OriginPattern),
+    Model(ModelName),
 }
 
 /// A value and where it stands.
@@ -136,6 +137,7 @@ impl Spec {
         spec.gather_flags(&sources.flags);
         spec.gather_ollama(&sources.env);
         spec.gather_origins(&sources.env);
+        spec.gather_models(&sources.env);
         match token::find(&sources.env, sources.files, sources.token_form) {
             Ok(token) => {
                 spec.warnings.extend(token.as_ref().and_then(token::short));
@@ -230,6 +232,33 @@ impl Spec {
         if !origins.is_empty() {
             let item = |origin| Item { place: place.clone(), raw: Raw::Read(Known::Origin(origin)) };
             let items = origins.into_iter().map(item).collect();
+            self.give(Rank::Ollama, setting, place.clone(), Raw::List(items));
+        }
+    }
+
+    /// `OLLAMA_MODEL`, where nobody else names models. Other programs read it too: what is no name is left out and told.
+    fn gather_models(&mut self, env: &BTreeMap<String, String>) {
+        let name = "OLLAMA_MODEL";
+        let Some(setting) = Setting::find(Some("local"), "models") else { return };
+        if self.given.iter().any(|given| given.setting.key == setting.key) {
+            return;
+        }
+        let place = Place::env(name);
+        let mut models: Vec<ModelName> = Vec::new();
+        let list = env.get(name).map(String::as_str).unwrap_or_default();
+        for text in list.split(',').map(str::trim).filter(|text| !text.is_empty()) {
+            match ModelName::parse(text) {
+                Ok(model) if models.contains(&model) => {}
+                Ok(model) => models.push(model),
+                Err(_) => {
+                    let reason = format!("\"{}\" is no model's name; it is left out", Plain(text));
+                    self.warnings.push(Problem::new(place.clone(), reason).hint("names look like qwen3:8b"));
+                }
+            }
+        }
+        if !models.is_empty() {
+            let item = |model| Item { place: place.clone(), raw: Raw::Read(Known::Model(model)) };
+            let items = models.into_iter().map(item).collect();
             self.give(Rank::Ollama, setting, place.clone(), Raw::List(items));
         }
     }

@@ -50,6 +50,34 @@ fn every_problem_has_its_place_reason_and_hint() {
             ],
         ),
         ("manage.registries = [\"hf.co\", \"HF.co\"]", &["herdgate.toml:1:31 \"hf.co\" stands here twice"]),
+        // The started program.
+        (
+            "local.models = [\"no name\", \"a\", \"A:latest\"]",
+            &["herdgate.toml:1:17 \"no name\" is no model's name  hint: write models = [\"qwen3:8b\"]"],
+        ),
+        ("local.models = [\"a\", \"A:latest\"]", &["herdgate.toml:1:22 \"a:latest\" stands here twice"]),
+        (
+            "[local.env]\nOLLAMA_HOST = \":1\"\n\"a b\" = 1\nC = []\nHERDGATE_DATA = \"x\"\nD = \"canary\\n\"",
+            &[
+                "herdgate.toml:2:1 OLLAMA_HOST is not yours to give here  hint: the gate starts Ollama on a loopback port that it chooses",
+                "herdgate.toml:3:1 \"a b\" is no variable's name",
+                "herdgate.toml:4:5 wants a text for C, not a list",
+                "herdgate.toml:5:1 HERDGATE_DATA is a variable of the gate itself  hint: what it starts never sees those",
+                "herdgate.toml:6:1 the value of D is longer than 4096 bytes or holds a control character",
+            ],
+        ),
+        (
+            "local.env = \"A=b\"",
+            &[
+                "herdgate.toml:1:13 wants a table of variables, not a text  hint: write env = { OLLAMA_NUM_PARALLEL = \"4\", OLLAMA_KEEP_ALIVE = \"1h\" }",
+            ],
+        ),
+        (
+            "[local]\nmodels_dir = \"/m\"\nenv = { OLLAMA_MODELS = \"/n\" }",
+            &[
+                "herdgate.toml:2:14 local.models_dir, and OLLAMA_MODELS in local.env: one place is said twice  hint: leave one of the two out",
+            ],
+        ),
         // Wrong types.
         (
             "limits = 3",

@@ -158,6 +158,21 @@ fn precedence_of_file_and_environment_for_every_form() {
             "HERDGATE_MANAGE__REGISTRIES",
             "hf.co, registry.lan:5000",
         ),
+        (
+            "local.models",
+            "local.models = [\"qwen3:8b\"]",
+            "qwen3:8b",
+            "HERDGATE_LOCAL__MODELS",
+            "a:latest, hf.co/acme/x:q4",
+        ),
+        ("local.models_dir", "local.models_dir = \"/m\"", "/m", "HERDGATE_LOCAL__MODELS_DIR", "none"),
+        (
+            "local.env",
+            "local.env = { OLLAMA_NUM_PARALLEL = 4, A = \"b\" }",
+            "A=b, OLLAMA_NUM_PARALLEL=4",
+            "HERDGATE_LOCAL__ENV",
+            "OLLAMA_FLASH_ATTENTION=1, OLLAMA_KEEP_ALIVE=1h",
+        ),
         ("log.level", "log.level = \"warn\"", "warn", "HERDGATE_LOG__LEVEL", "trace"),
         (
             "listen.address",
@@ -175,6 +190,9 @@ fn precedence_of_file_and_environment_for_every_form() {
                 Shown::Number(number) => number.to_string(),
                 Shown::Switch(switch) => switch.to_string(),
                 Shown::List(items) => items.join(", "),
+                Shown::Table(pairs) => {
+                    pairs.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(", ")
+                }
             };
             (shown, row.origin.unwrap())
         };
@@ -183,6 +201,43 @@ fn precedence_of_file_and_environment_for_every_form() {
         let expected = in_env.replace("Yes", "true").trim_end_matches(',').to_owned();
         assert_eq!(value(&[(variable, in_env)]), (expected, variable.to_owned()), "{key}");
     }
+}
+
+#[test]
+fn ollamas_variable_names_models_where_nobody_else_does() {
+    let models = |file: Option<&'static str>, value: &'static str| {
+        let loaded = load(Said { file, env: &[("OLLAMA_MODEL", value)], ..Said::default() }).unwrap();
+        let names: Vec<String> = loaded.config.local.models.iter().map(ToString::to_string).collect();
+        let warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
+        (names.join(" "), warnings.join("\n"))
+    };
+    let none = String::new;
+    assert_eq!(models(None, ""), (none(), none()));
+    assert_eq!(models(None, "qwen3:8b, Llama3 ,qwen3:8b"), ("qwen3:8b llama3:latest".to_owned(), none()));
+    assert_eq!(models(Some("local.models = [\"a\"]"), "b"), ("a:latest".to_owned(), none()));
+    assert_eq!(models(Some("local.models = []"), "b"), (none(), none()));
+    let left_out =
+        "OLLAMA_MODEL \"no name\" is no model's name; it is left out  hint: names look like qwen3:8b";
+    assert_eq!(models(None, "no name,b"), ("b:latest".to_owned(), left_out.to_owned()));
+}
+
+#[test]
+fn a_secret_among_the_variables_is_not_shown_and_yet_noticed() {
+    let with = |secret: &str| {
+        let file = format!(
+            "[local.env]\nOLLAMA_API_KEY = \"{secret}\"\nHTTPS_PROXY = \"http://u:{secret}@p\"\nOLLAMA_DEBUG = true\n"
+        );
+        load(Said { file: Some(&file), ..Said::default() }).unwrap()
+    };
+    let (old, new) = (with("canary-1"), with("canary-2"));
+    let shown = to_toml(&old, true);
+    assert!(
+        shown.contains("# env = { HTTPS_PROXY = \"…\", OLLAMA_API_KEY = \"…\", OLLAMA_DEBUG = \"true\" }"),
+        "{shown}"
+    );
+    assert!(!shown.contains("canary") && !format!("{old:?}").contains("canary"), "{shown}");
+    let told: Vec<_> = gate_config::changes(&old, &new).iter().map(ToString::to_string).collect();
+    assert!(told.len() == 1 && told[0].starts_with("local.env") && !told[0].contains("canary"), "{told:?}");
 }
 
 #[test]
@@ -237,9 +292,13 @@ fn shown_with_origin() {
 
 #[test]
 fn what_is_shown_is_read_back() {
-    let said: [Said<'_>; 4] = [
+    let said: [Said<'_>; 5] = [
         Said::default(),
         Said { file: Some(FULL), ..Said::default() },
+        Said {
+            file: Some("[local]\nmodels = [\"a\"]\nmodels_dir = \"/m\"\n[local.env]\nA = \"x \"\nB = 2\n"),
+            ..Said::default()
+        },
         Said { env: &[("OLLAMA_HOST", "::1")], listen: &["127.0.0.1:0"], no_local: true, ..Said::default() },
         Said {
             upstream: &["https://a/b", "[::1]:5", "c"],

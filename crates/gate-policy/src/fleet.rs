@@ -33,6 +33,8 @@ pub enum Observation {
     Answered,
     /// A request for this model was answered "not found": the list is out of date.
     ModelMissing(ModelName),
+    /// It has this model from now on.
+    ModelThere(ModelName),
 }
 
 /// What is known of an upstream when a request is sent there.
@@ -145,6 +147,10 @@ impl Fleet {
                 upstream.turn(Health::Up);
                 upstream.models = without(&upstream.models, &model);
                 upstream.loaded = without(&upstream.loaded, &model);
+            }
+            Observation::ModelThere(model) => {
+                let known = upstream.models.iter().cloned();
+                upstream.models = in_order(known.chain([model]).collect());
             }
         }
     }
@@ -293,6 +299,10 @@ mod tests {
         fleet.apply(ONE, Observation::ModelMissing(name("b")));
         assert_eq!(names(&fleet), [name("a")]);
         assert!(fleet.get(ONE).unwrap().loaded().is_empty());
+        for _ in 0..2 {
+            fleet.apply(ONE, Observation::ModelThere(name("B1")));
+        }
+        assert_eq!(names(&fleet), [name("a"), name("b1")]);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use crate::failures::Failures;
 use crate::held::{Allowance, Taken};
 use crate::lease::Leases;
 use crate::metrics::{Counter, Metrics};
+use crate::pulls::Pulls;
 use crate::record::{AccessLog, Record};
 use crate::replay::Replays;
 use crate::rules::Rules;
@@ -18,7 +19,9 @@ use crate::stubs::Stubs;
 use crate::sweep::{Sweep, TICK};
 use arc_swap::{ArcSwap, Guard};
 use gate_keys::KeyRing;
-use gate_policy::{Ask, Chance, Entered, FAILURES_UNTIL_EJECTED, Fleet, Grant, Observation, Verdict};
+use gate_policy::{
+    Ask, Chance, Entered, FAILURES_UNTIL_EJECTED, Fleet, Grant, Health, Observation, Upstream, Verdict,
+};
 use gate_types::{ModelName, UpstreamId};
 use gate_upstream::{Client, Roster};
 use gate_wire::{GateError, Reason};
@@ -35,8 +38,8 @@ pub enum NotYet {
     Named,
     /// Nothing was found to pass requests to; the text says what was looked for and what to do.
     NothingFound(String),
-    /// One that the gate started by itself is still starting.
-    Starting,
+    /// These the gate started by itself: where none answers, one is still starting, or again.
+    Starting(Vec<UpstreamId>),
 }
 
 /// What all cores see. No lock in here is held across a wait.
@@ -48,6 +51,8 @@ pub struct Shared {
     pub store: StoreWatch,
     /// Models that stand for one elsewhere.
     pub stubs: Stubs,
+    /// Models that are on their way.
+    pub pulls: Pulls,
     pub(crate) failures: Failures,
     pub(crate) replays: Replays,
     /// Which upstreams were told of that list nonsense, by their ids.
@@ -76,6 +81,7 @@ impl Shared {
             rules: ArcSwap::from_pointee(rules),
             store: StoreWatch::default(),
             stubs: Stubs::default(),
+            pulls: Pulls::default(),
             failures: Failures::default(),
             replays: Replays::default(),
             nonsense: Seldom::default(),
@@ -128,16 +134,26 @@ impl Shared {
         before
     }
 
-    /// The error for callers while no upstream has ever answered; none where one has, or where there is nothing to explain.
+    /// The error for callers while no upstream has ever answered, or none does and one is being started; none where there is
+    /// nothing to explain.
     pub(crate) fn none_yet(&self) -> Option<GateError> {
-        if self.with_fleet(|fleet| fleet.iter().any(|(_, upstream)| upstream.version().is_some())) {
-            return None;
-        }
+        let is_any = |fits: fn(&Upstream) -> bool| {
+            self.with_fleet(|fleet| fleet.iter().any(|(_, upstream)| fits(upstream)))
+        };
         match &**self.not_yet.load() {
-            NotYet::Named => None,
-            NotYet::NothingFound(hint) => Some(GateError::new(Reason::NoUpstream).saying(hint.clone())),
-            NotYet::Starting => Some(GateError::new(Reason::Loading)),
+            NotYet::NothingFound(hint) if !is_any(|upstream| upstream.version().is_some()) => {
+                Some(GateError::new(Reason::NoUpstream).saying(hint.clone()))
+            }
+            NotYet::Starting(_) if !is_any(|upstream| upstream.health() == Health::Up) => {
+                Some(GateError::new(Reason::Loading))
+            }
+            NotYet::Named | NotYet::NothingFound(_) | NotYet::Starting(_) => None,
         }
+    }
+
+    /// Whether the gate started this upstream by itself, and so starts it again where it ends.
+    pub(crate) fn has_started(&self, id: UpstreamId) -> bool {
+        matches!(&**self.not_yet.load(), NotYet::Starting(started) if started.contains(&id))
     }
 
     /// The models that a key may use, of all upstreams, each once, in order of name. Under the lock they are only copied.
@@ -156,7 +172,7 @@ impl Shared {
     }
 
     /// What was known of an upstream was wrong: whoever probes shall look again now rather than at the next turn.
-    pub(crate) fn doubt(&self) {
+    pub fn doubt(&self) {
         self.doubted.send_replace(());
     }
 
@@ -365,7 +381,9 @@ mod tests {
     #[test]
     fn why_nothing_answers_is_told_until_something_did() {
         assert_eq!(told(NotYet::Named), (None, None));
-        assert_eq!(told(NotYet::Starting), (Some(Reason::Loading), None));
+        // One that ended is started again.
+        let starting = NotYet::Starting(vec![UpstreamId(0)]);
+        assert_eq!(told(starting), (Some(Reason::Loading), Some(Reason::Loading)));
         assert_eq!(told(NotYet::NothingFound("install it".to_owned())), (Some(Reason::NoUpstream), None));
     }
 }

@@ -97,6 +97,8 @@ pub enum Reason {
     NoUpstream,
     /// The local model server is starting.
     Loading,
+    /// The model is being pulled.
+    ModelPulling,
     /// An upstream does not tell its models, so nobody knows whether this one would leave the house.
     ModelsUnlisted,
     /// As many requests wait as may wait.
@@ -157,6 +159,7 @@ impl Reason {
             UnsupportedHttpVersion,
             NoUpstream,
             Loading,
+            ModelPulling,
             ModelsUnlisted,
             QueueFull,
             QueueTimeout,

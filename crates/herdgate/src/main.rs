@@ -3,11 +3,13 @@
 //! Exit codes: 0 done, 1 failed, 64 wrong usage or settings (`EX_USAGE`).
 
 mod backup;
+mod bars;
 mod cli;
 mod client;
 mod cmd;
 mod connect;
 mod logging;
+mod progress;
 mod server;
 mod user;
 

@@ -52,6 +52,42 @@ pub(crate) static SETTINGS: &[Setting] = &[
                 `always` beside every other upstream, for a model that answers at once. Not with `local.enabled = false`.",
     },
     Setting {
+        key: "local.models",
+        flag: None,
+        form: Form::Models {
+            slot: |config| &mut config.local.models,
+            example: "models = [\"qwen3:8b\"]",
+            most: 64,
+        },
+        about: "The models that the Ollama of this machine shall have: the one that the gate starts, or the one found at its usual \
+                address. What it lacks is pulled in the background; until it is there, a request for it is answered 503 \
+                `model_pulling`. Where it is not set, `OLLAMA_MODEL` is read. Upstreams that somebody named are others' and \
+                get nothing by this.",
+    },
+    Setting {
+        key: "local.models_dir",
+        flag: None,
+        form: Form::Folder {
+            slot: |config| &mut config.local.models_dir,
+            example: "models_dir = \"/srv/ollama/models\"",
+        },
+        about: "Where the program that the gate starts keeps its models: `OLLAMA_MODELS` of Ollama, whose own default is \
+                `~/.ollama/models`; for herdgate-engine the folder of `.gguf` files, by default `models` in the data directory.",
+    },
+    Setting {
+        key: "local.env",
+        flag: None,
+        form: Form::Variables {
+            slot: |config| &mut config.local.env,
+            example: "env = { OLLAMA_NUM_PARALLEL = \"4\", OLLAMA_KEEP_ALIVE = \"1h\" }",
+            most: 64,
+        },
+        about: "Environment variables of the program that the gate starts, beside those of the gate itself and over them: \
+                `OLLAMA_NUM_PARALLEL`, `OLLAMA_MAX_LOADED_MODELS`, `OLLAMA_KEEP_ALIVE`, `OLLAMA_CONTEXT_LENGTH`, \
+                `HTTPS_PROXY` and all others that it knows. In the file also as `[local.env]` with one variable in each line. \
+                The address is the gate's to choose: `OLLAMA_HOST` is refused.",
+    },
+    Setting {
         key: "auth.failures",
         flag: None,
         form: Form::Count { slot: |config| &mut config.auth.failures, least: 1, most: 1_000_000 },

@@ -266,6 +266,10 @@ fn told(
             let said = format!("{} answered {status}", gate.shared.upstream_name(id));
             Err(GateError::new(Reason::UpstreamFailed).again_after(AGAIN_AFTER).because(said).into())
         }
+        // What the gate started it starts again, within seconds.
+        Setback::Unreached(id, error) | Setback::BrokeOff(id, error) if gate.shared.has_started(id) => {
+            Err(GateError::new(Reason::Loading).because(error).into())
+        }
         Setback::Unreached(_, error) => Err(nobody(gate, Why::AllTried).because(error).into()),
         Setback::BrokeOff(_, error) => Err(GateError::new(Reason::UpstreamFailed).because(error).into()),
         Setback::Missing(_, missing) => Err(not_found(gate, caller, call, missing, tried).into()),
@@ -379,8 +383,11 @@ fn not_found(gate: &Gate, caller: &Caller, call: &Call, missing: Missing, tried:
     unknown_model(gate, caller, model, &call.model_as_sent())
 }
 
-/// The error for a model that no upstream has, with the nearest names that the caller may use.
+/// The error for a model that no upstream has: that it is on its way, or the nearest names that the caller may use.
 pub(crate) fn unknown_model(gate: &Gate, caller: &Caller, model: &ModelName, as_sent: &str) -> GateError {
+    if let Some(told) = gate.shared.pulls.told_of(model, as_sent) {
+        return told;
+    }
     let known = gate.shared.models(|name| allowed::may_see(&gate.shared, caller, name));
     GateError::model_not_found(as_sent, &gate_wire::nearest(model, &known))
 }

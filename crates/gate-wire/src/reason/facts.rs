@@ -279,6 +279,14 @@ impl Reason {
                 "Ask again in a few seconds; if it lasts, the gate's log says why it does not start.",
             )
             .again_after(2),
+            Reason::ModelPulling => Facts::new(
+                503,
+                "model_pulling",
+                Gate,
+                "the model is being pulled; try again in a moment",
+                "Ask again when the time of Retry-After is over; the text says how far it is. `herdgate models` shows it too.",
+            )
+            .again_after(10),
             Reason::ModelsUnlisted => Facts::new(
                 503,
                 "models_unlisted",

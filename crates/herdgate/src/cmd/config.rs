@@ -86,6 +86,7 @@ fn as_json(loaded: &Loaded, places: &Locations) -> Value {
             Shown::Number(number) => json!(number),
             Shown::Switch(switch) => json!(switch),
             Shown::List(items) => json!(items),
+            Shown::Table(pairs) => pairs.iter().map(|(name, value)| (name.clone(), json!(value))).collect(),
         };
         json!({ "setting": row.key, "value": value, "origin": row.origin.as_deref().unwrap_or("default") })
     };

@@ -11,6 +11,7 @@ mod writer;
 pub(crate) use access::Access;
 pub(crate) use level::set as set_level;
 
+use crate::bars;
 use gate_config::{Log, LogFormat};
 use std::cell::RefCell;
 use std::io::{self, IsTerminal, Write};
@@ -41,6 +42,9 @@ pub(crate) fn start(log: Log) {
     };
     if tracing_subscriber::registry().with(lines.with_filter(level::InForce)).try_init().is_err() {
         tracing::debug!("logging had been started already");
+    }
+    if terminal && !json {
+        bars::allow();
     }
     access::start(json);
     writer::start(json);

@@ -1,6 +1,7 @@
 //! The one thread that writes log lines. Standard error may stand still for as long as it likes (a pager, a stuck
 //! collector of logs): requests and keys must not, so lines wait in a bounded queue and are dropped, and counted, beyond it.
 
+use crate::bars;
 use std::io::{self, Write};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -65,7 +66,7 @@ fn write_all(due: &Receiver<Task>, json: bool) {
     for task in due {
         match task {
             Task::Write(lines) => {
-                let _closed = io::stderr().write_all(&lines);
+                let _closed = bars::aside(|| io::stderr().write_all(&lines));
             }
             // Nobody waiting any more is fine.
             Task::Tell(written) => drop(written.try_send(())),

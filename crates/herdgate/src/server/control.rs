@@ -5,6 +5,7 @@ use super::bind::Bound;
 use super::core::{Pulse, Stage};
 use super::local::{Care, Local, Program};
 use super::prober::{Latest, Probers};
+use super::pulls::{Feeds, Puller};
 use super::reload::{Keys, Looks, Settings, Stamp};
 use super::tls::Certificate;
 use super::upstreams::Upstreams;
@@ -80,18 +81,40 @@ async fn watch_over(duties: Duties, keys: Keys, talk: &mut dyn Write) -> anyhow:
     let limits = ClientLimits { connect: loaded.config.timeouts.connect, ..ClientLimits::default() };
     let client = Rc::new(Client::of(Arc::clone(&roster), upstreams.tls.clone(), limits));
     let all: Vec<_> = (0..).map(UpstreamId).take(roster.len()).collect();
-    let mut probers = Probers::new(client, Arc::clone(&shared), loaded.config.fleet.probe_interval);
+    let mut probers =
+        Probers::new(Rc::clone(&client), Arc::clone(&shared), loaded.config.fleet.probe_interval);
     probers.follow(&all);
     let found = probers.latest(&all);
-    let started = all[all.len() - locals.programs.len()..].to_vec();
+    let (named, started) = all.split_at(all.len() - locals.programs.len());
+    let is_ollama = |(_, program): &(&UpstreamId, &Program)| matches!(program, Program::Ollama(_));
+    let ollamas = started.iter().zip(&locals.programs).filter(is_ollama).map(|(id, _)| *id).collect();
+    let (named, started) = (named.to_vec(), started.to_vec());
+    let (begin, may_begin) = watch::channel(false);
+    let feeds = Feeds::new(Puller { shared: Arc::clone(&shared), client }, may_begin);
     let (tls, first, file) = (upstreams.tls.clone(), loaded.clone(), Looks::new(file));
-    let mut settings =
-        Settings { flags, loaded, first, shared, roster, tls, probers, started, file, certificate, keys };
+    let mut settings = Settings {
+        flags,
+        loaded,
+        first,
+        shared,
+        roster,
+        tls,
+        probers,
+        started,
+        ollamas,
+        named,
+        feeds,
+        file,
+        certificate,
+        keys,
+    };
+    let config = settings.loaded.config.clone();
+    settings.feed(&config);
     let signal = tokio::select! {
         signal = signals.any() => Some(signal),
         () = keep_settings(&mut settings, &mut hangup) => None,
         _deaf = core_ended.recv() => None,
-        () = tell_start(&upstreams, &locals.programs, found, talk) => None,
+        () = tell_start(&upstreams, &locals.programs, found, &begin, talk) => None,
     };
     locals.care.send_replace(Care::LastUse);
     match signal {
@@ -138,12 +161,14 @@ async fn tell_start(
     upstreams: &Upstreams,
     programs: &[Program],
     mut found: Vec<Latest>,
+    begin: &watch::Sender<bool>,
     talk: &mut dyn Write,
 ) {
     let time = if programs.is_empty() { REPORT_TIME } else { REPORT_TIME_LOCAL };
     first_looks(&mut found, programs.len(), time).await;
     report::upstreams(talk, &upstreams.endpoints, &found, programs, &upstreams.not_yet);
     notify::ready("serving");
+    begin.send_replace(true);
     std::future::pending().await
 }
 

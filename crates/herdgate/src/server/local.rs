@@ -11,9 +11,11 @@ pub(crate) use program::{Program, find, find_engine};
 use crate::cmd::tied;
 use anyhow::Context as _;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
+use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 use tokio::process::{Child, ChildStdin, Command};
@@ -39,12 +41,43 @@ pub(crate) enum Care {
     End,
 }
 
+/// What a started program finds around it, beyond what the gate itself found.
+#[derive(Clone)]
+pub(crate) struct Surroundings {
+    /// Where models lie: what the settings say, and else where the engine looks.
+    models_dir: Option<PathBuf>,
+    engine_models: PathBuf,
+    env: BTreeMap<String, String>,
+}
+
+impl Surroundings {
+    /// As the settings say.
+    ///
+    /// # Errors
+    /// Where the working directory is not known and a folder is named in relation to it.
+    pub(crate) fn of(settings: &gate_config::Local, data: &Path) -> anyhow::Result<Self> {
+        let absolute = |path: &PathBuf| std::path::absolute(path).context("local.models_dir");
+        Ok(Self {
+            models_dir: settings.models_dir.as_ref().map(absolute).transpose()?,
+            engine_models: data.join("models"),
+            env: settings.env.clone(),
+        })
+    }
+}
+
+impl fmt::Debug for Surroundings {
+    /// Without the variables' values, one of which may be a secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Surroundings(models in {:?}, env {:?})", self.models_dir, self.env.keys())
+    }
+}
+
 /// What to start and where it shall listen.
 #[derive(Debug)]
 pub(crate) struct Local {
     program: Program,
     address: SocketAddr,
-    models: PathBuf,
+    given: Surroundings,
 }
 
 impl Local {
@@ -52,9 +85,9 @@ impl Local {
     ///
     /// # Errors
     /// Where no port is free.
-    pub(crate) fn new(program: Program, models: PathBuf) -> anyhow::Result<Self> {
+    pub(crate) fn new(program: Program, given: Surroundings) -> anyhow::Result<Self> {
         let probe = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no loopback port is free")?;
-        Ok(Self { program, address: probe.local_addr()?, models })
+        Ok(Self { program, address: probe.local_addr()?, given })
     }
 
     /// The program.
@@ -103,14 +136,17 @@ impl Local {
                 let mut command = Command::new(path);
                 command.args(["--exit-with-parent", "--listen", &self.address.to_string(), "--models-dir"]);
                 // A failed assertion in llama.cpp would start a debugger where one is installed.
-                command.arg(&self.models).env("GGML_NO_BACKTRACE", "1");
+                let models = self.given.models_dir.as_ref().unwrap_or(&self.given.engine_models);
+                command.arg(models).env("GGML_NO_BACKTRACE", "1");
                 command
             }
         };
         for (name, _) in std::env::vars_os().filter(|(name, _)| is_ours(name)) {
             command.env_remove(name);
         }
+        command.envs(&self.given.env);
         if let Program::Ollama(_) = self.program {
+            command.envs(self.given.models_dir.iter().map(|dir| ("OLLAMA_MODELS", dir)));
             command.env("OLLAMA_HOST", self.address.to_string());
         }
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -17,6 +17,7 @@ mod metrics;
 mod notify;
 mod own_ca;
 mod prober;
+mod pulls;
 mod reload;
 mod report;
 mod rules;

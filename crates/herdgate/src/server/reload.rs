@@ -5,6 +5,7 @@
 
 use super::keys::{Errand, Outside};
 use super::prober::Probers;
+use super::pulls::Feeds;
 use super::tls::Certificate;
 use super::{notify, rules, upstreams};
 use crate::cmd::settings;
@@ -30,6 +31,11 @@ pub(super) struct Settings {
     pub(super) probers: Probers,
     /// The upstreams that the gate started by itself: in use until it ends.
     pub(super) started: Vec<UpstreamId>,
+    /// Those of them that are an Ollama.
+    pub(super) ollamas: Vec<UpstreamId>,
+    /// The other upstreams in use.
+    pub(super) named: Vec<UpstreamId>,
+    pub(super) feeds: Feeds,
     pub(super) file: Looks,
     pub(super) certificate: Option<Certificate>,
     pub(super) keys: Keys,
@@ -132,13 +138,39 @@ impl Settings {
             self.keys.hand_over();
         }
         if let Some(mut all) = named {
+            self.named.clone_from(&all);
             all.extend(&self.started);
             self.probers.follow(&all);
             self.shared.follow(&all, self.not_yet(config));
         }
+        self.feed(config);
         self.probers.set_times(config.fleet.probe_interval, config.timeouts.connect);
         logging::set_level(config.log.level);
         Ok(())
+    }
+
+    /// Has the upstreams that are to be fed get what they lack.
+    pub(super) fn feed(&mut self, config: &Config) {
+        let models = &config.local.models;
+        // What nobody named is this machine's own.
+        let homes = match (self.ollamas.is_empty(), config.upstreams_given) {
+            (false, _) => &self.ollamas[..],
+            (true, false) if self.started.is_empty() => &self.named[..],
+            (true, _) => &[],
+        };
+        if let (Some(first), true) = (models.first(), homes.is_empty()) {
+            let why = match self.started.is_empty() {
+                true => "the upstreams were named, so that they are not the gate's to fill",
+                false => "herdgate-engine has what lies in its folder of models, and pulls nothing",
+            };
+            tracing::warn!("{first} and what else local.models or OLLAMA_MODEL names is not pulled: {why}");
+        }
+        let latest = self.probers.latest(homes);
+        let wanted = homes
+            .iter()
+            .zip(latest)
+            .flat_map(|(id, latest)| models.iter().map(move |model| (*id, latest.clone(), model.clone())));
+        self.feeds.follow(wanted.collect());
     }
 
     /// The upstreams that are named now, where they are others than before.
@@ -166,7 +198,7 @@ impl Settings {
 
     fn not_yet(&self, config: &Config) -> NotYet {
         match (self.started.is_empty(), config.upstreams_given) {
-            (false, _) => NotYet::Starting,
+            (false, _) => NotYet::Starting(self.started.clone()),
             (true, true) => NotYet::Named,
             (true, false) => NotYet::NothingFound(format!(
                 "no upstream is given, and nothing answers at {}; start Ollama, or name another server with --upstream URL",

@@ -1,13 +1,14 @@
 //! Which upstreams there are: those that were given; else the Ollama of this machine where it answers; else one that the
 //! gate starts by itself; else none, with a hint that says what was looked for.
 
-use super::local::{Local, Program, find, find_engine};
+use super::local::{Local, Program, Surroundings, find, find_engine};
 use anyhow::Context as _;
 use gate_config::{Config, EngineStart, UpstreamUrl};
 use gate_proxy::NotYet;
+use gate_types::UpstreamId;
 use gate_upstream::{Endpoint, Tls};
 use std::net::{SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 /// How long the usual address of Ollama may take to accept a connection. Loopback answers or refuses at once.
@@ -30,7 +31,7 @@ pub(crate) fn decide(config: &Config, data: &Path) -> anyhow::Result<Upstreams> 
         Upstreams { endpoints: Vec::new(), tls: Tls::system(), locals: Vec::new(), not_yet: NotYet::Named };
     let path = std::env::var_os("PATH").unwrap_or_default();
     let beside = std::env::current_exe().ok().and_then(|exe| exe.parent().map(Path::to_path_buf));
-    let models = data.join("models");
+    let given = Surroundings::of(&config.local, data)?;
     // Where nothing is found the usual address stays an upstream: an Ollama that starts after the gate is used as well.
     let usual = || config.upstreams.iter().map(endpoint).collect::<anyhow::Result<Vec<_>>>();
     if config.upstreams_given || config.upstreams.iter().all(answers) {
@@ -43,7 +44,7 @@ pub(crate) fn decide(config: &Config, data: &Path) -> anyhow::Result<Upstreams> 
             list(&config.upstreams)
         ));
     } else if let Some(program) = find(&path, beside.as_deref()) {
-        upstreams.start(program, models.clone())?;
+        upstreams.start(program, given.clone())?;
     } else {
         upstreams.endpoints = usual()?;
         upstreams.not_yet = NotYet::NothingFound(format!(
@@ -58,17 +59,19 @@ pub(crate) fn decide(config: &Config, data: &Path) -> anyhow::Result<Upstreams> 
             "local.engine = \"always\", but there is no herdgate-engine beside herdgate or on PATH\n\
              hint: build it with `cargo build --release -p herdgate-engine`",
         )?;
-        upstreams.start(Program::Engine(engine), models)?;
+        upstreams.start(Program::Engine(engine), given)?;
     }
     Ok(upstreams)
 }
 
 impl Upstreams {
-    fn start(&mut self, program: Program, models: PathBuf) -> anyhow::Result<()> {
-        let local = Local::new(program, models)?;
+    fn start(&mut self, program: Program, given: Surroundings) -> anyhow::Result<()> {
+        let local = Local::new(program, given)?;
         self.endpoints.push(loopback(local.address())?);
         self.locals.push(local);
-        self.not_yet = NotYet::Starting;
+        let first = self.endpoints.len() - self.locals.len();
+        let ids = (0..).map(UpstreamId).take(self.endpoints.len()).skip(first);
+        self.not_yet = NotYet::Starting(ids.collect());
         Ok(())
     }
 }

@@ -18,7 +18,7 @@ const STILL: Duration = Duration::from_millis(200);
 
 /// Whether the place where a gate looks for an Ollama is empty. Where it is not, it uses what it finds there.
 #[track_caller]
-fn nothing_on_11434() -> bool {
+pub(crate) fn nothing_on_11434() -> bool {
     let usual = SocketAddr::from((Ipv4Addr::LOCALHOST, 11434));
     let is_free = TcpStream::connect_timeout(&usual, Duration::from_millis(500)).is_err();
     if !is_free {
@@ -52,7 +52,7 @@ fn said(answer: &Answer) -> Option<String> {
 
 /// The one process that the gate has started.
 #[track_caller]
-fn started(gate: &Gate<'_>, name: &str) -> Process {
+pub(crate) fn started(gate: &Gate<'_>, name: &str) -> Process {
     let all = gate.running.descendants();
     let found = all.iter().find(|process| name.starts_with(&process.name));
     found.unwrap_or_else(|| panic!("no {name} among {all:?}")).clone()
@@ -60,7 +60,7 @@ fn started(gate: &Gate<'_>, name: &str) -> Process {
 
 /// Waits until none of them runs any more.
 #[track_caller]
-fn all_gone(processes: &[Process]) {
+pub(crate) fn all_gone(processes: &[Process]) {
     assert!(!processes.is_empty());
     until("the end of all that the gate started", || {
         processes.iter().all(|process| !process.is_alive()).then_some(())
@@ -315,7 +315,7 @@ fn with_nothing_to_ask_it_starts_and_says_what_it_looked_for() {
 }
 
 /// Writes a program.
-fn executable(at: &Path, text: &str) {
+pub(crate) fn executable(at: &Path, text: &str) {
     use std::os::unix::fs::PermissionsExt as _;
     std::fs::write(at, text).unwrap();
     std::fs::set_permissions(at, std::fs::Permissions::from_mode(0o755)).unwrap();

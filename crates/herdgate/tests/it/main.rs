@@ -34,6 +34,8 @@ mod local;
 #[cfg(test)]
 mod managing;
 #[cfg(test)]
+mod pulling;
+#[cfg(test)]
 mod reload;
 #[cfg(test)]
 mod settings;
