@@ -122,7 +122,12 @@ impl KeyRing {
 
     /// All keys, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &Key> {
-        self.stored.values().chain(&self.env).map(AsRef::as_ref)
+        self.all().map(AsRef::as_ref)
+    }
+
+    /// All keys, in no order, to be kept.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<Key>> {
+        self.stored.values().chain(&self.env)
     }
 
     /// The stored keys with a use that their store does not know of yet, for [`crate::KeyStore::touch`]. When that is done,

@@ -8,6 +8,7 @@
 //! and strangers are never busy, so that a core without one that waits is full of known callers' requests.
 
 use crate::clock::unix_now;
+use crate::entrance::{Announced, Entered, Entrance};
 use crate::gate::Gate;
 use crate::net::Network;
 use crate::seldom::Seldom;
@@ -89,8 +90,20 @@ impl Crowd {
         true
     }
 
+    /// Counts a request for its client's address as if it were a connection from there.
+    ///
+    /// # Errors
+    /// Where that address has as many as one may have.
+    pub(crate) fn visit(&self, address: IpAddr, most: usize) -> Result<Visit<'_>, TurnedAway> {
+        let net = Network::of(address);
+        if self.enter(net, most) {
+            Ok(Visit { crowd: self, net })
+        } else {
+            Err(self.turn_away(TurnedAway::ByAddress, address))
+        }
+    }
+
     fn leave(&self, net: Network) {
-        self.open.fetch_sub(1, Ordering::Relaxed);
         let mut by_net = self.by_net.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = by_net.get_mut(&net) {
             *count -= 1;
@@ -107,28 +120,81 @@ impl Crowd {
 /// A client whose connection is let in: what serving it takes. Counted until it is dropped.
 pub struct Guest {
     pub(crate) gate: Rc<Gate>,
-    pub(crate) peer: IpAddr,
+    pub(crate) entered: Entered,
+    /// It counts for its address: trusted proxies do not, their clients do.
+    is_counted: bool,
+}
+
+/// A request that counts for its client's address, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Visit<'c> {
+    crowd: &'c Crowd,
+    net: Network,
+}
+
+impl Drop for Visit<'_> {
+    fn drop(&mut self) {
+        self.crowd.leave(self.net);
+    }
+}
+
+impl Guest {
+    /// Whether the other end is a proxy that may say where its client is.
+    #[must_use]
+    pub fn is_proxied(&self) -> bool {
+        self.entered.way.is_proxied
+    }
+
+    /// A trusted proxy has said where its client is: from here on it is as if that one had connected.
+    ///
+    /// # Errors
+    /// Where its address has as many connections as one may have.
+    pub(crate) fn announce(&mut self, announced: Announced) -> Result<(), TurnedAway> {
+        let Some(source) = announced.source else { return Ok(()) };
+        self.entered.peer = source;
+        self.entered.way = self.entered.entrance.way(source, None, Some(announced));
+        if !self.is_proxied() && !self.is_counted {
+            let crowd = &self.gate.shared.crowd;
+            if !crowd.enter(Network::of(source), self.gate.rules().limits.per_address) {
+                return Err(crowd.turn_away(TurnedAway::ByAddress, source));
+            }
+            self.is_counted = true;
+        }
+        Ok(())
+    }
 }
 
 impl Gate {
-    /// Lets in a new connection from `peer`, or says why it must be closed.
+    /// Lets in a new connection by this entrance, from `peer`, or says why it must be closed. `local` is the address at which it
+    /// arrived, which only entrances ask for that let somebody in without a key.
     ///
     /// # Errors
     /// Where one of the bounds is reached.
-    pub fn admit(self: &Rc<Self>, peer: IpAddr) -> Result<Guest, TurnedAway> {
+    pub fn admit(
+        self: &Rc<Self>,
+        peer: IpAddr,
+        local: Option<IpAddr>,
+        entrance: &Rc<Entrance>,
+    ) -> Result<Guest, TurnedAway> {
         let rules = self.rules();
         let crowd = &self.shared.crowd;
         let peer = peer.to_canonical();
-        if !crowd.enter(Network::of(peer), rules.limits.per_address) {
+        let way = entrance.way(peer, local, None);
+        let is_counted = !way.is_proxied;
+        if is_counted && !crowd.enter(Network::of(peer), rules.limits.per_address) {
             return Err(crowd.turn_away(TurnedAway::ByAddress, peer));
         }
         if crowd.open.fetch_add(1, Ordering::Relaxed) >= rules.limits.connections && !self.make_room() {
-            crowd.leave(Network::of(peer));
+            crowd.open.fetch_sub(1, Ordering::Relaxed);
+            if is_counted {
+                crowd.leave(Network::of(peer));
+            }
             return Err(crowd.turn_away(TurnedAway::ByAll, peer));
         }
         self.ledger.opened();
         // From here on dropping the guest takes back all counts.
-        Ok(Guest { gate: Rc::clone(self), peer })
+        let entered = Entered { entrance: Rc::clone(entrance), way, peer };
+        Ok(Guest { gate: Rc::clone(self), entered, is_counted })
     }
 
     /// Has the connection of this core that waited longest for a request end soon; false where none waits.
@@ -141,7 +207,11 @@ impl Gate {
 
 impl Drop for Guest {
     fn drop(&mut self) {
-        self.gate.shared.crowd.leave(Network::of(self.peer));
+        let crowd = &self.gate.shared.crowd;
+        crowd.open.fetch_sub(1, Ordering::Relaxed);
+        if self.is_counted {
+            crowd.leave(Network::of(self.entered.peer));
+        }
         self.gate.ledger.closed();
     }
 }
@@ -157,7 +227,6 @@ mod tests {
         for net in &nets {
             assert!(crowd.enter(*net, 2) && crowd.enter(*net, 2) && !crowd.enter(*net, 2));
         }
-        crowd.open.store(2 * nets.len(), Ordering::Relaxed);
         for net in nets.iter().chain(&nets) {
             crowd.leave(*net);
         }

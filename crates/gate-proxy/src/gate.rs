@@ -14,11 +14,12 @@ use crate::replay::Replays;
 use crate::rules::Rules;
 use crate::seldom::Seldom;
 use crate::slots::{InFlight, Slots};
+use crate::stages::auth::Told;
 use crate::store_watch::StoreWatch;
 use crate::stubs::Stubs;
 use crate::sweep::{Sweep, TICK};
 use arc_swap::{ArcSwap, Guard};
-use gate_keys::KeyRing;
+use gate_keys::{KeyId, KeyRing};
 use gate_policy::{
     Ask, Chance, Entered, FAILURES_UNTIL_EJECTED, Fleet, Grant, Health, Observation, Upstream, Verdict,
 };
@@ -26,6 +27,7 @@ use gate_types::{ModelName, UpstreamId};
 use gate_upstream::{Client, Roster};
 use gate_wire::{GateError, Reason};
 use std::cell::RefCell;
+use std::collections::HashSet;
 use std::rc::Rc;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -57,6 +59,8 @@ pub struct Shared {
     pub(crate) replays: Replays,
     /// Which upstreams were told of that list nonsense, by their ids.
     pub(crate) nonsense: Seldom,
+    /// Which keys were told of that came in clear.
+    pub(crate) told_clear: Told,
     /// The rules in force.
     rules: ArcSwap<Rules>,
     /// The connections of all clients.
@@ -85,6 +89,7 @@ impl Shared {
             failures: Failures::default(),
             replays: Replays::default(),
             nonsense: Seldom::default(),
+            told_clear: Told::default(),
             crowd: Crowd::default(),
             held: Taken::default(),
             roster,
@@ -252,6 +257,8 @@ pub struct Gate {
     pub(crate) no_head: Rc<Head>,
     /// This core's part of the room for request bodies.
     pub(crate) allowance: Rc<Allowance>,
+    /// Which of the keys that came in clear this core has seen.
+    pub(crate) told_clear: RefCell<HashSet<KeyId>>,
     chance: RefCell<Chance>,
     rules: RefCell<OwnRules>,
     /// Where requests that have ended are put down.
@@ -317,6 +324,7 @@ impl Gate {
             leases,
             no_head: Rc::default(),
             allowance,
+            told_clear: RefCell::default(),
             chance,
             rules,
             ledger,

@@ -3,11 +3,14 @@
 //! Read [`path`](crate) first: `path.rs` is the order of everything. Floor 4: knows the wire, the policy, the keys and the
 //! upstream client below it; knows nothing of settings files, databases, probes or the admin side.
 
+mod anonymous;
 mod clock;
 mod crowd;
 mod downstream;
 mod drain;
+mod entrance;
 mod failures;
+mod forwarded;
 mod gate;
 mod held;
 mod lease;
@@ -16,6 +19,7 @@ mod net;
 mod outcome;
 mod passed;
 mod path;
+mod proxy_header;
 mod pulls;
 mod record;
 mod replay;
@@ -30,18 +34,20 @@ mod stubs;
 mod sweep;
 mod trace;
 
+pub use anonymous::Anonymous;
 pub use clock::unix_now;
 pub use crowd::{Crowd, Guest, TurnedAway};
 pub use downstream::ClientStream;
+pub use downstream::entry::serve_socket;
 pub use downstream::h1::serve_connection;
-pub use downstream::tls::serve_tls_connection;
 pub use drain::Drain;
+pub use entrance::Entrance;
 pub use gate::{Gate, NotYet, Shared};
 pub use lease::Leases;
 pub use metrics::{metrics_reference, serve_metrics};
 pub use pulls::{Pull, Pulls, percent};
 pub use record::{AccessLog, Fields, Outcome, Record};
-pub use rules::{DoorRules, Limits, Manage, Rules};
+pub use rules::{DoorRules, Limits, Manage, PlainKeys, Rules};
 pub use store_watch::{Look, StoreWatch};
 pub use stubs::Stubs;
 pub use sweep::{Sweep, TICK, Watch};

@@ -9,7 +9,9 @@ use crate::gate::Gate;
 use crate::lease::Lease;
 use crate::outcome::{Done, Ended};
 use crate::rules::Rules;
-use crate::stages::{admission, answer, attempt, auth, call, cors, intake, own, route, show};
+use crate::stages::{
+    admission, answer, attempt, auth, call, cors, intake, own, proxied, redirect, route, show,
+};
 use crate::trace::Trace;
 use gate_wire::{Answering, Class};
 use std::future::poll_fn;
@@ -41,6 +43,10 @@ async fn serve<D: Downstream>(
 ) -> Result<Done, Ended> {
     let head = Rc::clone(down.head());
     let target = intake::check(rules, &head)?; //                               Host, form of target    400 403
+    let _counted = proxied::count(gate, rules, down)?; //                       behind a proxy          429
+    if let Some(port) = down.entered().redirect() {
+        return Box::pin(redirect::answer(port, &head, target, down, trace)).await; // points to TLS    308 403
+    }
     if let Some(preflight) = cors::check(rules, &head, target, trace)? {
         return cors::answer(preflight, down, trace).await; //                   pages of other origins  403
     }

@@ -81,6 +81,7 @@ impl Rules {
             door: DoorRules {
                 failures: 1,
                 proxy_names: proxy_names.iter().map(|name| (*name).to_owned()).collect(),
+                plain_keys: PlainKeys::Warn,
                 origins: origins.iter().map(|text| OriginPattern::parse(text).unwrap()).collect(),
             },
         }
@@ -94,6 +95,19 @@ pub struct DoorRules {
     pub failures: usize,
     /// The hosts for which the gate answers clients that take it for their proxy; in lower case, without a port.
     pub proxy_names: Vec<String>,
+    /// What becomes of a key that crosses a network in clear.
+    pub plain_keys: PlainKeys,
     /// The origins whose pages may use the gate from a browser.
     pub origins: Vec<OriginPattern>,
+}
+
+/// What becomes of a key that crosses a network in clear.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PlainKeys {
+    /// It is served, and told of once.
+    Warn,
+    /// It is refused where it comes from a public address.
+    RefusePublic,
+    /// It is refused.
+    Refuse,
 }

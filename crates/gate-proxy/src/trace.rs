@@ -66,7 +66,7 @@ impl Trace {
         let head = down.head();
         let id = RequestId::of(head, |id| gate.shared.keys().knows(id));
         let dialect = gate_wire::routes::dialect_of(intake::likely_path(head.target()));
-        Self::new(gate, down.peer(), id, dialect)
+        Self::new(gate, down.source().address, id, dialect)
     }
 
     fn new(gate: &Gate, peer: IpAddr, id: RequestId, dialect: Dialect) -> Self {

@@ -71,6 +71,8 @@ pub enum Reason {
     ProxyTargetRefused,
     /// A page of an origin that the settings do not name.
     OriginNotAllowed,
+    /// A key or a change over a connection without TLS, where the settings want TLS for it.
+    TlsRequired,
     /// Nothing is open there.
     UnknownRoute,
     /// No upstream has the model.
@@ -89,6 +91,8 @@ pub enum Reason {
     HeadTooLarge,
     /// Too many wrong credentials came from this address.
     TooManyFailures,
+    /// As many requests of this address run as may run.
+    AddressFull,
     /// A transfer coding other than chunked.
     UnsupportedTransferCoding,
     /// Not HTTP/1.0 or HTTP/1.1.
@@ -146,6 +150,7 @@ impl Reason {
             PushDisabled,
             ProxyTargetRefused,
             OriginNotAllowed,
+            TlsRequired,
             UnknownRoute,
             ModelNotFound,
             MethodNotAllowed,
@@ -155,6 +160,7 @@ impl Reason {
             ExpectationFailed,
             HeadTooLarge,
             TooManyFailures,
+            AddressFull,
             UnsupportedTransferCoding,
             UnsupportedHttpVersion,
             NoUpstream,

@@ -10,6 +10,7 @@ use super::silence::Silence;
 use super::write::{Outgoing, Shape};
 use super::{AnswerHead, BodyError, ClientStream, Downstream, Head, h2};
 use crate::crowd::Guest;
+use crate::entrance::{Entered, Source};
 use crate::gate::Gate;
 use crate::held::HeldBody;
 use crate::rules::Limits;
@@ -17,7 +18,6 @@ use crate::{path, trace};
 use gate_h1::{Framing, H1Error, Version};
 use std::cell::Cell;
 use std::io;
-use std::net::IpAddr;
 use std::ops::Range;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -70,9 +70,10 @@ async fn answer<IO: ClientStream>(conn: &mut Conn<IO>, head: Rc<Head>) -> After 
 /// Answers a head that has no single reading, and closes.
 async fn refuse<IO: ClientStream>(conn: &mut Conn<IO>, error: H1Error) -> After {
     let gate = Rc::clone(&conn.guest.gate);
-    let answer = trace::unreadable(&gate, conn.guest.peer, error, |head, body| {
+    let hsts = conn.guest.entered.hsts();
+    let answer = trace::unreadable(&gate, conn.guest.entered.peer, error, |head, body| {
         let mut out = Outgoing::new();
-        out.begin(head, Shape { version: Version::H11, is_head: false, keep_alive: false });
+        out.begin(head, Shape { version: Version::H11, is_head: false, keep_alive: false, hsts });
         let mut answer = out.into_bytes();
         answer.extend_from_slice(body.as_bytes());
         answer
@@ -95,6 +96,7 @@ struct Request<'c, IO: ClientStream> {
     limits: &'c Limits,
     conn: &'c mut Conn<IO>,
     head: Rc<Head>,
+    source: Source,
     /// Its caller has shown a valid key.
     is_known: Cell<bool>,
     out: Outgoing,
@@ -112,9 +114,10 @@ impl<'c, IO: ClientStream> Request<'c, IO> {
         Self {
             gate,
             limits,
-            conn,
             body_read: head.framing.is_empty(),
             streamed: None,
+            source: conn.guest.entered.source(&head),
+            conn,
             head,
             is_known: Cell::new(false),
             out: Outgoing::new(),
@@ -163,8 +166,12 @@ impl<IO: ClientStream> Downstream for Request<'_, IO> {
         &self.head
     }
 
-    fn peer(&self) -> IpAddr {
-        self.conn.guest.peer
+    fn entered(&self) -> &Entered {
+        &self.conn.guest.entered
+    }
+
+    fn source(&self) -> Source {
+        self.source
     }
 
     fn know(&self) {
@@ -213,7 +220,8 @@ impl<IO: ClientStream> Downstream for Request<'_, IO> {
         let is_kept = self.head.keep_alive && !self.gate.drain.has_begun();
         let keep_alive = is_kept && self.skip_body() && !self.conn.ended;
         let is_head = self.head.method() == "HEAD";
-        self.out.begin(head, Shape { version: self.head.version, is_head, keep_alive });
+        let hsts = self.conn.guest.entered.hsts();
+        self.out.begin(head, Shape { version: self.head.version, is_head, keep_alive, hsts });
         self.head = Rc::clone(&self.gate.no_head);
         if self.is_known.get() {
             self.limit_silence(Some(self.limits.idle));

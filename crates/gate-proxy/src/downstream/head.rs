@@ -164,6 +164,11 @@ impl Head {
             .filter(move |name| name.contains(&byte))
     }
 
+    /// The names of all fields, as sent.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &[u8]> {
+        self.fields.iter().map(|(name, _)| name.in_bytes(self.bytes.as_bytes()))
+    }
+
     fn is_named(&self, field: Place, name: &str) -> bool {
         // Nearly every other field differs in its length.
         field.length as usize == name.len()

@@ -5,6 +5,7 @@
 
 mod conn;
 mod date;
+pub(crate) mod entry;
 pub(crate) mod h1;
 mod h2;
 mod head;
@@ -12,20 +13,23 @@ mod pace;
 mod race;
 mod silence;
 mod stream;
-pub(crate) mod tls;
+mod tls;
 mod write;
 
 pub(crate) use head::Head;
 pub(crate) use race::{Cut, race};
 pub use stream::ClientStream;
 
+use crate::entrance::{Entered, Source};
 use crate::held::{HeldBody, NoRoom};
 use gate_h1::Framing;
 use std::io;
-use std::net::IpAddr;
 use std::ops::Range;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+
+/// The field that tells browsers to stay with TLS (RFC 6797).
+const HSTS: &str = "strict-transport-security";
 
 /// The head of an answer, before a protocol gives it its form.
 #[derive(Debug)]
@@ -65,8 +69,11 @@ pub(crate) trait Downstream {
     /// it is that of nothing.
     fn head(&self) -> &Rc<Head>;
 
-    /// The address of the other end of the connection.
-    fn peer(&self) -> IpAddr;
+    /// By which entrance its connection came in, and what that means for it.
+    fn entered(&self) -> &Entered;
+
+    /// Where the request comes from.
+    fn source(&self) -> Source;
 
     /// The caller has shown a valid key. Until then the client is a stranger: its answer must be taken within the time of a
     /// head, and its connection makes room for others meanwhile.

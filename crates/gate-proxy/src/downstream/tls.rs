@@ -4,11 +4,11 @@
 
 use super::ClientStream;
 use super::conn::Conn;
-use super::h1::serve;
+use super::h1;
 use crate::crowd::Guest;
+use crate::sweep::Watch;
 use std::future::poll_fn;
 use std::pin::pin;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 use tokio::net::TcpStream;
@@ -22,12 +22,9 @@ impl ClientStream for TlsStream<TcpStream> {
     }
 }
 
-/// Serves the connection of a client that speaks TLS until either side ends it. One time limit holds for handshake and
+/// Serves the connection of a client that speaks TLS until either side ends it. `watch` has the one time limit of handshake and
 /// first head together, and a connection in its handshake makes room for others as one that rests.
-pub async fn serve_tls_connection(guest: Guest, socket: TcpStream, config: Arc<ServerConfig>) {
-    let gate = Rc::clone(&guest.gate);
-    let watch = gate.sweep.watch();
-    watch.rest(gate.rules().limits.head_time);
+pub(super) async fn serve(guest: Guest, socket: TcpStream, config: Arc<ServerConfig>, watch: Watch) {
     // Needed once: an open connection shall not hold its room.
     let shaken = Box::pin(async {
         let mut handshake = pin!(TlsAcceptor::from(config).accept(socket));
@@ -38,8 +35,10 @@ pub async fn serve_tls_connection(guest: Guest, socket: TcpStream, config: Arc<S
         .await
     });
     match shaken.await {
-        Some(Ok(stream)) => serve(Conn::watched(stream, guest, watch), true).await,
-        Some(Err(error)) => tracing::debug!("{} and this gate have not agreed on TLS: {error}", guest.peer),
+        Some(Ok(stream)) => h1::serve(Conn::watched(stream, guest, watch), true).await,
+        Some(Err(error)) => {
+            tracing::debug!("{} and this gate have not agreed on TLS: {error}", guest.entered.peer);
+        }
         None => {}
     }
 }

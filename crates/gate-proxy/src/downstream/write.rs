@@ -1,7 +1,7 @@
 //! The answer's way out over HTTP/1.1: its head, the framing that the client understands, and what a slow client did not
 //! take yet. Bytes that the client accepts at once are never copied.
 
-use super::{AnswerHead, date};
+use super::{AnswerHead, HSTS, date};
 use crate::scratch;
 use gate_h1::{Framing, Version, encode};
 use std::io;
@@ -25,10 +25,12 @@ enum Mode {
 
 /// What is known of the request that shapes the answer.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Shape {
+pub(super) struct Shape<'s> {
     pub(super) version: Version,
     pub(super) is_head: bool,
     pub(super) keep_alive: bool,
+    /// For how long the client shall stay with TLS.
+    pub(super) hsts: Option<&'s str>,
 }
 
 /// Bytes of a usual head with a short answer behind it.
@@ -51,12 +53,16 @@ impl Outgoing {
     }
 
     /// Puts down the head. Nothing is written before the first [`Outgoing::offer`] or flush.
-    pub(super) fn begin(&mut self, head: &AnswerHead<'_>, shape: Shape) {
+    pub(super) fn begin(&mut self, head: &AnswerHead<'_>, shape: Shape<'_>) {
         self.keep_alive = shape.keep_alive && shape.version == Version::H11;
         // Room for a head and the first of its body, or for a short answer as a whole.
         self.backlog = scratch::buffer(USUAL);
         let out = &mut self.backlog;
         encode::status_line(out, head.status);
+        if let Some(hsts) = shape.hsts {
+            // Ours, and of digits alone.
+            let _fits = encode::field(out, HSTS, hsts);
+        }
         let mut is_dated = false;
         for (name, value) in head.fields {
             is_dated |= name.len() == 4 && name.eq_ignore_ascii_case("date");

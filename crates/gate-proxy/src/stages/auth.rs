@@ -7,16 +7,21 @@
 //! A valid key is found in memory and waits for nothing. Before any other that could be one is refused, the store is looked
 //! at once more: 401 means a bad key, never a bad store, nor one that was made a moment ago.
 
+mod clear;
 mod told;
 
+pub(crate) use clear::Told;
+
+use crate::anonymous::objection;
 use crate::clock::unix_now;
 use crate::downstream::{Downstream, Head};
 use crate::gate::Gate;
 use crate::lease::Lease;
 use crate::rules::Rules;
+use crate::stages::cors::Cors;
 use crate::stages::intake::Target;
 use crate::trace::Trace;
-use gate_keys::{Key, Kind, SIGNATURE_SPAN, SignedRequest, Verdict};
+use gate_keys::{Key, Kind, SIGNATURE_SPAN, SignedRequest, UnixSeconds, Verdict};
 use gate_types::{ModelName, Scope};
 use gate_wire::{GateError, Reason};
 use std::borrow::Cow;
@@ -53,16 +58,30 @@ pub(crate) async fn identify<D: Downstream>(
     lease: &Lease<'_>,
 ) -> Result<Caller, GateError> {
     let now = unix_now();
-    let failed = |error| failed(gate, rules, down.peer(), error);
+    let source = down.source();
+    let failed = |error| failed(gate, rules, source.address, error);
+    let may_be_anonymous = down.entered().way.may_be_anonymous;
     let shown = match shown(down.head(), target) {
         Err(error) if error.reason == Reason::BadCredentialsForm => return Err(failed(error)),
         Err(error) if error.reason == Reason::NoCredentials => {
+            if may_be_anonymous {
+                return anonymous(gate, down, trace, lease, error);
+            }
             return Err(told::nothing_shown(rules, down.head(), error));
         }
         shown => shown?,
     };
     let verdict = match &shown {
-        Shown::Token(token) => gate.shared.keys().check(token, now),
+        // What stands there only because a client insists on some key.
+        Shown::Token(token) if may_be_anonymous && told::is_placeholder(token) => {
+            return anonymous(gate, down, trace, lease, GateError::new(Reason::NoCredentials));
+        }
+        Shown::Token(token) => {
+            if source.is_clear {
+                clear::check(rules, source)?;
+            }
+            gate.shared.keys().check(token, now)
+        }
         Shown::Signed(signed) => gate.shared.keys().check_signature(signed, now),
     };
     let key = match verdict {
@@ -70,20 +89,57 @@ pub(crate) async fn identify<D: Downstream>(
         Verdict::Malformed => return Err(failed(told::malformed(gate, &shown, now))),
         // Boxed: who has a key shall not carry the room for it.
         Verdict::Unknown | Verdict::Expired(_) | Verdict::Revoked(_) => {
-            Box::pin(look_again(gate, rules, down.peer(), &shown, verdict, trace)).await?
+            Box::pin(look_again(gate, rules, source.address, &shown, verdict, trace)).await?
         }
     };
     trace.key = Some(Arc::clone(&key));
     if let Shown::Signed(signed) = &shown {
         let until = signed.ts().saturating_add(SIGNATURE_SPAN);
-        if !gate.shared.replays.admit(key.digest, signed.signature(), down.peer(), until, now) {
+        if !gate.shared.replays.admit(key.digest, signed.signature(), source.address, until, now) {
             return Err(failed(GateError::new(Reason::InvalidKey).saying(told::REPLAYED)));
         }
+    } else if source.is_clear {
+        clear::warn(gate, &key, source);
     }
+    Ok(known(key, down, lease, now))
+}
+
+/// The request runs by this key from now on.
+fn known<D: Downstream>(key: Arc<Key>, down: &D, lease: &Lease<'_>, now: UnixSeconds) -> Caller {
     key.mark_used(now);
     lease.hold(&key);
     down.know();
-    Ok(Caller { key })
+    Caller { key }
+}
+
+/// Finds the key that a request without one acts as, at a listener that allows that, from where it does. `error` is what is told
+/// else.
+#[cold]
+fn anonymous<D: Downstream>(
+    gate: &Gate,
+    down: &D,
+    trace: &mut Trace,
+    lease: &Lease<'_>,
+    error: GateError,
+) -> Result<Caller, GateError> {
+    let Some(anonymous) = &down.entered().entrance.anonymous else { return Err(error) };
+    let is_allowed = matches!(trace.cors, Cors::Any | Cors::Origin(_));
+    if let Some(objection) = objection(down.head(), is_allowed) {
+        return Err(error.saying(format!(
+            "no API key given; requests without one are served here only where they come straight from a program in this \
+             network, and {objection}"
+        )));
+    }
+    let now = unix_now();
+    let Some(key) = anonymous.key(&gate.shared.keys(), now) else {
+        let cause =
+            format!("there is no valid key \"{}\", which insecure_anonymous names", anonymous.acts_as());
+        return Err(error
+            .saying("no API key given; the one that requests without a key act as here is not valid now")
+            .because(cause));
+    };
+    trace.key = Some(Arc::clone(&key));
+    Ok(known(key, down, lease, now))
 }
 
 /// Judges a key once more that is not valid as far as is known in memory: after a look at the store, for which unknown,

@@ -125,7 +125,7 @@ fn absolute<'h>(
 }
 
 /// Splits the port off; a colon within the brackets of an address is not its.
-fn name_and_port(authority: &str) -> (&str, Option<&str>) {
+pub(crate) fn name_and_port(authority: &str) -> (&str, Option<&str>) {
     match authority.rsplit_once(':') {
         Some((name, port)) if !port.contains(']') => (name, Some(port)),
         _ => (authority, None),

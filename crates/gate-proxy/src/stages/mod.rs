@@ -9,6 +9,8 @@ pub(crate) mod call;
 pub(crate) mod cors;
 pub(crate) mod intake;
 pub(crate) mod own;
+pub(crate) mod proxied;
+pub(crate) mod redirect;
 pub(crate) mod route;
 pub(crate) mod show;
 pub(crate) mod upload;

@@ -4,7 +4,10 @@ use crate::records::{Record, Records};
 use crate::wire::{Asked, Client, Upstream};
 use gate_keys::{Key, KeyId, KeyName, KeyRing, Mark, OsEntropy, mint};
 use gate_policy::{Observation, QueueLimits};
-use gate_proxy::{ClientStream, DoorRules, Gate, Limits, Manage, NotYet, Rules, Shared, serve_connection};
+use gate_proxy::{
+    ClientStream, DoorRules, Entrance, Gate, Limits, Manage, NotYet, PlainKeys, Rules, Shared,
+    serve_connection,
+};
 use gate_types::{ModelName, Scope, ScopeSet, UpstreamId};
 use gate_upstream::{ClientLimits, Endpoint, Transport};
 use std::cell::{Cell, RefCell};
@@ -79,11 +82,15 @@ struct Port {
 }
 
 fn door() -> DoorRules {
-    DoorRules { failures: FAILURES, proxy_names: vec!["ollama".to_owned()], origins: Vec::new() }
+    let (proxy_names, plain_keys) = (vec!["ollama".to_owned()], PlainKeys::Warn);
+    DoorRules { failures: FAILURES, proxy_names, plain_keys, origins: Vec::new() }
 }
 
 /// Wrong credentials a minute that are told so.
 pub(crate) const FAILURES: usize = 60;
+
+/// The gate's own address at which they arrive.
+pub(crate) const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::new(172, 18, 0, 2));
 
 /// Where the house's clients say that they come from.
 pub(crate) const PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
@@ -197,10 +204,15 @@ impl House {
     }
 
     fn connect_as(&self, peer: IpAddr, room: usize) -> Client {
+        self.connect_by(&Rc::default(), peer, room)
+    }
+
+    /// One that comes in by another entrance.
+    pub(crate) fn connect_by(&self, entrance: &Rc<Entrance>, peer: IpAddr, room: usize) -> Client {
         let (near, far) = duplex(room);
         let reset = Rc::new(Cell::new(false));
         let side = GateSide { io: far, reset: Rc::clone(&reset) };
-        let served = self.serve_from(peer, side).expect("the gate has room");
+        let served = self.serve_by(entrance, peer, side).expect("the gate has room");
         Client::new(near, reset, served)
     }
 
@@ -211,7 +223,17 @@ impl House {
 
     /// The same for a client from elsewhere; none where the gate does not let it in.
     pub(crate) fn serve_from(&self, peer: IpAddr, io: impl ClientStream + 'static) -> Option<JoinHandle<()>> {
-        let guest = self.gate.admit(peer).ok()?;
+        self.serve_by(&Rc::default(), peer, io)
+    }
+
+    /// The same by another entrance.
+    pub(crate) fn serve_by(
+        &self,
+        entrance: &Rc<Entrance>,
+        peer: IpAddr,
+        io: impl ClientStream + 'static,
+    ) -> Option<JoinHandle<()>> {
+        let guest = self.gate.admit(peer, Some(LOCAL), entrance).ok()?;
         Some(tokio::task::spawn_local(serve_connection(guest, io)))
     }
 

@@ -24,6 +24,8 @@ mod drain;
 #[cfg(test)]
 mod ejection;
 #[cfg(test)]
+mod entrance;
+#[cfg(test)]
 mod failover;
 #[cfg(test)]
 mod failures;

@@ -182,6 +182,15 @@ impl Reason {
                 "pages of this origin may not use this gate from a browser",
                 "Add the page's origin to `cors.origins`, for example `https://app.example` or `http://localhost:*`.",
             ),
+            Reason::TlsRequired => Facts::new(
+                403,
+                "tls_required",
+                Downstream,
+                "this gate takes no key over a connection without TLS: whoever listened has read it; use https, and replace \
+                 the key",
+                "Use the `https://` address, and replace the key: it was sent in clear. `tls.plain_keys` and `redirect` of a \
+                 `[[listen]]` say where TLS is wanted.",
+            ),
             Reason::UnknownRoute => Facts::new(
                 404,
                 "unknown_route",
@@ -249,6 +258,15 @@ impl Reason {
                 "Mend the client that sends the wrong key; a valid key passes all the time.",
             )
             .again_after(60),
+            Reason::AddressFull => Facts::new(
+                429,
+                "address_full",
+                Downstream,
+                "as many requests from your address are under way as one address may have; try again in a moment",
+                "Ask again once others have ended, or raise `limits.per_address`. Only requests that a trusted proxy passes on \
+                 are counted so; of others their connections are.",
+            )
+            .again_after(1),
             Reason::UnsupportedTransferCoding => Facts::new(
                 501,
                 "unsupported_transfer_coding",

@@ -3,6 +3,7 @@
 
 use super::bind::Bound;
 use super::core::{Pulse, Stage};
+use super::entrances::Unkeyed;
 use super::local::{Care, Local, Program};
 use super::prober::{Latest, Probers};
 use super::pulls::{Feeds, Puller};
@@ -44,6 +45,8 @@ pub(super) struct Duties {
     pub(super) upstreams: Upstreams,
     /// Where clients are spoken to in TLS.
     pub(super) certificate: Option<Certificate>,
+    /// Where callers are let in without a key.
+    pub(super) unkeyed: Unkeyed,
     pub(super) loaded: Loaded,
     /// What the settings are read from once more.
     pub(super) flags: Flags,
@@ -67,7 +70,8 @@ pub(super) fn run(keeper: keys::Running, duties: Duties, talk: &mut dyn Write) -
 }
 
 async fn watch_over(duties: Duties, keys: Keys, talk: &mut dyn Write) -> anyhow::Result<()> {
-    let Duties { shared, roster, metrics, mut upstreams, certificate, loaded, flags, file, .. } = duties;
+    let Duties { shared, roster, metrics, mut upstreams, certificate, unkeyed, loaded, flags, file, .. } =
+        duties;
     let (stage, mut core_ended) = (duties.stage, duties.core_ended);
     let mut signals = Signals::listen()?;
     let mut hangup = signal(SignalKind::hangup()).context("cannot wait for SIGHUP")?;
@@ -106,6 +110,7 @@ async fn watch_over(duties: Duties, keys: Keys, talk: &mut dyn Write) -> anyhow:
         feeds,
         file,
         certificate,
+        unkeyed,
         keys,
     };
     let config = settings.loaded.config.clone();

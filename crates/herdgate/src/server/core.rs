@@ -1,10 +1,9 @@
 //! The data plane: one thread with a current-thread runtime per core, its own listening sockets and upstream pool, no
 //! work stealing. A core never waits for the control plane.
 
-use super::bind::Bound;
 use super::leave;
 use super::tls::Speaking;
-use gate_proxy::{Gate, Shared, serve_connection, serve_tls_connection};
+use gate_proxy::{Entrance, Gate, Shared, serve_socket};
 use gate_upstream::{Client, ClientLimits, Roster, Tls};
 use socket2::{SockRef, TcpKeepalive};
 use std::io;
@@ -39,11 +38,12 @@ pub(crate) struct Plan {
     pub(crate) ended: mpsc::Sender<()>,
 }
 
-/// A listening socket of one core.
-pub(crate) struct Listening {
+/// A listening socket of one core, and what holds there.
+pub(crate) struct Door {
     pub(crate) socket: StdListener,
     /// Somebody else goes on listening at it.
     pub(crate) is_lent: bool,
+    pub(crate) entrance: Entrance,
     /// What is spoken there; nothing but TCP where there is none.
     pub(crate) speaking: Option<Speaking>,
 }
@@ -100,27 +100,17 @@ impl Drop for TellEnd {
 /// The threads of the data plane.
 pub(crate) type Threads = Vec<JoinHandle<io::Result<()>>>;
 
-/// Starts `cores` threads, each with its own socket of every listener. Also gives the sign of life of each.
+/// Starts a thread for each core, with its own socket of every listener. Also gives the sign of life of each.
 ///
 /// # Errors
 /// Where the system gives no thread.
-pub(crate) fn start_all(
-    bound: Vec<(Bound, Option<Speaking>)>,
-    cores: usize,
-    plan: &Plan,
-) -> io::Result<(Threads, Vec<Arc<Pulse>>)> {
-    let mut listening: Vec<Vec<_>> = (0..cores).map(|_| Vec::new()).collect();
-    for (Bound { sockets, is_lent, .. }, speaking) in bound {
-        for (of_core, socket) in listening.iter_mut().zip(sockets) {
-            of_core.push(Listening { socket, is_lent, speaking: speaking.clone() });
-        }
-    }
-    let pulses: Vec<Arc<Pulse>> = (0..cores).map(|_| Arc::default()).collect();
-    let threads = listening
+pub(crate) fn start_all(doors: Vec<Vec<Door>>, plan: &Plan) -> io::Result<(Threads, Vec<Arc<Pulse>>)> {
+    let pulses: Vec<Arc<Pulse>> = doors.iter().map(|_| Arc::default()).collect();
+    let threads = doors
         .into_iter()
         .zip(&pulses)
         .enumerate()
-        .map(|(index, (sockets, pulse))| start(index, sockets, Arc::clone(pulse), plan.clone()))
+        .map(|(index, (doors, pulse))| start(index, doors, Arc::clone(pulse), plan.clone()))
         .collect::<io::Result<_>>()?;
     Ok((threads, pulses))
 }
@@ -131,18 +121,18 @@ pub(crate) fn start_all(
 /// Where the system gives no thread.
 fn start(
     index: usize,
-    listening: Vec<Listening>,
+    doors: Vec<Door>,
     pulse: Arc<Pulse>,
     plan: Plan,
 ) -> io::Result<JoinHandle<io::Result<()>>> {
     std::thread::Builder::new().name(format!("core-{index}")).spawn(move || {
         let _tell = TellEnd(plan.ended.clone(), Arc::clone(&pulse));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        LocalSet::new().block_on(&runtime, serve(listening, pulse, plan))
+        LocalSet::new().block_on(&runtime, serve(doors, pulse, plan))
     })
 }
 
-async fn serve(listening: Vec<Listening>, pulse: Arc<Pulse>, plan: Plan) -> io::Result<()> {
+async fn serve(doors: Vec<Door>, pulse: Arc<Pulse>, plan: Plan) -> io::Result<()> {
     let seed = getrandom::u64().unwrap_or_default();
     let client = Client::of(plan.roster, plan.tls, ClientLimits::default());
     let gate = Rc::new(Gate::new(plan.shared, client, Box::new(crate::logging::Access), seed));
@@ -154,12 +144,17 @@ async fn serve(listening: Vec<Listening>, pulse: Arc<Pulse>, plan: Plan) -> io::
     duties.spawn_local(crate::logging::gather());
     duties.spawn_local(async move { pulse.beat().await });
     let mut open = JoinSet::new();
-    for Listening { socket, is_lent, speaking } in listening {
+    for Door { socket, is_lent, entrance, speaking } in doors {
         // Tokens are small writes that must not wait for an acknowledgement. What is accepted inherits it.
         SockRef::from(&socket).set_tcp_nodelay(true)?;
         SockRef::from(&socket).set_tcp_keepalive(&KEEP_ALIVE)?;
         let listener = TcpListener::from_std(socket)?;
-        open.spawn_local(accept(listener, is_lent, Rc::clone(&gate), speaking));
+        let (gate, served) = (Rc::clone(&gate), JoinSet::new());
+        open.spawn_local(accept(
+            listener,
+            is_lent,
+            Clients { gate, entrance: Rc::new(entrance), speaking, served },
+        ));
     }
     let mut stage = plan.stage;
     let ended = |what: &str, how| Err(io::Error::other(format!("{what} ended: {how:?}")));
@@ -190,8 +185,7 @@ async fn tend_pool(gate: Rc<Gate>) {
 }
 
 /// Accepts until the core drains, then what the kernel had accepted by then; ends with the last client's connection.
-async fn accept(listener: TcpListener, is_lent: bool, gate: Rc<Gate>, speaking: Option<Speaking>) {
-    let mut clients = Clients { gate, speaking, served: JoinSet::new() };
+async fn accept(listener: TcpListener, is_lent: bool, mut clients: Clients) {
     let mut complained = false;
     loop {
         let accepted = tokio::select! {
@@ -224,6 +218,7 @@ async fn accept(listener: TcpListener, is_lent: bool, gate: Rc<Gate>, speaking: 
 /// The connections that came in by one listener.
 struct Clients {
     gate: Rc<Gate>,
+    entrance: Rc<Entrance>,
     speaking: Option<Speaking>,
     served: JoinSet<()>,
 }
@@ -232,13 +227,13 @@ impl Clients {
     /// Serves a connection, if the gate lets it in.
     async fn serve(&mut self, stream: TcpStream, peer: IpAddr) {
         while self.served.try_join_next().is_some() {}
-        let Ok(guest) = self.gate.admit(peer) else { return };
-        match &self.speaking {
-            None => self.served.spawn_local(serve_connection(guest, stream)),
-            Some(speaking) => {
-                self.served.spawn_local(serve_tls_connection(guest, stream, speaking.load_full()))
-            }
+        let local = match self.entrance.anonymous {
+            None => None,
+            Some(_) => stream.local_addr().ok().map(|local| local.ip()),
         };
+        let Ok(guest) = self.gate.admit(peer, local, &self.entrance) else { return };
+        let config = self.speaking.as_ref().map(|speaking| speaking.load_full());
+        serve_socket(guest, stream, config, &mut self.served);
         // One that was made to go shall be gone before the next is let in.
         tokio::task::yield_now().await;
     }

@@ -7,6 +7,7 @@ mod control;
 mod core;
 mod core_dumps;
 mod descriptors;
+mod entrances;
 mod first_key;
 mod holder;
 mod keys;
@@ -29,7 +30,6 @@ pub(crate) use reload::Stamp;
 pub(crate) use upstreams::endpoint;
 
 use anyhow::{Context as _, anyhow};
-use bind::Bound;
 use gate_config::{Config, Flags, Loaded};
 use gate_proxy::Shared;
 use gate_upstream::Roster;
@@ -81,15 +81,10 @@ pub(crate) fn run(given: Given, data: &Path, talk: &mut dyn Write) -> anyhow::Re
         stage: staged,
         ended,
     };
-    let speaking = |bound: Bound| {
-        let is_tls = bound.listener.is_tls(config);
-        let speaking = certificate.as_ref().filter(|_| is_tls).map(tls::Certificate::speaking);
-        (bound, speaking)
-    };
     let doors: Vec<_> = bound.iter().map(|bound| report::Door::of(bound, config)).collect();
-    let bound = bound.into_iter().map(speaking).collect();
-    let (cores, pulses) =
-        core::start_all(bound, threads, &plan).context("cannot start a data-plane thread")?;
+    let speaking = certificate.as_ref().map(tls::Certificate::speaking);
+    let (entrances, unkeyed) = entrances::doors(bound, config, speaking.as_ref(), threads)?;
+    let (cores, pulses) = core::start_all(entrances, &plan).context("cannot start a data-plane thread")?;
     // The cores alone hold what tells of their end.
     drop(plan);
     report::listening(talk, &doors, metrics.as_ref().map(|door| door.address));
@@ -102,6 +97,7 @@ pub(crate) fn run(given: Given, data: &Path, talk: &mut dyn Write) -> anyhow::Re
         metrics,
         upstreams,
         certificate,
+        unkeyed,
         loaded,
         flags,
         file,

@@ -3,6 +3,7 @@
 //!
 //! Nothing of a running request changes. What cannot change while herdgate runs is told as such.
 
+use super::entrances::Unkeyed;
 use super::keys::{Errand, Outside};
 use super::prober::Probers;
 use super::pulls::Feeds;
@@ -38,6 +39,7 @@ pub(super) struct Settings {
     pub(super) feeds: Feeds,
     pub(super) file: Looks,
     pub(super) certificate: Option<Certificate>,
+    pub(super) unkeyed: Unkeyed,
     pub(super) keys: Keys,
 }
 
@@ -70,6 +72,7 @@ impl Settings {
         if let Some(certificate) = &mut self.certificate {
             certificate.look();
         }
+        self.unkeyed.look();
         let now = Stamp::of(&self.flags);
         if self.file.is_to_be_read(now) {
             self.reload("the settings file changed");

@@ -4,7 +4,7 @@ use super::descriptors;
 use anyhow::Context as _;
 use gate_config::{ByteSize, Config};
 use gate_policy::QueueLimits;
-use gate_proxy::{DoorRules, Limits, Manage, Rules};
+use gate_proxy::{DoorRules, Limits, Manage, PlainKeys, Rules};
 
 /// The rules that these settings make.
 ///
@@ -51,6 +51,11 @@ fn door(config: &Config) -> DoorRules {
     DoorRules {
         failures: config.auth.failures,
         proxy_names: config.auth.proxy_names.clone(),
+        plain_keys: match config.tls.plain_keys {
+            gate_config::PlainKeys::Warn => PlainKeys::Warn,
+            gate_config::PlainKeys::RefusePublic => PlainKeys::RefusePublic,
+            gate_config::PlainKeys::Refuse => PlainKeys::Refuse,
+        },
         origins: config.cors.origins.clone(),
     }
 }

@@ -2,13 +2,13 @@
 //! strict reader, so that nothing passes here that would be refused there, and every stage sees one form.
 
 use crate::downstream::Head;
+use crate::entrance::Entered;
 use crate::gate::Gate;
 use crate::trace;
 use ::h2::server::SendResponse;
 use bytes::Bytes;
 use gate_h1::{Framing, H1Error, HeadScan, Limits, encode};
 use http::request::Parts;
-use std::net::IpAddr;
 
 /// Fields of HTTP/1.1 connections, which have no place here (RFC 9113, section 8.2.2).
 const OF_CONNECTIONS: [&str; 5] =
@@ -64,10 +64,10 @@ fn write(out: &mut Vec<u8>, parts: &Parts, limits: &Limits) -> Result<(), H1Erro
 }
 
 /// Answers a head that cannot be read.
-pub(super) fn refuse(gate: &Gate, peer: IpAddr, respond: &mut SendResponse<Bytes>, error: H1Error) {
-    trace::unreadable(gate, peer, error, |head, text| {
+pub(super) fn refuse(gate: &Gate, entered: &Entered, respond: &mut SendResponse<Bytes>, error: H1Error) {
+    trace::unreadable(gate, entered.peer, error, |head, text| {
         // Small enough to wait in the library until the client takes it; one that left is not told.
-        if let Ok(mut body) = respond.send_response(super::out::head(head, false), false) {
+        if let Ok(mut body) = respond.send_response(super::out::head(head, false, entered.hsts()), false) {
             let _gone = body.send_data(text.into_bytes().into(), true);
         }
     });

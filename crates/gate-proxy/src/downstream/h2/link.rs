@@ -1,6 +1,7 @@
 //! What a connection and the tasks of its requests tell each other, and the bytes below the library.
 
 use crate::downstream::ClientStream;
+use crate::entrance::Entered;
 use crate::sweep::Watch;
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -14,6 +15,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 pub(super) struct Link {
     /// The connection's.
     pub(super) watch: Watch,
+    /// How the connection came in.
+    pub(super) entered: Entered,
     /// Somebody has shown a valid key on it.
     is_known: Cell<bool>,
     /// Bytes that came.
@@ -36,9 +39,10 @@ enum Windows {
 }
 
 impl Link {
-    pub(super) fn new(watch: Watch) -> Self {
+    pub(super) fn new(watch: Watch, entered: Entered) -> Self {
         Self {
             watch,
+            entered,
             is_known: Cell::new(false),
             heard: Cell::new(0),
             flushes: Cell::new(0),

@@ -78,7 +78,7 @@ pub(super) async fn serve<IO: ClientStream>(conn: Conn<IO>) {
     let Conn { io, guest, read, watch, .. } = conn;
     let gate = &guest.gate;
     let limits = gate.rules().limits.clone();
-    let link = Rc::new(Link::new(watch));
+    let link = Rc::new(Link::new(watch, guest.entered.clone()));
     let mut handshake = builder(&limits).handshake(Wire::new(io, read, Rc::clone(&link)));
     // The first request has what is left of the time that the connection began with.
     let shaken = poll_fn(|cx| match Pin::new(&mut handshake).poll(cx) {
@@ -103,8 +103,8 @@ pub(super) async fn serve<IO: ClientStream>(conn: Conn<IO>) {
         gate,
     };
     while let Some((request, respond)) = poll_fn(|cx| served.poll(cx)).await {
-        let (gate, link, peer) = (Rc::clone(gate), Rc::clone(&served.link), guest.peer);
-        served.streams.spawn_local(answer(gate, link, peer, request, respond));
+        let (gate, link) = (Rc::clone(gate), Rc::clone(&served.link));
+        served.streams.spawn_local(answer(gate, link, request, respond));
     }
     // What is left of the requests sees that the client is gone, and ends; then their tasks do.
     let Served { wire, mut streams, .. } = served;
@@ -131,7 +131,6 @@ fn builder(limits: &Limits) -> Builder {
 async fn answer(
     gate: Rc<Gate>,
     link: Rc<Link>,
-    peer: std::net::IpAddr,
     request: Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
 ) -> bool {
@@ -143,12 +142,12 @@ async fn answer(
     };
     match head {
         Ok(head) => {
-            let mut stream = Stream::new(&gate, &rules.limits, &link, peer, head, body, respond);
+            let mut stream = Stream::new(&gate, &rules.limits, &link, head, body, respond);
             path::handle(&gate, &rules, &mut stream).await;
             stream.finish().await
         }
         Err(error) => {
-            head::refuse(&gate, peer, &mut respond, error);
+            head::refuse(&gate, &link.entered, &mut respond, error);
             false
         }
     }

@@ -9,14 +9,14 @@ use ::h2::SendStream;
 use ::h2::server::SendResponse;
 use bytes::{Buf as _, Bytes};
 use gate_h1::Framing;
-use http::header::{CONTENT_LENGTH, DATE, HeaderName};
+use http::header::{CONTENT_LENGTH, DATE, HeaderName, STRICT_TRANSPORT_SECURITY};
 use http::{HeaderValue, Response, StatusCode};
 use std::io;
 use std::ops::Range;
 use std::task::{Context, Poll, ready};
 
 /// The head of an answer as HTTP/2 sends it.
-pub(super) fn head(head: &AnswerHead<'_>, is_head: bool) -> Response<()> {
+pub(super) fn head(head: &AnswerHead<'_>, is_head: bool, hsts: Option<&str>) -> Response<()> {
     let mut response = Response::new(());
     *response.status_mut() = StatusCode::from_u16(head.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let fields = response.headers_mut();
@@ -27,6 +27,9 @@ pub(super) fn head(head: &AnswerHead<'_>, is_head: bool) -> Response<()> {
             }
             _ => tracing::debug!(field = name, "an answer's field cannot be written and is left out"),
         }
+    }
+    if let Some(hsts) = hsts.and_then(|hsts| HeaderValue::from_str(hsts).ok()) {
+        fields.insert(STRICT_TRANSPORT_SECURITY, hsts);
     }
     if !fields.contains_key(DATE)
         && let Some(now) = date::value().and_then(|now| HeaderValue::from_bytes(&now).ok())
@@ -85,8 +88,8 @@ impl Out {
         let _gone = self.respond.send_informational(response);
     }
 
-    pub(super) fn begin(&mut self, answer: &AnswerHead<'_>, is_head: bool) {
-        self.head = Some(head(answer, is_head));
+    pub(super) fn begin(&mut self, answer: &AnswerHead<'_>, is_head: bool, hsts: Option<&str>) {
+        self.head = Some(head(answer, is_head, hsts));
         self.is_empty = is_head || has_no_body(answer.status);
     }
 

@@ -7,6 +7,7 @@ use crate::downstream::conn::{LINGER_BYTES, LINGER_IN_ALL, LINGER_PAUSE};
 use crate::downstream::pace::Pace;
 use crate::downstream::silence::Silence;
 use crate::downstream::{AnswerHead, BodyError, Downstream, Head};
+use crate::entrance::{Entered, Source};
 use crate::gate::Gate;
 use crate::held::HeldBody;
 use crate::rules::Limits;
@@ -18,7 +19,6 @@ use gate_h1::Framing;
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
-use std::net::IpAddr;
 use std::ops::Range;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -39,7 +39,7 @@ pub(super) struct Stream<'s> {
     gate: &'s Gate,
     limits: &'s Limits,
     link: &'s Link,
-    peer: IpAddr,
+    source: Source,
     head: Rc<Head>,
     /// Its caller has shown a valid key.
     is_known: Cell<bool>,
@@ -64,7 +64,6 @@ impl<'s> Stream<'s> {
         gate: &'s Gate,
         limits: &'s Limits,
         link: &'s Link,
-        peer: IpAddr,
         head: Head,
         body: RecvStream,
         respond: SendResponse<Bytes>,
@@ -73,7 +72,7 @@ impl<'s> Stream<'s> {
             gate,
             limits,
             link,
-            peer,
+            source: link.entered.source(&head),
             rest: if head.framing.is_empty() { Rest::LetBe } else { Rest::Wanted },
             passed_over: 0,
             head: Rc::new(head),
@@ -192,8 +191,12 @@ impl Downstream for Stream<'_> {
         &self.head
     }
 
-    fn peer(&self) -> IpAddr {
-        self.peer
+    fn entered(&self) -> &Entered {
+        &self.link.entered
+    }
+
+    fn source(&self) -> Source {
+        self.source
     }
 
     fn know(&self) {
@@ -283,7 +286,7 @@ impl Downstream for Stream<'_> {
     }
 
     fn begin(&mut self, head: &AnswerHead<'_>) {
-        self.out.begin(head, self.head.method() == "HEAD");
+        self.out.begin(head, self.head.method() == "HEAD", self.link.entered.hsts());
         self.head = Rc::clone(&self.gate.no_head);
         self.want_no_body();
         if self.is_known.get() {

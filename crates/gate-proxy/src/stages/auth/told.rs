@@ -96,7 +96,7 @@ fn clock_is_off(signed: &SignedRequest<'_>, now: UnixSeconds) -> String {
 }
 
 /// Whether it is a word out of an example. What has all the length of a key is a key that was mistyped.
-fn is_placeholder(credential: &[u8]) -> bool {
+pub(super) fn is_placeholder(credential: &[u8]) -> bool {
     let is_meant =
         credential.starts_with(gate_keys::KEY_PREFIX.as_bytes()) && credential.len() >= gate_keys::KEY_LENGTH;
     !is_meant && std::str::from_utf8(credential).is_ok_and(gate_keys::is_dummy)

@@ -1,0 +1,291 @@
+//! Who may come in without a key, at a listener that was told to allow it: from named networks, directly, and as the key that
+//! the settings name. An address is a weak credential: whatever passes requests on has one too. So everything that looks
+//! like being passed on, or like a web page in somebody's browser, is refused.
+//!
+//! Decides only; the key is that of the ring in force, so its scopes, its end and its revocation are those of any key.
+
+use crate::downstream::Head;
+use arc_swap::ArcSwap;
+use gate_h1::Version;
+use gate_keys::{Key, KeyRing, State, UnixSeconds};
+use gate_types::{Cidr, is_public};
+use std::cell::RefCell;
+use std::net::IpAddr;
+use std::sync::{Arc, Weak};
+
+/// Who is let in without a key, and as whom. Each core has its own.
+#[derive(Debug)]
+pub struct Anonymous {
+    networks: Vec<Cidr>,
+    acts_as: String,
+    /// Nobody is let in from these, wherever they lie.
+    never: Arc<ArcSwap<Vec<IpAddr>>>,
+    /// The key, and the ring that it was found in.
+    found: RefCell<Option<(Weak<KeyRing>, Arc<Key>)>>,
+}
+
+impl Anonymous {
+    /// Lets callers from `networks` in as the key of the name `acts_as`, but for the addresses `never`: those at which others may
+    /// stand who are not in the network, such as a bridge's own.
+    #[must_use]
+    pub fn new(networks: Vec<Cidr>, acts_as: String, never: Vec<IpAddr>) -> Self {
+        Self::with(networks, acts_as, Arc::new(ArcSwap::from_pointee(never)))
+    }
+
+    /// The same with a list that somebody else keeps.
+    #[must_use]
+    pub fn with(networks: Vec<Cidr>, acts_as: String, never: Arc<ArcSwap<Vec<IpAddr>>>) -> Self {
+        Self { networks, acts_as, never, found: RefCell::default() }
+    }
+
+    /// Whether a connection from `peer` to `local` comes from where callers need no key.
+    pub(crate) fn lets(&self, peer: IpAddr, local: IpAddr) -> bool {
+        let (peer, local) = (peer.to_canonical(), local.to_canonical());
+        let is_own = peer == local && !peer.is_loopback();
+        self.networks.iter().any(|network| network.contains(peer))
+            && !is_public(peer)
+            && !is_public(local)
+            && !is_own
+            && !self.never.load().contains(&peer)
+    }
+
+    /// The key that its callers act as; none where there is no valid one of that name.
+    pub(crate) fn key(&self, ring: &Arc<KeyRing>, now: UnixSeconds) -> Option<Arc<Key>> {
+        let is_valid = |key: &Key| matches!(key.state(now), State::Active | State::Overlapping);
+        let mut found = self.found.borrow_mut();
+        // Kept weakly, the old ring's place cannot become another's.
+        if let Some((of, key)) = &*found
+            && std::ptr::eq(of.as_ptr(), Arc::as_ptr(ring))
+            && is_valid(key)
+        {
+            return Some(Arc::clone(key));
+        }
+        let named = ring.all().filter(|key| key.name.as_str() == self.acts_as && is_valid(key));
+        // Where one is replacing the other, the newer one.
+        let key = named.max_by_key(|key| (key.state(now) == State::Active, key.id))?;
+        *found = Some((Arc::downgrade(ring), Arc::clone(key)));
+        Some(Arc::clone(key))
+    }
+
+    /// The name of that key.
+    pub(crate) fn acts_as(&self) -> &str {
+        &self.acts_as
+    }
+}
+
+/// Fields by which proxies and tunnels tell of the client that they pass on.
+const PASSED_ON: [&str; 11] = [
+    "forwarded",
+    "via",
+    "x-real-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "client-ip",
+    "true-client-ip",
+    "cdn-loop",
+    "x-scheme",
+    "x-proxyuser-ip",
+    "x-host",
+];
+/// What the names of such fields begin with.
+const PASSED_ON_FAMILIES: [&str; 13] = [
+    "x-forwarded-",
+    "x-original-",
+    "x-envoy-",
+    "x-amzn-",
+    "x-appengine-",
+    "x-azure-",
+    "x-vercel-",
+    "cf-",
+    "fly-",
+    "fastly-",
+    "ngrok-",
+    "tailscale-",
+    "x-arr-",
+];
+
+/// What makes a request one that may not come without a key, wherever it comes from; in words for its sender. `is_allowed` says
+/// that the settings allow the web page that it comes from.
+pub(crate) fn objection(head: &Head, is_allowed: bool) -> Option<&'static str> {
+    if head.version == Version::H10 {
+        return Some("this one came over HTTP/1.0, as from a proxy");
+    }
+    if head.names().any(is_passed_on) {
+        return Some("this one has a field of a proxy or tunnel that passes it on");
+    }
+    let is_cross = head.first("sec-fetch-site").is_some_and(|site| site != b"none" && site != b"same-origin");
+    if (head.first("origin").is_some() || is_cross) && !is_allowed {
+        return Some("this one comes from a web page, of an origin that cors.origins does not name");
+    }
+    if !head.first("host").is_some_and(is_of_the_house) {
+        return Some("this one asks for a public name: use the address, or a name without a dot");
+    }
+    None
+}
+
+fn is_passed_on(name: &[u8]) -> bool {
+    // To CGI and its heirs `_` and `-` are the same.
+    let is_like = |byte: &u8, read: u8| byte.eq_ignore_ascii_case(&read) || (*byte == b'_' && read == b'-');
+    let begins = |read: &str| {
+        name.get(..read.len())
+            .is_some_and(|start| start.iter().zip(read.bytes()).all(|(byte, read)| is_like(byte, read)))
+    };
+    PASSED_ON.iter().any(|read| read.len() == name.len() && begins(read))
+        || PASSED_ON_FAMILIES.iter().any(|family| begins(family))
+}
+
+/// Endings of names that no public name server answers for (RFC 6761, RFC 6762, and the one that is reserved for such use).
+const OF_THE_HOUSE: [&str; 3] = [".localhost", ".local", ".internal"];
+
+/// Whether a `Host` is an address, or a name that nobody outside can give to it: a page whose own name was bound anew to the
+/// gate's address asks for that name.
+fn is_of_the_house(host: &[u8]) -> bool {
+    let Ok(host) = std::str::from_utf8(host) else { return false };
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if !port.contains(']') => name,
+        _ => host,
+    };
+    let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
+    let lower = name.to_ascii_lowercase();
+    bare.parse::<IpAddr>().is_ok()
+        || !name.contains('.')
+        || OF_THE_HOUSE.iter().any(|end| lower.ends_with(end))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gate_keys::{KeyId, KeyName, OsEntropy, mint};
+    use gate_types::ScopeSet;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    fn stack(never: &[&str]) -> Anonymous {
+        let networks = vec![
+            "172.18.0.0/24".parse().unwrap(),
+            "127.0.0.0/8".parse().unwrap(),
+            "fd00::/64".parse().unwrap(),
+        ];
+        Anonymous::new(networks, "stack".to_owned(), never.iter().map(|text| ip(text)).collect())
+    }
+
+    #[test]
+    fn only_from_its_networks_and_never_from_where_others_stand() {
+        let stack = stack(&["172.18.0.1", "172.18.0.2", "fd00::1"]);
+        for (peer, local, is_let) in [
+            ("172.18.0.9", "172.18.0.2", true),
+            ("::ffff:172.18.0.9", "::ffff:172.18.0.2", true),
+            ("172.18.0.9", "172.19.0.2", true),
+            ("fd00::9", "fd00::2", true),
+            ("127.0.0.1", "127.0.0.1", true),
+            ("172.18.1.9", "172.18.0.2", false),
+            ("10.0.0.9", "172.18.0.2", false),
+            ("172.18.0.1", "172.18.0.2", false),
+            ("::ffff:172.18.0.1", "172.18.0.2", false),
+            ("fd00::1", "fd00::2", false),
+            ("172.18.0.7", "172.18.0.7", false),
+            ("172.18.0.9", "203.0.113.1", false),
+            ("172.18.0.9", "2001:db8::1", false),
+            ("::1", "::1", false),
+        ] {
+            assert_eq!(stack.lets(ip(peer), ip(local)), is_let, "{peer} to {local}");
+        }
+        let everybody = Anonymous::new(vec![Cidr::of(ip("0.0.0.0"), 0).unwrap()], "x".to_owned(), vec![]);
+        assert!(!everybody.lets(ip("203.0.113.9"), ip("10.0.0.1")), "a public address, whatever is named");
+    }
+
+    fn objects(fields: &str, is_allowed: bool) -> bool {
+        let text = format!("GET /api/tags HTTP/1.1\r\n{}\r\n", fields.replace('\n', "\r\n"));
+        objection(&Head::parse(&text), is_allowed).is_some()
+    }
+
+    #[test]
+    fn what_is_passed_on_is_refused() {
+        let host = "Host: gate:7860\n";
+        assert!(!objects(host, false));
+        assert!(!objects(
+            &format!("{host}User-Agent: ollama/0.24\nX-Request-Id: 7\nAccept: */*\nCfx: 1\n"),
+            false
+        ));
+        for name in [
+            "Forwarded",
+            "Via",
+            "X-Forwarded-For",
+            "X-Forwarded-Proto",
+            "X-Forwarded-Server",
+            "x-forwarded-client-cert",
+            "X-Real-IP",
+            "CF-Connecting-IP",
+            "Cf-Ray",
+            "CF_RAY",
+            "cdn-loop",
+            "True-Client-IP",
+            "X-Original-URL",
+            "Fly-Client-IP",
+            "Tailscale-User-Login",
+            "X-Amzn-Trace-Id",
+            "X-Envoy-External-Address",
+            "x_real_ip",
+        ] {
+            assert!(objects(&format!("{host}{name}: 172.18.0.9\n"), true), "{name}");
+        }
+        let old = Head::parse("GET / HTTP/1.0\r\nHost: gate\r\n\r\n");
+        assert!(objection(&old, true).is_some());
+    }
+
+    #[test]
+    fn pages_are_refused_unless_their_origin_is_allowed() {
+        let host = "Host: gate:7860\n";
+        for page in [
+            "Origin: https://app.example\n",
+            "Origin: http://gate:7860\n",
+            "Origin: null\n",
+            "Sec-Fetch-Site: cross-site\n",
+        ] {
+            assert!(objects(&format!("{host}{page}"), false), "{page}");
+            assert!(!objects(&format!("{host}{page}"), true), "{page}");
+        }
+        for host in [
+            "gate",
+            "GATE:80",
+            "172.18.0.2:7860",
+            "[fd00::2]:7860",
+            "[fd00::2]",
+            "gate.local",
+            "gate.stack.internal:1",
+            "a.localhost",
+        ] {
+            assert!(!objects(&format!("Host: {host}\n"), false), "{host}");
+        }
+        for host in
+            ["evil.example", "172.18.0.2.evil.example:7860", "gate.local.", "internal.example", "1.2.3"]
+        {
+            assert!(objects(&format!("Host: {host}\n"), true), "{host}");
+        }
+    }
+
+    fn ring(keys: &[(i64, &str, Option<i64>, Option<i64>)]) -> Arc<KeyRing> {
+        let keys = keys.iter().map(|(id, name, expires, revoked)| {
+            let mark = mint(&mut OsEntropy).unwrap().mark;
+            let mut key = Key::new(KeyId(*id), KeyName::parse(name).unwrap(), mark, ScopeSet::DEFAULT, 0);
+            (key.expires, key.revoked) = (*expires, *revoked);
+            key
+        });
+        Arc::new(KeyRing::new(keys.collect::<Vec<_>>()))
+    }
+
+    #[test]
+    fn the_key_is_the_valid_one_of_its_name_in_the_ring_in_force() {
+        let stack = stack(&[]);
+        let key = |ring: &Arc<KeyRing>, now| stack.key(ring, now).map(|key| key.id.0);
+        let first =
+            ring(&[(1, "stack", None, Some(3)), (2, "stack", Some(100), None), (3, "other", None, None)]);
+        assert_eq!((key(&first, 5), key(&first, 99)), (Some(2), Some(2)));
+        assert_eq!(key(&first, 100), None, "its time is over");
+        assert_eq!(key(&ring(&[(2, "stack", None, Some(4))]), 5), None, "revoked");
+        assert_eq!(key(&ring(&[(7, "stack", None, None)]), 5), Some(7));
+        assert_eq!(key(&ring(&[]), 5), None);
+    }
+}
