@@ -67,6 +67,12 @@ pub fn changes(old: &Loaded, new: &Loaded) -> Vec<Change> {
             })
         })
         .collect();
+    let same_place = old.config.upstreams.iter().map(|upstream| &upstream.url);
+    if same_place.eq(new.config.upstreams.iter().map(|upstream| &upstream.url))
+        && old.config.upstreams != new.config.upstreams
+    {
+        changes.push(Change { key: "upstream", at_start: false, values: None });
+    }
     let token = |loaded: &Loaded| loaded.config.auth_token.as_ref().map(|token| token.token.clone());
     if token(old) != token(new) {
         changes.push(Change { key: "AUTH_TOKEN", at_start: false, values: None });

@@ -48,6 +48,7 @@ impl Config {
             warnings.extend(replaced(&spec.given));
             problems.extend(two_folders(&config, &origins));
             warnings.extend(api_as_base(&config, origins.get("upstreams")));
+            warnings.extend(credential_in_clear(&config, origins.get("upstreams")));
         }
         problems.sort();
         warnings.sort();
@@ -78,7 +79,8 @@ fn own_upstream(config: &Config, origins: &BTreeMap<&'static str, Place>) -> Opt
         };
         ip.is_some_and(here)
     };
-    let own = config.upstreams.iter().find(|url| is_own(&url.host, url.port))?;
+    let own =
+        config.upstreams.iter().map(|upstream| &upstream.url).find(|url| is_own(&url.host, url.port))?;
     let place = origins.get("upstreams").or_else(|| origins.get("listen.address"))?;
     let problem = Problem::new(place.clone(), format!("the upstream {own} is herdgate's own address"));
     Some(problem.hint("name the Ollama server behind it, on another port or machine: --upstream URL"))
@@ -140,11 +142,30 @@ fn two_folders(config: &Config, origins: &BTreeMap<&'static str, Place>) -> Opti
     Some(problem.hint("leave one of the two out"))
 }
 
+/// A credential that crosses a network where everybody on the way can read it.
+fn credential_in_clear(config: &Config, place: Option<&Place>) -> Vec<Problem> {
+    let Some(place) = place else { return Vec::new() };
+    let is_here =
+        |host: &str| host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+    let in_clear = config
+        .upstreams
+        .iter()
+        .filter(|upstream| upstream.has_credential() && !upstream.url.tls && !is_here(&upstream.url.host));
+    let warn = |upstream: &crate::Upstream| {
+        let reason = format!("the credential for {upstream} crosses the network in clear");
+        Problem::new(place.clone(), reason).hint("speak TLS with it: write https:// in its url")
+    };
+    in_clear.map(warn).collect()
+}
+
 /// Addresses copied from a client's settings often end in the API's own path.
 fn api_as_base(config: &Config, place: Option<&Place>) -> Vec<Problem> {
     let Some(place) = place else { return Vec::new() };
-    let copied =
-        config.upstreams.iter().filter(|url| url.base.ends_with("/v1") || url.base.ends_with("/api"));
+    let copied = config
+        .upstreams
+        .iter()
+        .map(|upstream| &upstream.url)
+        .filter(|url| url.base.ends_with("/v1") || url.base.ends_with("/api"));
     let warn = |url: &crate::UpstreamUrl| {
         let reason =
             format!("the upstream {url} has a base path: a chat will go to {}/api/chat there", url.base);

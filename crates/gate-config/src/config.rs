@@ -5,6 +5,7 @@ use crate::listen::Listen;
 use crate::listener::Listener;
 use crate::token::AuthToken;
 use crate::units::ByteSize;
+use crate::upstream::Upstream;
 use crate::upstream_url::UpstreamUrl;
 use gate_types::{Cidr, ModelName, OriginPattern};
 use std::collections::BTreeMap;
@@ -17,8 +18,8 @@ use std::time::Duration;
 pub struct Config {
     /// Where to listen; at least one, no two overlap.
     pub listen: Vec<Listener>,
-    /// The Ollama servers behind the gate, in the order given; at least one, no two equal.
-    pub upstreams: Vec<UpstreamUrl>,
+    /// The Ollama servers behind the gate, in the order given; at least one, no two at one address.
+    pub upstreams: Vec<Upstream>,
     /// Whether [`Config::upstreams`] was given by somebody; if not, it is the default and the gate may start one itself.
     pub upstreams_given: bool,
     /// Starting a server of our own.
@@ -285,7 +286,7 @@ impl Default for Config {
     fn default() -> Self {
         Config {
             listen: vec![Listener::at(Listen::DEFAULT)],
-            upstreams: vec![UpstreamUrl::local_ollama()],
+            upstreams: vec![Upstream::at(UpstreamUrl::local_ollama())],
             upstreams_given: false,
             local: Local {
                 enabled: true,

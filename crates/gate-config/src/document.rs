@@ -12,6 +12,7 @@ use crate::setting::{Form, SETTINGS, Setting, sections};
 use crate::spec::{Item, Rank, Raw, Spec};
 use crate::statements;
 use crate::tables::{Field, Table};
+use crate::upstream;
 use std::collections::BTreeSet;
 use std::path::Path;
 use toml::Spanned;
@@ -98,6 +99,10 @@ impl Walk<'_> {
             self.keys((key, value));
             return;
         }
+        if name == upstream::SECTION {
+            self.upstreams((key, value));
+            return;
+        }
         let Some(section) = sections().find(|section| *section == name) else {
             self.unknown(None, (key, value));
             return;
@@ -129,6 +134,19 @@ impl Walk<'_> {
             None => {
                 let problem = Problem::new(self.place(key), "keys stand in [[key]], one each");
                 self.spec.problems.push(problem.hint("herdgate key mint NAME prints one"));
+            }
+        }
+    }
+
+    /// One upstream for each table.
+    fn upstreams(&mut self, (key, value): Entry<'_, '_>) {
+        match self.tables((key, value)) {
+            Some(tables) if !tables.is_empty() => self.spec.raw_upstreams.extend(tables),
+            _ if self.is_broken(key) => {}
+            _ => {
+                let problem = Problem::new(self.place(key), "upstreams stand in [[upstream]], one each");
+                let hint = "write [[upstream]] and below it url = …, or upstreams = [\"http://host:11434\"]";
+                self.spec.problems.push(problem.hint(hint));
             }
         }
     }
@@ -230,7 +248,7 @@ impl Walk<'_> {
 fn hint(section: Option<&str>, name: &str, is_section: bool) -> Option<String> {
     let here = SETTINGS.iter().map(Setting::section_and_name).filter(|(at, _)| *at == section);
     let here = here.map(|(_, name)| name).filter(|_| !is_section);
-    let around = sections().chain([keys::SECTION]).filter(|_| section.is_none());
+    let around = sections().chain([keys::SECTION, upstream::SECTION]).filter(|_| section.is_none());
     if let Some(near) = nearest(name, here.chain(around)) {
         return Some(format!("did you mean \"{near}\"?"));
     }

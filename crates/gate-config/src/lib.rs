@@ -26,6 +26,7 @@ mod statements;
 mod tables;
 mod token;
 mod units;
+mod upstream;
 mod upstream_url;
 mod variables;
 
@@ -46,6 +47,7 @@ pub use show::{Row, Shown, rows, to_toml};
 pub use spec::{Flags, Sources, environment};
 pub use token::{AuthToken, FileAccess, TokenForm};
 pub use units::{BadUnit, ByteSize, duration, show_duration};
+pub use upstream::{Header, SecretFile, Upstream};
 pub use upstream_url::{BadUrl, UpstreamUrl};
 
 /// Reads all sources and checks them.

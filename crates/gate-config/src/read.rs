@@ -7,6 +7,7 @@ use crate::problem::{Place, Plain, Problem};
 use crate::setting::{Form, MOST_LISTENERS, MOST_UPSTREAMS};
 use crate::spec::{Given, Item, Known, Raw};
 use crate::units::{BadUnit, ByteSize, duration, show_duration};
+use crate::upstream::Upstream;
 use crate::upstream_url::UpstreamUrl;
 use crate::variables::variables;
 use gate_types::{ModelName, OriginPattern};
@@ -93,7 +94,7 @@ pub(crate) fn wants(item: &Item, wanted: &str) -> Problem {
 }
 
 /// A path, or nothing. One that cannot be shown between quotes is none that anybody chose.
-fn path(item: &Item, what: &str, example: &str) -> Result<Option<PathBuf>, Problem> {
+pub(crate) fn path(item: &Item, what: &str, example: &str) -> Result<Option<PathBuf>, Problem> {
     let text = text(item, what)?;
     match text {
         "none" => Ok(None),
@@ -139,7 +140,7 @@ fn word<'i>(item: &'i Item, words: &[&str]) -> Result<&'i str, Problem> {
     }
 }
 
-fn count<N: TryFrom<i64> + PartialOrd + Display>(
+pub(crate) fn count<N: TryFrom<i64> + PartialOrd + Display>(
     item: &Item,
     least: N,
     most: N,
@@ -164,7 +165,7 @@ fn count<N: TryFrom<i64> + PartialOrd + Display>(
 }
 
 /// A size or a time between two bounds.
-fn measure<M: PartialOrd + Copy>(
+pub(crate) fn measure<M: PartialOrd + Copy>(
     item: &Item,
     read: impl Fn(&str) -> Result<M, BadUnit>,
     least: &M,
@@ -194,29 +195,37 @@ fn measure<M: PartialOrd + Copy>(
     }
 }
 
-fn upstreams(item: &Item) -> Result<Vec<UpstreamUrl>, Vec<Problem>> {
+fn upstreams(item: &Item) -> Result<Vec<Upstream>, Vec<Problem>> {
     let items = items(item, "an upstream", "upstreams = [\"http://host:11434\"]", 1..=MOST_UPSTREAMS)?;
-    let urls = read_all(&items, |item| match &item.raw {
-        Raw::Read(Known::Upstream(url)) => Ok(url.clone()),
-        Raw::Text(text) | Raw::Word(text) => {
-            let bad = |bad: crate::BadUrl| {
-                // The value is not shown: a password may be in it. A flag or a variable names it already.
-                let subject = if let Place::File { .. } = item.place { "this upstream " } else { "" };
-                Problem::new(item.place.clone(), format!("{subject}{bad}")).hint(bad.hint())
-            };
-            UpstreamUrl::parse(text).map_err(bad)
-        }
+    let upstreams = read_all(&items, |item| match &item.raw {
+        Raw::Read(Known::Upstream(upstream)) => Ok(Upstream::clone(upstream)),
+        Raw::Table(_) => Err(wants(item, "an upstream's address between quotes")
+            .hint("write [[upstream]], and below it url = \"http://host:11434\" and all else about it")),
+        _ => upstream_url(item).map(Upstream::at),
+    })?;
+    let twice = (1..upstreams.len())
+        .filter(|at| upstreams[..*at].iter().any(|other| other.url == upstreams[*at].url));
+    let problems: Vec<Problem> = twice
+        .map(|at| {
+            let reason = format!("the upstream {} stands here twice", upstreams[at].url);
+            Problem::new(items[at].place.clone(), reason)
+        })
+        .collect();
+    if problems.is_empty() { Ok(upstreams) } else { Err(problems) }
+}
+
+/// Where an upstream is.
+pub(crate) fn upstream_url(item: &Item) -> Result<UpstreamUrl, Problem> {
+    match &item.raw {
+        Raw::Text(text) | Raw::Word(text) => UpstreamUrl::parse(text).map_err(|bad| {
+            // The value is not shown: a password may be in it. A flag or a variable names it already.
+            let subject = if let Place::File { .. } = item.place { "this upstream " } else { "" };
+            Problem::new(item.place.clone(), format!("{subject}{bad}")).hint(bad.hint())
+        }),
         Raw::Number(_) | Raw::Switch(_) | Raw::List(_) | Raw::Read(_) | Raw::Table(_) | Raw::Other(_) => {
             Err(wants(item, "an upstream's address between quotes"))
         }
-    })?;
-    let twice = (1..urls.len()).filter(|at| urls[..*at].contains(&urls[*at]));
-    let problems: Vec<Problem> = twice
-        .map(|at| {
-            Problem::new(items[at].place.clone(), format!("the upstream {} stands here twice", urls[at]))
-        })
-        .collect();
-    if problems.is_empty() { Ok(urls) } else { Err(problems) }
+    }
 }
 
 fn listeners(item: &Item) -> Result<Vec<Listener>, Vec<Problem>> {
@@ -272,7 +281,7 @@ fn texts<T: PartialEq + Display>(
     if problems.is_empty() { Ok(texts) } else { Err(problems) }
 }
 
-fn text<'i>(item: &'i Item, what: &str) -> Result<&'i str, Problem> {
+pub(crate) fn text<'i>(item: &'i Item, what: &str) -> Result<&'i str, Problem> {
     match &item.raw {
         Raw::Text(text) | Raw::Word(text) => Ok(text),
         Raw::Number(_) | Raw::Switch(_) | Raw::List(_) | Raw::Read(_) | Raw::Table(_) | Raw::Other(_) => {

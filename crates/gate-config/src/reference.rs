@@ -92,6 +92,42 @@ insecure_anonymous = { networks = [\"172.18.0.0/24\"], as = \"stack\" }
     not name: no page shall use it by somebody's browser.
 ";
 
+const UPSTREAMS: &str = "
+## `[[upstream]]`
+
+One Ollama server with more to say of it than where it is. Either all upstreams stand in `upstreams`, or each in a table of its
+own; both at once in one file are an error. `--upstream` and `HERDGATE_UPSTREAMS` replace all of them, tables too.
+
+```toml
+[[upstream]]
+url = \"https://gpu1.example/ollama\"           # the only one that must be there
+name = \"gpu1\"                                 # in logs, records, metrics; default: the URL
+weight = 2                                      # 1 to 100, default 1
+slots = 8                                       # default: fleet.slots
+token_file = \"/run/secrets/gpu1\"              # sent as Authorization: Bearer
+headers = { X-Api-Key = \"…\" }                 # sent with every request
+ca = \"/etc/ssl/gpu1-ca.pem\"                   # default: the system's roots
+client_cert = \"/etc/herdgate/client.pem\"      # what it is shown, with client_key
+client_key = \"/etc/herdgate/client-key.pem\"
+connect = \"1s\"                                # default: timeouts.connect
+idle = \"30m\"                                  # default: timeouts.idle
+models = [\"qwen3:8b\"]                         # what it shall have
+```
+
+- `name`: 1 to 64 of `A-Z a-z 0-9 . _ -`, no two alike. Another name is another upstream: what was known of it begins anew.
+- `weight`: where several could serve a request as well, one of weight 2 gets twice the requests of one of weight 1, however
+  many run. A model that is loaded, a free slot and health count first.
+- `token_file`: the first line of a file, without \"Bearer\". `headers`: up to 16 fields, of which an `Authorization` (`Basic …`)
+  takes the place of `token_file`. What herdgate writes itself (`Host`, `Content-Type`, `User-Agent` and the like) is refused. Both
+  are for this upstream alone and shown nowhere; a warning says where they would cross a network in clear. Another herdgate
+  takes one of its keys here.
+- `ca`: a file in PEM with the only roots that its certificate may lead to. `client_cert` with `client_key`: certificate and
+  key in PEM. Certificates are always checked; there is no switch against that.
+- A change of any of these files is in force within two seconds, as all else here is after a reload: no request is lost by
+  it, and where a file is broken the log says so and the old content stays in force.
+- `models`: what an upstream lacks of these is pulled there; an upstream without `models` is left as it is.
+";
+
 const KEYS: &str = "
 ## `[[key]]`
 
@@ -122,6 +158,7 @@ pub fn reference() -> String {
     let top = SETTINGS.iter().filter(|setting| setting.section_and_name().0.is_none());
     let mut page = format!("{INTRODUCTION}\n## At the top of the file\n");
     page.extend(top.map(entry));
+    page.push_str(UPSTREAMS);
     for section in sections() {
         page.push_str(&format!("\n## `[{section}]`\n"));
         let own = SETTINGS.iter().filter(|setting| setting.section_and_name().0 == Some(section));

@@ -130,6 +130,14 @@ impl Setting {
         }
     }
 
+    /// The least and the most of a time.
+    pub(crate) fn time_bounds(&self) -> Option<(Duration, Duration)> {
+        match self.form {
+            Form::Time { least, most, .. } => Some((least, most)),
+            _ => None,
+        }
+    }
+
     pub(crate) fn find(section: Option<&str>, name: &str) -> Option<&'static Setting> {
         SETTINGS.iter().find(|setting| setting.section_and_name() == (section, name))
     }

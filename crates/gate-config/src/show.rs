@@ -9,6 +9,7 @@ use crate::listener::Listener;
 use crate::problem::{Place, Plain};
 use crate::setting::{Form, SETTINGS, Setting};
 use crate::units::show_duration;
+use crate::upstream::{self, Upstream};
 use std::fmt::Write;
 
 /// A value as it stands in a settings file.
@@ -40,7 +41,7 @@ pub struct Row {
 /// The row of a listener that is more than an address.
 const LISTENER: &str = "listen";
 /// What stands for a secret.
-const MASK: &str = "…";
+pub(crate) const MASK: &str = "…";
 
 /// Every setting, and the token if there is one.
 #[must_use]
@@ -55,6 +56,12 @@ pub fn rows(loaded: &Loaded) -> Vec<Row> {
         value: Shown::Text(MASK.to_owned()),
         origin: Some(token.place.origin()),
     });
+    let upstream = |upstream: &Upstream| Row {
+        key: upstream::SECTION,
+        value: Shown::Text(upstream.lines().join(", ").replace('"', "'")),
+        origin: loaded.origins.get("upstreams").map(Place::origin),
+    };
+    let upstreams = loaded.config.upstreams.iter().filter(|upstream| !upstream.is_plain()).map(upstream);
     let key = |key: &KeySetting| Row {
         key: "key",
         value: Shown::Text(format!(
@@ -72,7 +79,7 @@ pub fn rows(loaded: &Loaded) -> Vec<Row> {
         origin: loaded.origins.get("listen.address").map(Place::origin),
     };
     let listeners = loaded.config.listen.iter().filter(|listener| listener.has_rules()).map(listener);
-    SETTINGS.iter().map(setting).chain(listeners).chain(keys).chain(token).collect()
+    SETTINGS.iter().map(setting).chain(upstreams).chain(listeners).chain(keys).chain(token).collect()
 }
 
 /// The settings as a file. With `origin` each line says where its value came from.
@@ -90,6 +97,16 @@ pub fn to_toml(loaded: &Loaded, origin: bool) -> String {
         };
         let (here, name) =
             row.key.split_once('.').map_or((None, row.key), |(section, name)| (Some(section), name));
+        if row.key == upstream::SECTION {
+            // Told with the setting of which they are a part.
+            continue;
+        }
+        if row.key == "upstreams" && loaded.config.upstreams.iter().any(|upstream| !upstream.is_plain()) {
+            for upstream in &loaded.config.upstreams {
+                line(&mut out, format_args!("\n[[upstream]]{from}\n{}", upstream.lines().join("\n")));
+            }
+            continue;
+        }
         if row.key == "listen.address" {
             listeners(&mut out, &loaded.config.listen, &from);
             section = here;
@@ -141,7 +158,9 @@ pub(crate) fn shown(setting: &Setting, config: &Config) -> Shown {
     // Slots are one function for reading and writing; a copy keeps the original out of reach.
     let mut config = config.clone();
     match &setting.form {
-        Form::Upstreams => Shown::List(config.upstreams.iter().map(ToString::to_string).collect()),
+        Form::Upstreams => {
+            Shown::List(config.upstreams.iter().map(|upstream| upstream.url.to_string()).collect())
+        }
         Form::Listeners => Shown::List(config.listen.iter().map(ToString::to_string).collect()),
         Form::Switch { slot } => Shown::Switch(*slot(&mut config)),
         Form::Size { slot, .. } => Shown::Text(slot(&mut config).to_string()),
@@ -208,7 +227,7 @@ pub(crate) fn toml_text(value: &Shown) -> String {
 }
 
 /// Between quotes. No value of ours holds a quote, a backslash or a control character; the checks see to that.
-fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     format!("\"{text}\"")
 }
 

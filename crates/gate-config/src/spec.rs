@@ -11,7 +11,7 @@ use crate::problem::{Place, Plain, Problem};
 use crate::setting::{SETTINGS, Setting};
 use crate::tables::{Field, Table};
 use crate::token::{self, AuthToken, FileAccess, TokenForm};
-use crate::upstream_url::UpstreamUrl;
+use crate::upstream::{self, Upstream};
 use gate_types::{ModelName, OriginPattern};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -84,7 +84,7 @@ pub(crate) enum Raw {
 /// A value that has been read where it was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Known {
-    Upstream(UpstreamUrl),
+    Upstream(Box<Upstream>),
     Listener(Box<Listener>),
     Origin(OriginPattern),
     Model(ModelName),
@@ -112,6 +112,8 @@ pub(crate) struct Spec {
     pub(crate) raw_listeners: Vec<Table>,
     /// The tables of keys, and then what they mean.
     pub(crate) raw_keys: Vec<Table>,
+    /// The tables of upstreams.
+    pub(crate) raw_upstreams: Vec<Table>,
     pub(crate) keys: Vec<KeySetting>,
     pub(crate) auth_token: Option<AuthToken>,
     pub(crate) problems: Vec<Problem>,
@@ -133,6 +135,7 @@ impl Spec {
             Ok(keys) => spec.keys = keys,
             Err(problems) => spec.problems.extend(problems),
         }
+        spec.gather_upstreams(sources.files);
         spec.gather_env(&sources.env);
         spec.gather_flags(&sources.flags);
         spec.gather_ollama(&sources.env);
@@ -160,6 +163,27 @@ impl Spec {
                 if let Some(place) = items.first().map(|item| item.place.clone()) {
                     self.give(Rank::File, setting, place, Raw::List(items));
                 }
+            }
+            Err(problems) => self.problems.extend(problems),
+        }
+    }
+
+    /// `[[upstream]]`, all of them, as the setting `upstreams`: whoever names upstreams elsewhere is heard over all of them.
+    fn gather_upstreams(&mut self, files: &dyn FileAccess) {
+        let raw = std::mem::take(&mut self.raw_upstreams);
+        let (Some(first), Some(setting)) = (raw.first(), Setting::find(None, "upstreams")) else { return };
+        let place = first.place.clone();
+        if let Some(list) = self.given.iter().find(|given| given.setting.key == setting.key) {
+            let problem = Problem::new(place, format!("[[upstream]], and upstreams at {}", list.item.place));
+            self.problems.push(problem.hint("write all of them in one way, [[upstream]] with url for each"));
+            return;
+        }
+        match upstream::read(&raw, files) {
+            Ok(upstreams) => {
+                let known =
+                    |(place, upstream)| Item { place, raw: Raw::Read(Known::Upstream(Box::new(upstream))) };
+                let items = upstreams.into_iter().map(known).collect();
+                self.give(Rank::File, setting, place, Raw::List(items));
             }
             Err(problems) => self.problems.extend(problems),
         }
@@ -283,7 +307,10 @@ impl Spec {
                         format!("has a port that cannot be read; {} is taken, as Ollama does", url.port);
                     self.warnings.push(Problem::new(place.clone(), reason));
                 }
-                let item = Item { place: place.clone(), raw: Raw::Read(Known::Upstream(url)) };
+                let item = Item {
+                    place: place.clone(),
+                    raw: Raw::Read(Known::Upstream(Box::new(Upstream::at(url)))),
+                };
                 self.give(Rank::Ollama, setting, place, Raw::List(vec![item]));
             }
             Err(bad) => self.problems.push(Problem::new(place, bad.to_string()).hint(bad.hint())),

@@ -133,7 +133,7 @@ impl BadUrl {
     pub fn hint(self) -> &'static str {
         match self {
             BadUrl::Credentials => {
-                "herdgate sends no credentials to an upstream: write \"https://host:port\" without them"
+                "write \"https://host:port\" without them; a credential stands in its [[upstream]]: token_file, or headers"
             }
             BadUrl::Query | BadUrl::Fragment => {
                 "an upstream is scheme, host, port and base path: \"https://host:port/base\""

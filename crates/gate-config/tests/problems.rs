@@ -15,7 +15,9 @@ fn every_problem_has_its_place_reason_and_hint() {
         ),
         (
             "upstream = []",
-            &["herdgate.toml:1:1 unknown setting \"upstream\"  hint: did you mean \"upstreams\"?"],
+            &[
+                "herdgate.toml:1:1 upstreams stand in [[upstream]], one each  hint: write [[upstream]] and below it url = …, or upstreams = [\"http://host:11434\"]",
+            ],
         ),
         (
             "[limit]\nhead = 3",
@@ -191,7 +193,7 @@ fn every_problem_has_its_place_reason_and_hint() {
         (
             "upstreams = [\n  \"http://u:canary@a\",\n  \"ftp://a\",\n]",
             &[
-                "herdgate.toml:2:3 this upstream has credentials (or another \"@\") in it  hint: herdgate sends no credentials to an upstream: write \"https://host:port\" without them",
+                "herdgate.toml:2:3 this upstream has credentials (or another \"@\") in it  hint: write \"https://host:port\" without them; a credential stands in its [[upstream]]: token_file, or headers",
                 "herdgate.toml:3:3 this upstream has a scheme other than http:// and https://  hint: write \"http://host:11434\" or \"https://host\"",
             ],
         ),

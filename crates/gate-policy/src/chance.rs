@@ -23,8 +23,13 @@ impl Chance {
 
     /// True once in `n` times; always for `n` of 0 and 1.
     pub fn one_in(&mut self, n: u32) -> bool {
+        self.some_in(1, n)
+    }
+
+    /// True `some` times in `n`; always for `n` of 0 and where `some` is not less.
+    pub fn some_in(&mut self, some: u32, n: u32) -> bool {
         // A 32-bit fraction of the range: its bias is below 2^-32 * n, and nothing here needs better.
-        (u128::from(self.next()) * u128::from(n)) >> 64 == 0
+        (u128::from(self.next()) * u128::from(n)) >> 64 < u128::from(some)
     }
 }
 
@@ -40,6 +45,14 @@ mod tests {
         };
         assert!((9_500..10_500).contains(&count(1)), "{}", count(1));
         assert_eq!(count(7), count(7));
+    }
+
+    #[test]
+    fn two_in_five_is_two_fifths() {
+        let mut chance = Chance::seeded(3);
+        let count = (0..30_000).filter(|_| chance.some_in(2, 5)).count();
+        assert!((11_400..12_600).contains(&count), "{count}");
+        assert!((0..100).all(|_| chance.some_in(5, 5)));
     }
 
     #[test]

@@ -39,7 +39,7 @@ pub enum Why {
 
 /// Chooses the upstream for a call among those that are not in `tried`.
 ///
-/// Best first: up and known to have the model, warm before cold, fewest in flight, chance among equals; then one that
+/// Best first: up and known to have the model, warm before cold, fewest in flight for its weight, chance among equals; then one that
 /// has it but is down (its list is what was known last, and nobody else can help); then one that is up and may have
 /// got the model since its last probe; last, any. Without a model only health and load count.
 ///
@@ -83,21 +83,22 @@ pub(crate) fn weigh(fleet: &Fleet, ask: &Ask<'_>, tried: &[UpstreamId], chance: 
         return Weighed::Reject(Why::NoUpstream);
     }
     let mut best: Option<(Merit, UpstreamId)> = None;
-    let mut equals = 0;
+    let mut equals: u32 = 0;
     for (id, upstream) in fleet.iter().filter(|(id, _)| !tried.contains(id)) {
-        let merit = Merit::of(upstream, ask);
+        let (merit, room) = Merit::of(upstream, ask);
         if ask.for_sure && merit.tier != Tier::UpWithModel {
             continue;
         }
         let takes = match best {
             Some((top, _)) if merit > top => false,
-            // Each of n equals wins with the same chance: the n-th replaces the holder one time in n.
+            // Each of n equals wins with the same chance: the n-th replaces the holder one time in n. One with room for
+            // several requests counts as so many.
             Some((top, _)) if merit == top => {
-                equals += 1;
-                chance.one_in(equals)
+                equals = equals.saturating_add(room);
+                chance.some_in(room, equals)
             }
             _ => {
-                equals = 1;
+                equals = room;
                 true
             }
         };
@@ -120,7 +121,7 @@ struct Merit {
     is_full: bool,
     is_cold: bool,
     failures: u32,
-    in_flight: u32,
+    load: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -145,16 +146,19 @@ impl Tier {
 }
 
 impl Merit {
-    fn of(upstream: &Upstream, ask: &Ask<'_>) -> Self {
+    /// Also gives how many equals of weight 1 it counts as.
+    fn of(upstream: &Upstream, ask: &Ask<'_>) -> (Self, u32) {
         let is_down = upstream.health() == Health::Down;
-        Merit {
+        let (load, room) = upstream.load();
+        let merit = Merit {
             tier: Tier::of(upstream, ask),
             is_ejected: ask.runs_model && upstream.is_ejected_for(ask.model),
             is_full: ask.runs_model && !upstream.has_free_slot(),
             is_cold: !ask.model.is_some_and(|model| upstream.is_warm(model)),
             // Among the healthy a single failed probe is no reason; among the others the least broken is the best guess.
             failures: if is_down { upstream.failures() } else { 0 },
-            in_flight: upstream.in_flight(),
-        }
+            load,
+        };
+        (merit, room)
     }
 }

@@ -6,7 +6,7 @@
 
 use crate::choose::Ask;
 use crate::eject::Failures;
-use crate::upstream::{Health, Upstream};
+use crate::upstream::{Health, Terms, Upstream};
 use crate::version;
 use gate_types::{ModelName, UpstreamId};
 
@@ -63,11 +63,21 @@ impl Fleet {
         Fleet { upstreams: (0..count).map(|_| Upstream::unheard(slots)).collect(), slots }
     }
 
-    /// From now on each upstream has so many slots. Where more are taken, none is given until enough came back.
+    /// From now on each upstream has so many slots, but for those that have their own number. Where more are taken, none is
+    /// given until enough came back.
     pub fn set_slots(&mut self, slots: u32) {
         self.slots = slots;
         for upstream in &mut self.upstreams {
-            upstream.slots = slots;
+            upstream.slots = upstream.terms.slots.unwrap_or(slots);
+        }
+    }
+
+    /// From now on this holds for these upstreams, and nothing in particular for any other.
+    pub fn set_terms(&mut self, terms: &[(UpstreamId, Terms)]) {
+        for (id, upstream) in (0..).map(UpstreamId).zip(&mut self.upstreams) {
+            let own = terms.iter().find(|(of, _)| *of == id);
+            upstream.terms = own.map_or_else(Terms::default, |(_, terms)| *terms);
+            upstream.slots = upstream.terms.slots.unwrap_or(self.slots);
         }
     }
 
@@ -82,9 +92,9 @@ impl Fleet {
         for (id, upstream) in (0..).map(UpstreamId).zip(&mut self.upstreams) {
             let is_named = named.contains(&id);
             if upstream.is_retired == is_named {
-                let Upstream { in_flight, running, .. } = *upstream;
+                let Upstream { in_flight, running, slots, terms, .. } = *upstream;
                 *upstream =
-                    Upstream { in_flight, running, is_retired: !is_named, ..Upstream::unheard(slots) };
+                    Upstream { in_flight, running, terms, is_retired: !is_named, ..Upstream::unheard(slots) };
             }
         }
     }

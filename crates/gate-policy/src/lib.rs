@@ -18,4 +18,4 @@ pub use choose::{Ask, Decision, Why, choose};
 pub use eject::{FAILURES_UNTIL_EJECTED, FIRST_EJECTION, Failures, LONGEST_EJECTION, Verdict};
 pub use fleet::{Begun, Fleet, Observation, PROBES_UNTIL_DOWN};
 pub use queue::{Entered, Grant, Queue, QueueLimits, Standing, Ticket};
-pub use upstream::{Health, Upstream};
+pub use upstream::{Health, Terms, Upstream};

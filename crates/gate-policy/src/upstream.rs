@@ -3,6 +3,21 @@
 use crate::eject::{Failures, Row};
 use gate_types::ModelName;
 
+/// What the settings say of one upstream beside the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Terms {
+    /// Its share: one of weight 2 gets twice the requests of one of weight 1, where both could serve. 1 at least.
+    pub weight: u32,
+    /// So many requests may run a model there at one time; as many as at any other where there is none.
+    pub slots: Option<u32>,
+}
+
+impl Default for Terms {
+    fn default() -> Self {
+        Terms { weight: 1, slots: None }
+    }
+}
+
 /// Whether an upstream is thought to answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Health {
@@ -25,6 +40,7 @@ pub struct Upstream {
     /// Of those in flight, how many run a model.
     pub(crate) running: u32,
     pub(crate) slots: u32,
+    pub(crate) terms: Terms,
     pub(crate) failures: u32,
     /// Of requests that run a model.
     pub(crate) row: Row,
@@ -45,6 +61,7 @@ impl Upstream {
             in_flight: 0,
             running: 0,
             slots,
+            terms: Terms::default(),
             failures: 0,
             row: Row::default(),
             rows: Vec::new(),
@@ -92,6 +109,21 @@ impl Upstream {
     #[must_use]
     pub fn running(&self) -> u32 {
         self.running
+    }
+
+    /// Its share of the requests that others could serve as well.
+    #[must_use]
+    pub fn weight(&self) -> u32 {
+        self.terms.weight
+    }
+
+    /// How busy it is for its weight, and how much room is left before it is busier: an upstream of weight `n` counts as `n`
+    /// of weight 1, each of which has as many requests as the others, or one more.
+    pub(crate) fn load(&self) -> (u32, u32) {
+        match self.terms.weight {
+            0 | 1 => (self.in_flight, 1),
+            weight => (self.in_flight / weight, weight - self.in_flight % weight),
+        }
     }
 
     /// Whether one more request may run a model there.

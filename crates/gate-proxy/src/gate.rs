@@ -21,7 +21,7 @@ use crate::sweep::{Sweep, TICK};
 use arc_swap::{ArcSwap, Guard};
 use gate_keys::{KeyId, KeyRing};
 use gate_policy::{
-    Ask, Chance, Entered, FAILURES_UNTIL_EJECTED, Fleet, Grant, Health, Observation, Upstream, Verdict,
+    Ask, Chance, Entered, FAILURES_UNTIL_EJECTED, Fleet, Grant, Health, Observation, Terms, Upstream, Verdict,
 };
 use gate_types::{ModelName, UpstreamId};
 use gate_upstream::{Client, Roster};
@@ -111,6 +111,11 @@ impl Shared {
         let slots = rules.queue.slots;
         self.rules.store(Arc::new(rules));
         self.slots.change(|fleet| fleet.set_slots(slots));
+    }
+
+    /// From now on this holds for these upstreams, and nothing in particular for any other.
+    pub fn set_terms(&self, terms: &[(UpstreamId, Terms)]) {
+        self.slots.change(|fleet| fleet.set_terms(terms));
     }
 
     /// From now on requests go to these upstreams alone; those of them that were not among them before are heard of first
@@ -234,7 +239,7 @@ impl Shared {
         self.slots.waiting()
     }
 
-    /// How logs and errors call an upstream: its URL.
+    /// How logs, records and metrics call an upstream: its name, or its URL where it has none.
     #[must_use]
     pub fn upstream_name(&self, id: UpstreamId) -> &str {
         self.roster.get(id).map_or("an upstream of other settings", |endpoint| endpoint.label())
@@ -354,6 +359,7 @@ impl Gate {
         if !Arc::ptr_eq(&own.of, &now) {
             *own = OwnRules::copied(&now);
             self.upstream.set_connect(now.limits.connect);
+            self.upstream.refresh();
         }
         Rc::clone(&own.copy)
     }

@@ -1,7 +1,7 @@
 //! What a request must keep to, each a setting. Made by whoever reads the settings, checked there; nothing here decides.
 
 use gate_policy::QueueLimits;
-use gate_types::OriginPattern;
+use gate_types::{OriginPattern, UpstreamId};
 use std::time::Duration;
 
 /// The bounds of a request, each a setting.
@@ -46,6 +46,15 @@ pub struct Rules {
     pub manage: Manage,
     /// Who is let in, and what they are told who are not.
     pub door: DoorRules,
+    /// The upstreams with a limit of silence of their own in place of [`Limits::idle`].
+    pub own_idle: Vec<(UpstreamId, Duration)>,
+}
+
+impl Rules {
+    /// How long this upstream may be silent, where that is not as long as any other.
+    pub(crate) fn own_idle(&self, id: UpstreamId) -> Option<Duration> {
+        self.own_idle.iter().find(|(of, _)| *of == id).map(|(_, idle)| *idle)
+    }
 }
 
 /// What keys that manage models may do.
@@ -78,6 +87,7 @@ impl Rules {
             },
             queue: QueueLimits { slots: 1, max_wait: Duration::ZERO, depth: 0 },
             manage: Manage { push: false, registries: Vec::new() },
+            own_idle: Vec::new(),
             door: DoorRules {
                 failures: 1,
                 proxy_names: proxy_names.iter().map(|name| (*name).to_owned()).collect(),

@@ -14,7 +14,7 @@ use std::task::{Context, Poll, ready};
 use gate_h1::{Body, Framing, same_name};
 use gate_types::UpstreamId;
 
-use crate::client::Shared;
+use crate::client::{Shared, Upstream};
 use crate::error::UpstreamError;
 use crate::exchange::Begun;
 use crate::socket::Socket;
@@ -26,6 +26,8 @@ const KEPT: usize = 1024;
 pub struct Answer {
     shared: Rc<Shared>,
     id: UpstreamId,
+    /// As it was when the request was sent; what came over its connections goes back to it.
+    upstream: Rc<Upstream>,
     /// None once the body has ended or failed.
     socket: Option<Socket>,
     status: u16,
@@ -50,11 +52,18 @@ pub struct Wire {
 }
 
 impl Answer {
-    pub(crate) fn new(shared: Rc<Shared>, id: UpstreamId, socket: Socket, begun: Begun) -> Self {
+    pub(crate) fn new(
+        shared: Rc<Shared>,
+        id: UpstreamId,
+        upstream: Rc<Upstream>,
+        socket: Socket,
+        begun: Begun,
+    ) -> Self {
         let mut answer = Answer {
             body: Body::with_limits(begun.framing, &shared.h1),
             shared,
             id,
+            upstream,
             socket: Some(socket),
             status: begun.status,
             framing: begun.framing,
@@ -129,7 +138,7 @@ impl Answer {
             return Poll::Ready(Ok(Wire { n: 0, end: true }));
         }
         if scratch.is_empty() {
-            let at = self.shared.label(self.id);
+            let at = self.upstream.label();
             return Poll::Ready(Err(UpstreamError::Unsendable { at, what: "there is no room to read into" }));
         }
         if self.has_rest() {
@@ -212,7 +221,7 @@ impl Answer {
                 Err(cause) => {
                     self.socket = None;
                     pieces.clear();
-                    return Err(UpstreamError::Malformed { at: self.shared.label(self.id), cause });
+                    return Err(UpstreamError::Malformed { at: self.upstream.label(), cause });
                 }
             };
             if !step.data.is_empty() {
@@ -235,7 +244,7 @@ impl Answer {
             && self.keep_alive
             && !strays
         {
-            self.shared.put_back(self.id, socket);
+            self.upstream.put_back(socket);
         }
     }
 
@@ -249,11 +258,11 @@ impl Answer {
 
     fn closed(&mut self, cause: Option<std::io::Error>) -> UpstreamError {
         self.socket = None;
-        UpstreamError::ClosedMidBody { at: self.shared.label(self.id), cause }
+        UpstreamError::ClosedMidBody { at: self.upstream.label(), cause }
     }
 
     fn too_large(&mut self, limit: usize) -> UpstreamError {
         self.socket = None;
-        UpstreamError::TooLarge { at: self.shared.label(self.id), limit }
+        UpstreamError::TooLarge { at: self.upstream.label(), limit }
     }
 }

@@ -16,6 +16,7 @@ use gate_h1::Limits;
 use gate_types::UpstreamId;
 use tokio::time::Instant;
 
+use crate::access::Access;
 use crate::answer::Answer;
 use crate::connect::connect;
 use crate::endpoint::Endpoint;
@@ -103,8 +104,10 @@ enum Over {
     FreshConnection,
 }
 
-struct Upstream {
-    endpoint: Endpoint,
+/// One thread's part of an upstream. Replaced where the upstream is got at otherwise than before.
+pub(crate) struct Upstream {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) access: Arc<Access>,
     pool: RefCell<Pool>,
     counts: Cell<Counts>,
 }
@@ -182,8 +185,10 @@ impl Client {
                 None => Box::pin(self.shared.open(id, &upstream)).await?,
             };
             upstream.count(|counts| if reused { counts.reused += 1 } else { counts.opened += 1 });
-            match exchange::begin(&self.shared, &upstream.endpoint, &mut socket, ask).await {
-                Ok(begun) => return Ok(Answer::new(Rc::clone(&self.shared), id, socket, begun)),
+            match exchange::begin(&self.shared, &upstream, &mut socket, ask).await {
+                Ok(begun) => {
+                    return Ok(Answer::new(Rc::clone(&self.shared), id, upstream, socket, begun));
+                }
                 Err(UpstreamError::ClosedEarly { .. }) if reused && start.elapsed() < STALE_WITHIN => {
                     upstream.count(|counts| counts.retried += 1);
                 }
@@ -211,11 +216,12 @@ impl Client {
         source: &mut dyn BodySource,
     ) -> Result<Answer, UpstreamError> {
         let upstream = self.shared.upstream(id)?;
-        let mut upload = Upload::new(&upstream.endpoint, ask, framing, source)?;
+        let mut upload = Upload::new(&upstream.endpoint, &upstream.access, ask, framing, source)?;
         let mut socket = upload.opened(Box::pin(self.shared.open(id, &upstream))).await?;
         upstream.count(|counts| counts.opened += 1);
         let begun = upload.begin(&mut socket, &self.shared).await?;
-        Ok(Answer::new(Rc::clone(&self.shared), id, socket, begun))
+        drop(upload);
+        Ok(Answer::new(Rc::clone(&self.shared), id, upstream, socket, begun))
     }
 
     /// The upstreams that it can ask.
@@ -233,6 +239,24 @@ impl Client {
     /// Bounds connecting by another time from now on.
     pub fn set_connect(&self, connect: Duration) {
         self.shared.connect.set(connect);
+    }
+
+    /// Takes up how upstreams are got at from now on. Connections are kept where they may be used as before; requests that run
+    /// end as they began.
+    pub fn refresh(&self) {
+        for (id, own) in (0..).map(UpstreamId).zip(self.shared.upstreams.borrow_mut().iter_mut()) {
+            let Some(access) = self.shared.roster.access(id) else { continue };
+            if Arc::ptr_eq(&access, &own.access) {
+                continue;
+            }
+            let pool = if access.shares_connections(&own.access) {
+                own.pool.replace(self.shared.pool())
+            } else {
+                self.shared.pool()
+            };
+            let (endpoint, counts) = (own.endpoint.clone(), own.counts.clone());
+            *own = Rc::new(Upstream { endpoint, access, pool: RefCell::new(pool), counts });
+        }
     }
 
     /// Closes connections that have been idle for too long. Sending looks only at the pool it needs, so the owner of
@@ -268,15 +292,23 @@ impl Shared {
         while upstreams.len() <= id.index() {
             let next = u16::try_from(upstreams.len()).ok().and_then(|next| self.roster.get(UpstreamId(next)));
             let endpoint = next.ok_or(UpstreamError::NoSuchUpstream { id })?.clone();
-            let pool = RefCell::new(Pool::new(self.idle_per_upstream, self.idle_for));
-            upstreams.push(Rc::new(Upstream { endpoint, pool, counts: Cell::default() }));
+            let place = UpstreamId(u16::try_from(upstreams.len()).unwrap_or(u16::MAX));
+            let access = self.roster.access(place).unwrap_or_default();
+            let pool = RefCell::new(self.pool());
+            upstreams.push(Rc::new(Upstream { endpoint, access, pool, counts: Cell::default() }));
         }
         Ok(Rc::clone(&upstreams[id.index()]))
     }
 
+    fn pool(&self) -> Pool {
+        Pool::new(self.idle_per_upstream, self.idle_for)
+    }
+
     async fn open(&self, id: UpstreamId, upstream: &Upstream) -> Result<Socket, UpstreamError> {
         let Some(dial) = &self.dial else {
-            return connect(&upstream.endpoint, &self.tls, self.connect.get()).await;
+            let tls = upstream.access.tls().unwrap_or(&self.tls);
+            let limit = upstream.access.connect().unwrap_or(self.connect.get());
+            return connect(&upstream.endpoint, tls, limit).await;
         };
         dial(id).map(Socket::Given).map_err(|cause| UpstreamError::Connect {
             at: Arc::clone(upstream.endpoint.label()),
@@ -284,21 +316,19 @@ impl Shared {
             addresses: 1,
         })
     }
-
-    /// Keeps a connection whose exchange ended cleanly.
-    pub(crate) fn put_back(&self, id: UpstreamId, socket: Socket) {
-        if let Some(upstream) = self.upstreams.borrow().get(id.index()) {
-            upstream.pool.borrow_mut().put(socket, Instant::now());
-        }
-    }
-
-    /// The endpoint's label, for errors.
-    pub(crate) fn label(&self, id: UpstreamId) -> Arc<str> {
-        self.roster.get(id).map_or_else(|| "".into(), |endpoint| Arc::clone(endpoint.label()))
-    }
 }
 
 impl Upstream {
+    /// Keeps a connection whose exchange ended cleanly.
+    pub(crate) fn put_back(&self, socket: Socket) {
+        self.pool.borrow_mut().put(socket, Instant::now());
+    }
+
+    /// How it is called, for errors.
+    pub(crate) fn label(&self) -> Arc<str> {
+        Arc::clone(self.endpoint.label())
+    }
+
     fn count(&self, change: impl FnOnce(&mut Counts)) {
         let mut counts = self.counts.get();
         change(&mut counts);

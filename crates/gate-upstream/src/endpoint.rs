@@ -17,6 +17,7 @@ pub struct Endpoint {
     port: u16,
     base: Box<str>,
     authority: Box<str>,
+    url: Arc<str>,
     label: Arc<str>,
 }
 
@@ -75,11 +76,13 @@ impl Endpoint {
             None
         };
         let scheme = if tls { "https" } else { "http" };
+        let url: Arc<str> = format!("{scheme}://{authority}{base}").into();
         Ok(Endpoint {
             tls: name,
             host: bare.into(),
             port,
-            label: format!("{scheme}://{authority}{base}").into(),
+            label: Arc::clone(&url),
+            url,
             base: base.into(),
             authority: authority.into(),
         })
@@ -116,7 +119,20 @@ impl Endpoint {
         &self.authority
     }
 
-    /// The address as a URL, for people.
+    /// The same under a name, by which logs and errors call it from now on.
+    #[must_use]
+    pub fn named(mut self, name: &str) -> Self {
+        self.label = name.into();
+        self
+    }
+
+    /// The address as a URL.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// What people call it: its name, where it has one, or its URL.
     #[must_use]
     pub fn label(&self) -> &Arc<str> {
         &self.label

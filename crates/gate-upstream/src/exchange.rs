@@ -12,7 +12,7 @@ use std::task::{Context, Poll, ready};
 
 use gate_h1::{Framing, HeadScan, Parsed};
 
-use crate::client::Shared;
+use crate::client::{Shared, Upstream};
 use crate::endpoint::Endpoint;
 use crate::error::UpstreamError;
 use crate::request::{self, Ask};
@@ -40,11 +40,12 @@ pub(crate) struct Begun {
 /// Sends `ask` and reads up to the end of the answer's head.
 pub(crate) async fn begin(
     shared: &Shared,
-    endpoint: &Endpoint,
+    upstream: &Upstream,
     socket: &mut Socket,
     ask: &Ask<'_>,
 ) -> Result<Begun, UpstreamError> {
-    let mut sending = Sending::new(shared, endpoint, ask)?;
+    let endpoint = &upstream.endpoint;
+    let mut sending = Sending::new(shared, upstream, ask)?;
     let mut reading = Reading::default();
     let mut on = socket::Sending::on(socket);
     poll_fn(|cx| {
@@ -84,10 +85,11 @@ enum Stage {
 }
 
 impl<'a> Sending<'a> {
-    fn new(shared: &Shared, endpoint: &Endpoint, ask: &Ask<'a>) -> Result<Self, UpstreamError> {
+    fn new(shared: &Shared, upstream: &Upstream, ask: &Ask<'a>) -> Result<Self, UpstreamError> {
+        let Upstream { endpoint, access, .. } = upstream;
         let mut front = shared.spare.take();
         front.clear();
-        request::write_head(&mut front, endpoint, ask)
+        request::write_head(&mut front, endpoint, access, ask)
             .map_err(|what| UpstreamError::Unsendable { at: Arc::clone(endpoint.label()), what })?;
         let mut body = ask.body;
         if body.len() <= COPIED_BODY {

@@ -9,6 +9,7 @@
 //! connection. Dropping a pending [`Client::send`], a pending upload or an unfinished [`Answer`] closes the connection at once: that is
 //! how a departed client's model stops.
 
+mod access;
 mod answer;
 mod client;
 mod connect;
@@ -23,6 +24,7 @@ mod socket;
 mod tls;
 mod upload;
 
+pub use access::{Access, BadField};
 pub use answer::{Answer, Wire};
 pub use client::{Client, ClientLimits, Counts, Dial};
 pub use endpoint::{BadEndpoint, Endpoint};
@@ -30,5 +32,5 @@ pub use error::UpstreamError;
 pub use request::Ask;
 pub use roster::Roster;
 pub use socket::Transport;
-pub use tls::{Tls, TlsError, config_with};
+pub use tls::{Identity, Tls, TlsError, config_with};
 pub use upload::{BodySource, SourceGone, SourcePiece, UploadFraming};

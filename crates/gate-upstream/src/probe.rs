@@ -160,8 +160,18 @@ fn refused(client: &Client, id: UpstreamId, path: &str, status: u16) -> Reason {
         400 if !is_tls(client, id) => {
             format!("not an Ollama: answered 400 to {path}; does it want https?")
         }
+        400 => format!(
+            "answers 400 to {path}: does it want a certificate? Name client_cert and client_key in its [[upstream]]"
+        ),
         401 | 407 => {
-            format!("answers {status} to {path}: something in front of it wants credentials")
+            let has_credential = client.roster().access(id).is_some_and(|access| access.has_credential());
+            if has_credential {
+                format!("answers {status} to {path}: it does not take the credential of its [[upstream]]")
+            } else {
+                format!(
+                    "answers {status} to {path}: it wants a credential; give one in its [[upstream]]: token_file, or headers"
+                )
+            }
         }
         403 => format!(
             "answers 403 to {path}: its Host check refuses \"{host}\"; name it by IP address or localhost, or set OLLAMA_HOST there"

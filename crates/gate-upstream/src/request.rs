@@ -5,6 +5,7 @@
 
 use gate_h1::{encode, same_name};
 
+use crate::access::Access;
 use crate::endpoint::Endpoint;
 use crate::upload::UploadFraming;
 
@@ -27,7 +28,7 @@ pub struct Ask<'a> {
 const USUAL: usize = 512;
 
 /// Whether only the client may write a field of this name: it decides where messages begin and end.
-fn is_own(name: &str) -> bool {
+pub(crate) fn is_own(name: &str) -> bool {
     // The lengths first: nearly every field is passed over with one comparison.
     let own = match name.len() {
         2 => "te",
@@ -43,8 +44,13 @@ fn is_own(name: &str) -> bool {
 }
 
 /// Writes the head into `out`, which is empty.
-pub(crate) fn write_head(out: &mut Vec<u8>, endpoint: &Endpoint, ask: &Ask<'_>) -> Result<(), &'static str> {
-    write_fields(out, endpoint, ask)?;
+pub(crate) fn write_head(
+    out: &mut Vec<u8>,
+    endpoint: &Endpoint,
+    access: &Access,
+    ask: &Ask<'_>,
+) -> Result<(), &'static str> {
+    write_fields(out, endpoint, access, ask)?;
     // RFC 9110, section 8.6: where the method expects content, even none is announced.
     if !ask.body.is_empty() || matches!(ask.method, "POST" | "PUT" | "PATCH") {
         encode::content_length(out, ask.body.len() as u64);
@@ -57,13 +63,14 @@ pub(crate) fn write_head(out: &mut Vec<u8>, endpoint: &Endpoint, ask: &Ask<'_>) 
 pub(crate) fn write_upload_head(
     out: &mut Vec<u8>,
     endpoint: &Endpoint,
+    access: &Access,
     ask: &Ask<'_>,
     framing: UploadFraming,
 ) -> Result<(), &'static str> {
     if !ask.body.is_empty() {
         return Err("it has a whole body and one that streams");
     }
-    write_fields(out, endpoint, ask)?;
+    write_fields(out, endpoint, access, ask)?;
     match framing {
         UploadFraming::Length(length) => encode::content_length(out, length),
         UploadFraming::Chunked => encode::chunked(out),
@@ -73,7 +80,12 @@ pub(crate) fn write_upload_head(
 }
 
 /// The request line and all fields but those of the framing.
-fn write_fields(out: &mut Vec<u8>, endpoint: &Endpoint, ask: &Ask<'_>) -> Result<(), &'static str> {
+fn write_fields(
+    out: &mut Vec<u8>,
+    endpoint: &Endpoint,
+    access: &Access,
+    ask: &Ask<'_>,
+) -> Result<(), &'static str> {
     out.reserve(USUAL);
     if ask.method == "CONNECT" || !ask.path.starts_with('/') {
         return Err("no such method or path can be sent");
@@ -91,6 +103,7 @@ fn write_fields(out: &mut Vec<u8>, endpoint: &Endpoint, ask: &Ask<'_>) -> Result
         }
         encode::field(out, name, value).map_err(unwritable)?;
     }
+    out.extend_from_slice(access.lines().as_bytes());
     Ok(())
 }
 
@@ -101,7 +114,7 @@ mod tests {
     fn written(base: &str, ask: Ask<'_>) -> Result<String, &'static str> {
         let endpoint = Endpoint::new(false, "::1", 11434, base).unwrap();
         let mut out = Vec::new();
-        write_head(&mut out, &endpoint, &ask).map(|()| String::from_utf8(out).unwrap())
+        write_head(&mut out, &endpoint, &Access::default(), &ask).map(|()| String::from_utf8(out).unwrap())
     }
 
     #[test]

@@ -1,20 +1,28 @@
 //! The endpoints of every upstream that there was since the start, by id: a list that only grows, so that an id means the
 //! same for good and a running request keeps its upstream while the settings change.
 //!
-//! Shared by all cores and read without a lock. Which of them are in use is the fleet's to say.
+//! Shared by all cores; the endpoints are read without a lock. Which of them are in use is the fleet's to say. How one is got
+//! at may change while its id stays: whoever asks it looks that up anew now and then.
 
+use crate::access::Access;
 use crate::endpoint::Endpoint;
 use gate_types::UpstreamId;
 use std::fmt;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 const PAGE: usize = 64;
 const PAGES: usize = 64;
 
 /// Endpoints by id. Holds [`Roster::MOST`] at most, which bounds what reloading for years can gather.
 pub struct Roster {
-    pages: [OnceLock<Box<[OnceLock<Endpoint>; PAGE]>>; PAGES],
+    pages: [OnceLock<Box<[OnceLock<Enrolled>; PAGE]>>; PAGES],
     len: Mutex<usize>,
+}
+
+struct Enrolled {
+    endpoint: Endpoint,
+    /// Looked at when settings change, and never by a request.
+    access: Mutex<Arc<Access>>,
 }
 
 impl Roster {
@@ -24,23 +32,51 @@ impl Roster {
     /// The endpoint of this id.
     #[must_use]
     pub fn get(&self, id: UpstreamId) -> Option<&Endpoint> {
+        self.enrolled(id).map(|enrolled| &enrolled.endpoint)
+    }
+
+    fn enrolled(&self, id: UpstreamId) -> Option<&Enrolled> {
         self.pages.get(id.index() / PAGE)?.get()?.get(id.index() % PAGE)?.get()
+    }
+
+    /// How this upstream is got at now.
+    #[must_use]
+    pub fn access(&self, id: UpstreamId) -> Option<Arc<Access>> {
+        let enrolled = self.enrolled(id)?;
+        Some(Arc::clone(&enrolled.access.lock().unwrap_or_else(PoisonError::into_inner)))
+    }
+
+    /// From now on it is got at so, by every client that is [refreshed](crate::Client::refresh).
+    pub fn set_access(&self, id: UpstreamId, access: Access) {
+        if let Some(enrolled) = self.enrolled(id) {
+            *enrolled.access.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(access);
+        }
     }
 
     /// The id of an endpoint: the one that it has already, or a new one. `None` where the roster is full.
     pub fn enrol(&self, endpoint: Endpoint) -> Option<UpstreamId> {
         let mut len = self.len.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = (0..).map(UpstreamId).take(*len).find(|id| self.get(*id) == Some(&endpoint));
+        let known = self.find_among(*len, &endpoint);
         if known.is_some() {
             return known;
         }
         let page = self.pages.get(*len / PAGE)?;
         let page = page.get_or_init(|| Box::new([const { OnceLock::new() }; PAGE]));
         // Under the lock nobody else can have taken the place.
-        page[*len % PAGE].get_or_init(|| endpoint);
+        page[*len % PAGE].get_or_init(|| Enrolled { endpoint, access: Mutex::default() });
         let id = UpstreamId(u16::try_from(*len).ok()?);
         *len += 1;
         Some(id)
+    }
+
+    /// The id of an endpoint that has one.
+    #[must_use]
+    pub fn find(&self, endpoint: &Endpoint) -> Option<UpstreamId> {
+        self.find_among(self.len(), endpoint)
+    }
+
+    fn find_among(&self, len: usize, endpoint: &Endpoint) -> Option<UpstreamId> {
+        (0..).map(UpstreamId).take(len).find(|id| self.get(*id) == Some(endpoint))
     }
 
     /// How many there are.

@@ -14,6 +14,7 @@ use std::task::{Context, Poll, ready};
 
 use gate_h1::encode;
 
+use crate::access::Access;
 use crate::client::Shared;
 use crate::endpoint::Endpoint;
 use crate::error::UpstreamError;
@@ -106,12 +107,13 @@ impl<'a> Upload<'a> {
     /// Writes the head; nothing is sent or taken yet.
     pub(crate) fn new(
         endpoint: &'a Endpoint,
+        access: &Access,
         ask: &Ask<'_>,
         framing: UploadFraming,
         source: &'a mut dyn BodySource,
     ) -> Result<Self, UpstreamError> {
         let mut front = Vec::new();
-        request::write_upload_head(&mut front, endpoint, ask, framing)
+        request::write_upload_head(&mut front, endpoint, access, ask, framing)
             .map_err(|what| UpstreamError::Unsendable { at: Arc::clone(endpoint.label()), what })?;
         // No body at all: there is nothing to ask the source for.
         let ended = framing == UploadFraming::Length(0);

@@ -19,7 +19,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
         about: "The Ollama servers to pass requests to: `http://` or `https://`, host, port, and a base path if it has one. \
                 Without a port `http://` means 80 and `https://` 443; without a scheme it is `http` and port 11434. \
                 Where none is given, `OLLAMA_URL`, `OLLAMA_BASE_URL` and `OLLAMA_HOST` are looked at, in this order. \
-                Credentials, a query or a fragment in the address are refused.",
+                Credentials, a query or a fragment in the address are refused. Where there is more to say of one: `[[upstream]]`.",
     },
     Setting {
         key: "listen.address",

@@ -50,7 +50,12 @@ pub(crate) fn settings(bytes: &[u8]) {
             let again = load(&written).unwrap_or_else(|problems| panic!("{written}\n{problems:#?}"));
             // Upstreams that nobody gave are written as a comment, and of keys only what may be shown.
             let Config { upstreams_given, keys, .. } = loaded.config.clone();
-            let again = Loaded { config: Config { upstreams_given, keys, ..again.config }, ..again };
+            let mut upstreams = again.config.upstreams;
+            for (again, upstream) in upstreams.iter_mut().zip(&loaded.config.upstreams) {
+                again.headers.clone_from(&upstream.headers);
+            }
+            let again =
+                Loaded { config: Config { upstreams, upstreams_given, keys, ..again.config }, ..again };
             assert_eq!(again.config, loaded.config, "{written}");
             assert_eq!(changes(&loaded, &again), [], "{written}");
         }

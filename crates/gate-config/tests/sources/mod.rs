@@ -14,11 +14,18 @@ pub(crate) struct Said<'a> {
     pub(crate) no_local: bool,
 }
 
-struct NoFiles;
+/// The few files that there are.
+struct FewFiles;
 
-impl FileAccess for NoFiles {
-    fn read(&self, _path: &Path) -> io::Result<String> {
-        Err(io::Error::from(io::ErrorKind::NotFound))
+impl FileAccess for FewFiles {
+    fn read(&self, path: &Path) -> io::Result<String> {
+        match path.to_str() {
+            Some("/t/token") => Ok("canary-token\n".to_owned()),
+            Some("/t/empty") => Ok("\n".to_owned()),
+            Some("/t/cert.pem") => Ok("-----BEGIN CERTIFICATE-----\n".to_owned()),
+            Some("/t/key.pem") => Ok("-----BEGIN PRIVATE KEY-----\ncanary\n".to_owned()),
+            _ => Err(io::Error::from(io::ErrorKind::NotFound)),
+        }
     }
 }
 
@@ -34,7 +41,7 @@ pub(crate) fn load(said: Said<'_>) -> Result<Loaded, Vec<String>> {
         },
         env: said.env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
         file: said.file.map(|text| ("herdgate.toml".into(), text.to_owned())),
-        files: &NoFiles,
+        files: &FewFiles,
         key_form: |part| match part {
             KeyPart::Name(text) | KeyPart::Model(text) if text.contains(' ') => {
                 Err(("holds a blank".to_owned(), "leave it out"))

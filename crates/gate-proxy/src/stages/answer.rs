@@ -51,6 +51,9 @@ fn begin<D: Downstream>(live: &Live, down: &mut D, trace: &mut Trace) {
     }
     let fields = &fields[..count];
     down.begin(&AnswerHead { status: live.answer.status(), fields, framing: live.answer.framing() });
+    if live.own_idle.is_some() {
+        down.limit_silence(live.own_idle);
+    }
 }
 
 enum Cut {

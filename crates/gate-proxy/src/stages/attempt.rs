@@ -39,6 +39,8 @@ pub(crate) struct Live {
     pub(crate) ended: bool,
     /// A field that the answer should have and has not.
     pub(crate) added: Option<(&'static str, &'static [u8])>,
+    /// For how long this upstream may be silent, where that is not as long as any other.
+    pub(crate) own_idle: Option<Duration>,
     /// None where the answer was read to its end already.
     _turn: Option<Turn>,
 }
@@ -59,7 +61,8 @@ pub(crate) async fn send<D: Downstream>(
         trace.upstream = Some(turn.id());
         let setback = match attempt(gate, rules, &turn, call, down, trace).await? {
             Tried::Answered(answer) => {
-                return Ok(Live { answer, ended: false, added: None, _turn: Some(turn) });
+                let own_idle = rules.own_idle(turn.id());
+                return Ok(Live { answer, ended: false, added: None, own_idle, _turn: Some(turn) });
             }
             Tried::Failed(setback) => setback,
         };
@@ -260,7 +263,7 @@ fn told(
         Setback::Said(answer) => {
             let says_when = answer.field("retry-after").is_some();
             let added = (answer.status() == 503 && !says_when).then_some(AGAIN_AFTER_FIELD);
-            Ok(Live { answer, ended: false, added, _turn: None })
+            Ok(Live { answer, ended: false, added, own_idle: None, _turn: None })
         }
         Setback::Muttered(id, status) => {
             let said = format!("{} answered {status}", gate.shared.upstream_name(id));
@@ -325,7 +328,7 @@ async fn exchange<D: Downstream>(
         fields: &fields[..count],
         body: &call.body,
     };
-    down.limit_silence(Some(rules.limits.idle));
+    down.limit_silence(Some(rules.own_idle(id).unwrap_or(rules.limits.idle)));
     match call.open.route.body {
         BodyKind::Raw => upload(gate, rules, id, &ask, down).await,
         BodyKind::None | BodyKind::Json(_) | BodyKind::Form if is_repeatable(call) => {
@@ -345,7 +348,7 @@ async fn upload<D: Downstream>(
     ask: &gate_upstream::Ask<'_>,
     down: &mut D,
 ) -> Result<Answer, Failed> {
-    let mut source = FromClient::new(down, rules.limits.upload);
+    let mut source = FromClient::new(down, rules.limits.upload, rules.own_idle(id));
     let framing = source.framing().map_err(Failed::Body)?;
     match gate.upstream.upload(id, ask, framing, &mut source).await {
         Ok(answer) => Ok(answer),

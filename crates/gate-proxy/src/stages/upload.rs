@@ -4,11 +4,14 @@ use crate::downstream::{BodyError, Downstream};
 use gate_h1::Framing;
 use gate_upstream::{BodySource, SourceGone, SourcePiece, UploadFraming};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 /// The client as the source of an upload.
 pub(crate) struct FromClient<'d, D> {
     down: &'d mut D,
     limit: u64,
+    /// For how long the upstream may be silent, where that is not as long as any other.
+    own_idle: Option<Duration>,
     failed: Option<Failed>,
 }
 
@@ -22,8 +25,8 @@ pub(crate) enum Failed {
 
 impl<'d, D: Downstream> FromClient<'d, D> {
     /// The body of the request at hand, of `limit` bytes at most.
-    pub(crate) fn new(down: &'d mut D, limit: u64) -> Self {
-        Self { down, limit, failed: None }
+    pub(crate) fn new(down: &'d mut D, limit: u64, own_idle: Option<Duration>) -> Self {
+        Self { down, limit, own_idle, failed: None }
     }
 
     /// How the body is announced; an error where more than the limit is.
@@ -49,7 +52,12 @@ impl<D: Downstream> BodySource for FromClient<'_, D> {
         scratch: &mut [u8],
     ) -> Poll<Result<SourcePiece, SourceGone>> {
         self.down.poll_body(cx, scratch, self.limit).map(|read| match read {
-            Ok((n, end)) => Ok(SourcePiece { n, end }),
+            Ok((n, end)) => {
+                if self.own_idle.is_some() {
+                    self.down.limit_silence(self.own_idle);
+                }
+                Ok(SourcePiece { n, end })
+            }
             Err(error) => {
                 self.failed = Some(Failed::Body(error));
                 Err(SourceGone)

@@ -129,7 +129,7 @@ impl House {
         let not_yet =
             if upstreams.is_empty() { NotYet::NothingFound(HINT.to_owned()) } else { NotYet::Named };
         let door = door();
-        let rules = Rules { limits, queue: QUEUE, manage: manage(), door };
+        let rules = Rules { limits, queue: QUEUE, manage: manage(), door, own_idle: Vec::new() };
         let shared = Arc::new(Shared::new(KeyRing::default(), rules, Arc::clone(client.roster()), not_yet));
         let records = Records::default();
         let gate = Rc::new(Gate::new(Arc::clone(&shared), client, Box::new(records.clone()), 7));

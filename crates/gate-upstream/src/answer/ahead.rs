@@ -57,7 +57,7 @@ impl Answer {
             && self.keep_alive
             && !strays
         {
-            self.shared.put_back(self.id, socket);
+            self.upstream.put_back(socket);
         }
         (data, !body.is_done())
     }

@@ -99,7 +99,7 @@ async fn an_operator_reads_what_to_do() {
     for (answer, expected) in [
         (GONE.to_owned(), "not an Ollama: answered 404 to /api/version"),
         (head("403 Forbidden"), "answers 403 to /api/version: its Host check refuses \"127.0.0.1\""),
-        (head("401 Unauthorized"), "something in front of it wants credentials"),
+        (head("401 Unauthorized"), "it wants a credential; give one in its [[upstream]]"),
         (head("308 Permanent Redirect"), "give the address that it redirects to"),
         (head("502 Bad Gateway"), "answers 502 to /api/version"),
         (head("400 Bad Request"), "does it want https?"),

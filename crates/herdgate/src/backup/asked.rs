@@ -1,10 +1,11 @@
 //! Which models each upstream has, asked of the upstreams themselves: so that whoever restores a gate knows what to pull.
 //! What does not answer is written down as such; a backup does not fail for it.
 
-use crate::server::endpoint;
+use crate::server;
 use gate_config::Config;
+use gate_types::UpstreamId;
 use gate_upstream::probe::{Probe, probe};
-use gate_upstream::{Client, ClientLimits, Endpoint, Roster, Tls};
+use gate_upstream::{Client, ClientLimits, Endpoint, Tls};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use tokio::task::LocalSet;
@@ -14,15 +15,17 @@ use tokio::task::LocalSet;
 /// # Errors
 /// Where the system gives no runtime.
 pub(crate) fn upstreams(config: &Config) -> anyhow::Result<Vec<Value>> {
-    let endpoints = config.upstreams.iter().map(endpoint).collect::<anyhow::Result<Vec<Endpoint>>>()?;
-    let roster: Arc<Roster> = Arc::new(endpoints.iter().cloned().collect());
+    let roster = Arc::new(server::roster(config)?);
+    let endpoints: Vec<(UpstreamId, Endpoint)> =
+        (0..).map(UpstreamId).map_while(|id| Some((id, roster.get(id)?.clone()))).collect();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let limits = ClientLimits { connect: config.timeouts.connect, ..ClientLimits::default() };
     let answers = LocalSet::new().block_on(&runtime, async {
         let client = Client::of(Arc::clone(&roster), Tls::system(), limits);
-        let all = endpoints.iter().filter_map(|endpoint| roster.enrol(endpoint.clone()));
-        let asked: Vec<_> = all
-            .map(|id| {
+        let asked: Vec<_> = endpoints
+            .iter()
+            .map(|(id, _)| {
+                let id = *id;
                 let client = client.clone();
                 tokio::task::spawn_local(async move { probe(&client, id).await })
             })
@@ -33,11 +36,11 @@ pub(crate) fn upstreams(config: &Config) -> anyhow::Result<Vec<Value>> {
         }
         answers
     });
-    Ok(endpoints.iter().zip(answers).map(|(endpoint, answer)| told(endpoint, answer.as_ref())).collect())
+    Ok(endpoints.iter().zip(answers).map(|((_, endpoint), answer)| told(endpoint, answer.as_ref())).collect())
 }
 
 fn told(endpoint: &Endpoint, answer: Option<&Probe>) -> Value {
-    let url = endpoint.to_string();
+    let url = endpoint.url();
     let Some(Probe { version, models, .. }) = answer else { return json!({"url": url}) };
     match (version, models) {
         (Ok(version), Ok(models)) => {

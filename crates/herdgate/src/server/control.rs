@@ -7,7 +7,7 @@ use super::entrances::Unkeyed;
 use super::local::{Care, Local, Program};
 use super::prober::{Latest, Probers};
 use super::pulls::{Feeds, Puller};
-use super::reload::{Keys, Looks, Settings, Stamp};
+use super::reload::{Keys, Looks, Settings, Stamp, stamps};
 use super::tls::Certificate;
 use super::upstreams::Upstreams;
 use super::{keys, metrics, notify, report};
@@ -96,6 +96,7 @@ async fn watch_over(duties: Duties, keys: Keys, talk: &mut dyn Write) -> anyhow:
     let (begin, may_begin) = watch::channel(false);
     let feeds = Feeds::new(Puller { shared: Arc::clone(&shared), client }, may_begin);
     let (tls, first, file) = (upstreams.tls.clone(), loaded.clone(), Looks::new(file));
+    let upstream_files = Looks::new(Some(stamps(&loaded.config)));
     let mut settings = Settings {
         flags,
         loaded,
@@ -109,6 +110,7 @@ async fn watch_over(duties: Duties, keys: Keys, talk: &mut dyn Write) -> anyhow:
         named,
         feeds,
         file,
+        upstream_files,
         certificate,
         unkeyed,
         keys,

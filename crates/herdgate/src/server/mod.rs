@@ -2,6 +2,7 @@
 //!
 //! Order matters: what can fail for good (store, keys, sockets) comes first; only then is anything started.
 
+mod access;
 mod bind;
 mod control;
 mod core;
@@ -26,8 +27,8 @@ mod store;
 mod tls;
 mod upstreams;
 
+pub(crate) use access::roster;
 pub(crate) use reload::Stamp;
-pub(crate) use upstreams::endpoint;
 
 use anyhow::{Context as _, anyhow};
 use gate_config::{Config, Flags, Loaded};
@@ -68,8 +69,14 @@ pub(crate) fn run(given: Given, data: &Path, talk: &mut dyn Write) -> anyhow::Re
         upstreams.tls.config().context("an upstream is https")?;
     }
     let roster: Arc<Roster> = Arc::new(upstreams.endpoints.iter().cloned().collect());
+    let named = config.upstreams_given.then(|| access::ready(config, None)).transpose()?;
+    let named = access::Enrolled::on(&roster, named.unwrap_or_default())?;
+    access::warn_of_open_files(&config.upstreams);
     let not_yet = upstreams.not_yet.clone();
-    let shared = Arc::new(Shared::new(ring, rules::rules(config)?, Arc::clone(&roster), not_yet));
+    let rules = rules::rules(config, named.own_idle())?;
+    let shared = Arc::new(Shared::new(ring, rules, Arc::clone(&roster), not_yet));
+    shared.set_terms(&named.terms());
+    named.put_in_force(&roster);
     let keeper = keeper.start(Arc::clone(&shared));
     let keeper = keeper.context("cannot start the thread that watches the keys")?;
     let (stage, staged) = watch::channel(core::Stage::Serve);

@@ -28,10 +28,16 @@ pub(super) struct Probers {
     client: Rc<Client>,
     shared: Arc<Shared>,
     interval: watch::Sender<Duration>,
-    running: BTreeMap<UpstreamId, (Latest, AbortHandle)>,
+    running: BTreeMap<UpstreamId, Running>,
     tasks: JoinSet<()>,
     /// Those of the start are told of by its report; whatever comes later is told of here.
     has_begun: bool,
+}
+
+/// The prober of one upstream. Whoever reads what it finds hears of it for as long as the upstream is in use.
+struct Running {
+    found: Rc<watch::Sender<Option<Arc<Probe>>>>,
+    task: AbortHandle,
 }
 
 impl Probers {
@@ -43,35 +49,56 @@ impl Probers {
 
     /// Looks at these upstreams from now on, and at no others.
     pub(super) fn follow(&mut self, upstreams: &[UpstreamId]) {
-        self.running.retain(|id, (_, task)| {
+        self.running.retain(|id, running| {
             let stays = upstreams.contains(id);
             if !stays {
-                task.abort();
+                running.task.abort();
             }
             stays
         });
         while self.tasks.try_join_next().is_some() {}
         for id in upstreams {
             if !self.running.contains_key(id) {
-                let (latest, seen) = watch::channel(None);
-                let (client, shared) = (Rc::clone(&self.client), Arc::clone(&self.shared));
-                let look = run(client, *id, shared, self.interval.subscribe(), latest, self.has_begun);
-                let task = self.tasks.spawn_local(look);
-                self.running.insert(*id, (seen, task));
+                self.begin(*id, Rc::new(watch::Sender::new(None)));
             }
         }
         self.has_begun = true;
+    }
+
+    fn begin(&mut self, id: UpstreamId, found: Rc<watch::Sender<Option<Arc<Probe>>>>) {
+        let latest = Rc::clone(&found);
+        let (client, shared) = (Rc::clone(&self.client), Arc::clone(&self.shared));
+        let look = run(client, id, shared, self.interval.subscribe(), latest, self.has_begun);
+        let task = self.tasks.spawn_local(look);
+        self.running.insert(id, Running { found, task });
+    }
+
+    /// Looks at these at once, and tells what it finds: they are got at otherwise than before.
+    pub(super) fn look_anew(&mut self, upstreams: &[UpstreamId]) {
+        for id in upstreams {
+            if let Some(Running { found, task }) = self.running.remove(id) {
+                task.abort();
+                self.begin(*id, found);
+            }
+        }
     }
 
     /// Looks so often, and bounds connecting by so much.
     pub(super) fn set_times(&self, interval: Duration, connect: Duration) {
         self.interval.send_if_modified(|now| std::mem::replace(now, interval) != interval);
         self.client.set_connect(connect);
+        self.client.refresh();
     }
 
     /// What the latest look at each of these found.
     pub(super) fn latest(&self, upstreams: &[UpstreamId]) -> Vec<Latest> {
-        upstreams.iter().filter_map(|id| Some(self.running.get(id)?.0.clone())).collect()
+        let of = |id| {
+            let mut latest = self.running.get(id)?.found.subscribe();
+            // What was found before somebody listened is news to them.
+            latest.mark_changed();
+            Some(latest)
+        };
+        upstreams.iter().filter_map(of).collect()
     }
 }
 
@@ -81,7 +108,7 @@ async fn run(
     id: UpstreamId,
     shared: Arc<Shared>,
     mut interval: watch::Receiver<Duration>,
-    latest: watch::Sender<Option<Arc<Probe>>>,
+    latest: Rc<watch::Sender<Option<Arc<Probe>>>>,
     tells_first: bool,
 ) {
     let begun = Instant::now();

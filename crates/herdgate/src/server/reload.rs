@@ -3,6 +3,7 @@
 //!
 //! Nothing of a running request changes. What cannot change while herdgate runs is told as such.
 
+use super::access::{self, Enrolled};
 use super::entrances::Unkeyed;
 use super::keys::{Errand, Outside};
 use super::prober::Probers;
@@ -12,11 +13,11 @@ use super::{notify, rules, upstreams};
 use crate::cmd::settings;
 use crate::logging;
 use anyhow::Context as _;
-use gate_config::{Config, Flags, Loaded, Place, Problem, changes};
+use gate_config::{Config, Flags, Loaded, Place, Problem, Upstream, changes};
 use gate_proxy::{NotYet, Shared};
 use gate_types::UpstreamId;
-use gate_upstream::{Endpoint, Roster, Tls};
-use std::path::Path;
+use gate_upstream::{Roster, Tls};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
 
@@ -38,6 +39,8 @@ pub(super) struct Settings {
     pub(super) named: Vec<UpstreamId>,
     pub(super) feeds: Feeds,
     pub(super) file: Looks,
+    /// The files that upstreams have: tokens, certificates.
+    pub(super) upstream_files: Looks<Vec<Option<Stamp>>>,
     pub(super) certificate: Option<Certificate>,
     pub(super) unkeyed: Unkeyed,
     pub(super) keys: Keys,
@@ -76,6 +79,8 @@ impl Settings {
         let now = Stamp::of(&self.flags);
         if self.file.is_to_be_read(now) {
             self.reload("the settings file changed");
+        } else if self.upstream_files.is_to_be_read(Some(stamps(&self.loaded.config))) {
+            self.reload("a file of an upstream changed");
         }
     }
 
@@ -87,6 +92,7 @@ impl Settings {
 
     fn reload(&mut self, why: &str) {
         notify::reloading();
+        let before = stamps(&self.loaded.config);
         let read = self.read().and_then(|loaded| {
             let applied = self.apply(&loaded.config);
             // What the checks cannot know: what this machine's memory is, which certificates it has.
@@ -96,6 +102,12 @@ impl Settings {
         let status = match read {
             Ok(loaded) => {
                 self.tell(why, &loaded);
+                if upstream_files(&loaded.config).ne(upstream_files(&self.loaded.config)) {
+                    self.upstream_files = Looks::new(Some(stamps(&loaded.config)));
+                } else {
+                    self.upstream_files.is_read(Some(before));
+                }
+                access::warn_of_open_files(&loaded.config.upstreams);
                 self.loaded = loaded;
                 "serving".to_owned()
             }
@@ -132,22 +144,30 @@ impl Settings {
 
     /// Builds everything first; only then does anything change.
     fn apply(&mut self, config: &Config) -> anyhow::Result<()> {
-        let rules = rules::rules(config)?;
         let named = self.named(config)?;
+        let rules = rules::rules(config, named.own_idle())?;
         let outside = Outside::of(config)?;
+        let (named_ids, terms) = (named.ids(), named.terms());
+        let changed = self.got_at_otherwise(config, &named_ids);
+        // Before the rules: what makes a core look at them makes it look at these as well.
+        named.put_in_force(&self.roster);
         self.shared.set_rules(rules);
         if Outside::differ(&self.loaded.config, config) {
             self.keys.waiting = Some(outside);
             self.keys.hand_over();
         }
-        if let Some(mut all) = named {
+        if self.names_others(config) {
+            let mut all = named_ids;
             self.named.clone_from(&all);
             all.extend(&self.started);
             self.probers.follow(&all);
             self.shared.follow(&all, self.not_yet(config));
+            access::forget(&self.roster, &all);
         }
-        self.feed(config);
+        self.shared.set_terms(&terms);
         self.probers.set_times(config.fleet.probe_interval, config.timeouts.connect);
+        self.probers.look_anew(&changed);
+        self.feed(config);
         logging::set_level(config.log.level);
         Ok(())
     }
@@ -173,30 +193,43 @@ impl Settings {
             .iter()
             .zip(latest)
             .flat_map(|(id, latest)| models.iter().map(move |model| (*id, latest.clone(), model.clone())));
-        self.feeds.follow(wanted.collect());
+        let own = self.named.iter().zip(&config.upstreams).flat_map(|(id, upstream)| {
+            let latest = self.probers.latest(&[*id]).pop();
+            upstream.models.iter().filter_map(move |model| Some((*id, latest.clone()?, model.clone())))
+        });
+        self.feeds.follow(wanted.chain(own.filter(|_| config.upstreams_given)).collect());
     }
 
-    /// The upstreams that are named now, where they are others than before.
-    fn named(&self, config: &Config) -> anyhow::Result<Option<Vec<UpstreamId>>> {
+    /// Those that were there before, and of which something else is said now.
+    fn got_at_otherwise(&self, config: &Config, ids: &[UpstreamId]) -> Vec<UpstreamId> {
+        let old = &self.loaded.config.upstreams;
+        let is_other =
+            |now: &Upstream| old.iter().any(|was| was.url == now.url && was.name == now.name && was != now);
+        let all = ids.iter().zip(&config.upstreams);
+        all.filter(|(_, upstream)| is_other(upstream)).map(|(id, _)| *id).collect()
+    }
+
+    /// Whether other upstreams are named than before, at other places or by other names.
+    fn names_others(&self, config: &Config) -> bool {
+        let who = |config: &Config| {
+            let of = |upstream: &Upstream| (upstream.url.clone(), upstream.name.clone());
+            config.upstreams.iter().map(of).collect::<Vec<_>>()
+        };
         let old = &self.loaded.config;
-        let is_given = config.upstreams_given;
-        if is_given == old.upstreams_given && (!is_given || config.upstreams == old.upstreams) {
-            return Ok(None);
+        config.upstreams_given != old.upstreams_given || (config.upstreams_given && who(config) != who(old))
+    }
+
+    /// The upstreams that are to be used from now on, with all that is said of them.
+    fn named(&self, config: &Config) -> anyhow::Result<Enrolled> {
+        // Where none is given, those of the start are used as long as there is nothing else.
+        if !config.upstreams_given && !self.names_others(config) {
+            return Enrolled::on(&self.roster, Vec::new());
         }
-        let endpoints: Vec<Endpoint> =
-            config.upstreams.iter().map(upstreams::endpoint).collect::<Result<_, _>>()?;
-        if endpoints.iter().any(Endpoint::is_tls) {
+        let ready = access::ready(config, Some((&self.loaded.config, &self.roster)))?;
+        if ready.iter().any(|ready| ready.endpoint.is_tls()) {
             self.tls.config().context("an upstream is https")?;
         }
-        let enrol = |endpoint| {
-            self.roster.enrol(endpoint).with_context(|| {
-                format!(
-                    "more than {} different upstreams since the start; start herdgate again",
-                    Roster::MOST
-                )
-            })
-        };
-        endpoints.into_iter().map(enrol).collect::<Result<_, _>>().map(Some)
+        Enrolled::on(&self.roster, ready)
     }
 
     fn not_yet(&self, config: &Config) -> NotYet {
@@ -229,6 +262,15 @@ impl Settings {
             }
         }
     }
+}
+
+fn upstream_files(config: &Config) -> impl Iterator<Item = &PathBuf> {
+    config.upstreams.iter().flat_map(Upstream::files)
+}
+
+/// How the files look that upstreams have.
+pub(super) fn stamps(config: &Config) -> Vec<Option<Stamp>> {
+    upstream_files(config).map(|path| Stamp::at(path)).collect()
 }
 
 /// What tells one state of a file from another; none where there is no file.
@@ -267,15 +309,15 @@ pub(super) struct Looks<S = Stamp> {
     seen: Option<S>,
 }
 
-impl<S: Copy + PartialEq> Looks<S> {
+impl<S: Clone + PartialEq> Looks<S> {
     /// The file was read when it looked so.
     pub(super) fn new(read: Option<S>) -> Self {
-        Self { read, seen: read }
+        Self { read: read.clone(), seen: read }
     }
 
     pub(super) fn is_to_be_read(&mut self, now: Option<S>) -> bool {
         let stood_still = now == self.seen;
-        self.seen = now;
+        self.seen.clone_from(&now);
         let is_other = stood_still && now != self.read;
         if is_other {
             self.read = now;
@@ -284,7 +326,7 @@ impl<S: Copy + PartialEq> Looks<S> {
     }
 
     fn is_read(&mut self, now: Option<S>) {
-        self.read = now;
+        self.read.clone_from(&now);
         self.seen = now;
     }
 }

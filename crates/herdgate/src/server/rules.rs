@@ -5,13 +5,21 @@ use anyhow::Context as _;
 use gate_config::{ByteSize, Config};
 use gate_policy::QueueLimits;
 use gate_proxy::{DoorRules, Limits, Manage, PlainKeys, Rules};
+use gate_types::UpstreamId;
+use std::time::Duration;
 
 /// The rules that these settings make.
 ///
 /// # Errors
 /// Where a limit is larger than this machine's memory can be.
-pub(super) fn rules(config: &Config) -> anyhow::Result<Rules> {
-    Ok(Rules { limits: limits(config)?, queue: queue(config)?, manage: manage(config), door: door(config) })
+pub(super) fn rules(config: &Config, own_idle: Vec<(UpstreamId, Duration)>) -> anyhow::Result<Rules> {
+    Ok(Rules {
+        limits: limits(config)?,
+        queue: queue(config)?,
+        manage: manage(config),
+        door: door(config),
+        own_idle,
+    })
 }
 
 fn limits(config: &Config) -> anyhow::Result<Limits> {
@@ -25,7 +33,7 @@ fn limits(config: &Config) -> anyhow::Result<Limits> {
         streams: u32::try_from(config.limits.streams).unwrap_or(u32::MAX),
         connections: descriptors::connections(
             config.limits.connections,
-            config.fleet.slots.saturating_mul(config.upstreams.len()),
+            config.upstreams.iter().map(|upstream| upstream.slots.unwrap_or(config.fleet.slots)).sum(),
         ),
         per_address: config.limits.per_address,
         head_time: config.timeouts.head,

@@ -168,7 +168,7 @@ fn bytes(path: &Path) -> anyhow::Result<Vec<u8>> {
 }
 
 /// A key that others can read is no secret.
-fn warn_of_readers(key: &Path) {
+pub(super) fn warn_of_readers(key: &Path) {
     if fs::metadata(key).is_ok_and(|meta| meta.mode() & 0o004 != 0) {
         tracing::warn!("{}: everybody on this machine may read it; chmod o-r ends that", key.display());
     }

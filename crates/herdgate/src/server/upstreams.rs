@@ -1,9 +1,10 @@
 //! Which upstreams there are: those that were given; else the Ollama of this machine where it answers; else one that the
 //! gate starts by itself; else none, with a hint that says what was looked for.
 
+use super::access::endpoint;
 use super::local::{Local, Program, Surroundings, find, find_engine};
 use anyhow::Context as _;
-use gate_config::{Config, EngineStart, UpstreamUrl};
+use gate_config::{Config, EngineStart, Upstream};
 use gate_proxy::NotYet;
 use gate_types::UpstreamId;
 use gate_upstream::{Endpoint, Tls};
@@ -76,25 +77,21 @@ impl Upstreams {
     }
 }
 
-/// The endpoint at this address.
-pub(crate) fn endpoint(url: &UpstreamUrl) -> anyhow::Result<Endpoint> {
-    Endpoint::new(url.tls, &url.host, url.port, &url.base).with_context(|| format!("upstream {url}"))
-}
-
 fn loopback(address: SocketAddr) -> anyhow::Result<Endpoint> {
     Ok(Endpoint::new(false, &address.ip().to_string(), address.port(), "")?)
 }
 
 /// Whether something listens there; what it is, the prober finds out.
-fn answers(url: &UpstreamUrl) -> bool {
+fn answers(upstream: &Upstream) -> bool {
     use std::net::ToSocketAddrs as _;
+    let url = &upstream.url;
     let Ok(addresses) = (url.host.as_str(), url.port).to_socket_addrs() else { return false };
     addresses.into_iter().any(|address| TcpStream::connect_timeout(&address, ANSWER_TIME).is_ok())
 }
 
 /// Addresses in words.
-pub(super) fn list(urls: &[UpstreamUrl]) -> String {
-    urls.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+pub(super) fn list(upstreams: &[Upstream]) -> String {
+    upstreams.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// What the gate starts by itself, in words.

@@ -23,7 +23,7 @@ impl Scene {
         let mut store = SqliteStore::open(&DataDir::open(root.path()).unwrap()).unwrap();
         store.create(&new_key("known"), 100).unwrap();
         let (keeper, ring) = Keeper::begin(Some(store), Outside::default()).unwrap();
-        let rules = rules(&Config::default()).unwrap();
+        let rules = rules(&Config::default(), Vec::new()).unwrap();
         let shared = Shared::new(ring, rules, Arc::default(), NotYet::Named);
         Scene { root, keeper, shared }
     }

@@ -4,11 +4,13 @@
 pub(crate) mod home;
 pub(crate) mod http;
 pub(crate) mod load;
+pub(crate) mod nginx;
 pub(crate) mod peer;
 pub(crate) mod running;
 
 pub(crate) use home::{Gate, Home};
 pub(crate) use http::{Answer, Ask};
+pub(crate) use nginx::Nginx;
 pub(crate) use peer::{Demo, Peer};
 pub(crate) use running::Running;
 
