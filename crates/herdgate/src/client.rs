@@ -50,6 +50,13 @@ pub(crate) struct Access {
     ca: Option<PathBuf>,
 }
 
+#[cfg(test)]
+impl Access {
+    pub(crate) fn with_key_file(file: PathBuf) -> Self {
+        Access { key_file: Some(file), ca: None }
+    }
+}
+
 /// A gate somewhere else, and the key for it.
 #[derive(Clone)]
 pub(crate) struct Gate {

@@ -11,6 +11,8 @@ mod line;
 mod listen;
 mod page;
 mod pass;
+#[cfg(test)]
+mod tests;
 mod voice;
 mod wire;
 

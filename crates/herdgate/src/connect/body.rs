@@ -109,20 +109,6 @@ impl Body for Upload {
         let source = lock(&self.source);
         self.place >= source.kept.len() && source.body.as_ref().is_none_or(Incoming::is_end_stream)
     }
-
-    fn size_hint(&self) -> SizeHint {
-        let source = lock(&self.source);
-        let mut hint = source.body.as_ref().map_or_else(|| SizeHint::with_exact(0), Incoming::size_hint);
-        let again = source.kept.iter().skip(self.place).map(|piece| piece.len() as u64).sum::<u64>();
-        if again > 0 {
-            let upper = hint.upper().map(|upper| upper + again);
-            hint.set_lower(hint.lower() + again);
-            if let Some(upper) = upper {
-                hint.set_upper(upper);
-            }
-        }
-        hint
-    }
 }
 
 /// What a program is answered.

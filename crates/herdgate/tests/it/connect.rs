@@ -86,6 +86,14 @@ fn every_answer_is_the_gates_own() {
     assert_eq!(essence(&through), essence(&direct));
     assert!(through.cut.is_some() && through.text().contains("the model server broke off"), "{through}");
     assert!(!here.running.err().contains(TOKEN));
+
+    // What HTTP/1.0 has no length for is whole where the connection ends; so it must end otherwise.
+    let ask = "{\"model\":\"demo\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}";
+    let head = format!("POST /api/chat HTTP/1.0\r\nHost: {}\r\nContent-Length: {}", here.address, ask.len());
+    let mut program = TcpStream::connect(here.address).unwrap();
+    program.write_all(format!("{head}\r\n\r\n{ask}").as_bytes()).unwrap();
+    let end = program.read_to_end(&mut Vec::new()).map_err(|error| error.kind());
+    assert_eq!(end.err(), Some(std::io::ErrorKind::ConnectionReset));
 }
 
 #[test]
@@ -122,14 +130,14 @@ fn most_memory(pid: i32) -> u64 {
 
 #[test]
 fn who_does_not_read_holds_up_nobody_and_nothing_is_gathered() {
-    let ollama = testkit(Setup::default().with_tokens(200_000));
+    let ollama = testkit(Setup::default().with_tokens(100_000));
     let home = Home::new().env("AUTH_TOKEN", TOKEN);
     let gate = home.serve(&["--upstream", &ollama.url()]);
     let here = connect(&home, &gate.url(), TOKEN, &[]);
     let before = most_memory(here.running.pid());
     let slow = chat(true).open(here.address);
     let quick = chat(true).send(here.address).ok();
-    assert!(quick.text().len() > 10 << 20, "{} bytes", quick.text().len());
+    assert!(quick.text().len() > 8 << 20, "{} bytes", quick.text().len());
     let gathered = most_memory(here.running.pid()) - before;
     assert!(gathered < 4 << 20, "{gathered} bytes");
     assert_eq!(slow.rest().ok().text(), quick.text());
@@ -289,9 +297,9 @@ fn pages_of_the_web_are_strangers_by_whatever_name_they_come() {
     let page = "http://localhost:3000";
     let asked =
         Ask::new("OPTIONS", "/api/chat").field("Origin", page).field("Access-Control-Request-Method", "POST");
-    let answer = asked.field("Access-Control-Request-Headers", "content-type").send(here.address);
-    assert_eq!(answer.status, 204, "{answer}");
-    assert_eq!(answer.field("access-control-allow-headers"), Some("content-type"));
+    let answer = asked.field("Access-Control-Request-Headers", "content-type").open(here.address);
+    let allowed = ("access-control-allow-headers".to_owned(), "content-type".to_owned());
+    assert!(answer.status == 204 && answer.fields.contains(&allowed), "{answer:?}");
     let answer = chat(true).field("Origin", page).send(here.address).ok();
     assert_eq!(answer.field("access-control-allow-origin"), Some(page));
 }
