@@ -157,3 +157,45 @@ async fn what_it_may_have_done_is_sent_again_only_if_it_reads() {
         assert!(told.starts_with("HTTP/1.1 200") && asked.len() == 2, "{act:?}: {told}");
     }
 }
+
+/// Something in front of a gate that knows nothing of HTTP/2: answers each request with what it was asked.
+async fn front(listener: TcpListener) {
+    loop {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(socket.read_u8().await.unwrap());
+        }
+        let head = String::from_utf8(head).unwrap();
+        let told = if head.starts_with("PRI * HTTP/2.0") { "400 Bad Request" } else { "200 OK" };
+        let length = if head.starts_with("HEAD ") { 0 } else { head.len() };
+        let answer = format!("HTTP/1.1 {told}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
+        socket.write_all(answer.as_bytes()).await.unwrap();
+        socket.write_all(&head.as_bytes()[..length]).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_speaks_http_1_1_alone_is_spoken_to_so_and_that_is_said_once() {
+    let bind = async || TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (far, here) = (bind().await, bind().await);
+    let (authority, to) = (far.local_addr().unwrap().to_string(), here.local_addr().unwrap());
+    let at = At::machine("127.0.0.1:0").unwrap();
+    let mut talk = Vec::new();
+    tokio::select! {
+        () = front(far) => {}
+        ended = serve(entered(&format!("http://{authority}")), here, &at, std::future::pending(), &mut talk) => {
+            panic!("{ended:?}")
+        }
+        () = async {
+            for request in [GET, &post("/api/pull", 0)] {
+                let told = program(to, request).await.to_lowercase();
+                assert!(told.starts_with("http/1.1 200"), "{told}");
+                assert!(told.contains(&format!("host: {authority}")), "{told}");
+                assert!(told.contains("authorization: bearer sk-hg-canary"), "{told}");
+            }
+        } => {}
+    }
+    let said = String::from_utf8(talk).unwrap();
+    assert_eq!(said.matches("does not speak HTTP/2").count(), 1, "{said}");
+}
