@@ -22,6 +22,10 @@ const AT_START: &[&str] = &[
     "tls.self_signed",
     "tls.hsts",
     "server.trusted_proxies",
+    "tls.domain",
+    "tls.acme.directory",
+    "tls.acme.ca",
+    "tls.acme.email",
     "metrics.address",
     "log.format",
 ];

@@ -117,9 +117,14 @@ fn metrics_at_listener(config: &Config, origins: &BTreeMap<&'static str, Place>)
 
 /// A certificate without its key, a key alone, or two certificates.
 fn no_pair(config: &Config, origins: &BTreeMap<&'static str, Place>) -> Option<Problem> {
-    if config.tls.self_signed && config.tls.cert.is_some() {
-        let problem =
-            Problem::new(origins.get("tls.self_signed")?.clone(), "tls.self_signed and tls.cert, both");
+    let ways = [
+        ("tls.self_signed", config.tls.self_signed),
+        ("tls.domain", !config.tls.domains.is_empty()),
+        ("tls.cert", config.tls.cert.is_some()),
+    ];
+    let mut given = ways.into_iter().filter(|(_, is_given)| *is_given).map(|(name, _)| name);
+    if let (Some(one), Some(other)) = (given.next(), given.next()) {
+        let problem = Problem::new(origins.get(one)?.clone(), format!("{one} and {other}, both"));
         return Some(problem.hint("leave one of the two out: a listener shows one certificate"));
     }
     let (given, lacks) = match (&config.tls.cert, &config.tls.key) {

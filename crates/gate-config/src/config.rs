@@ -177,13 +177,34 @@ pub struct Tls {
     pub hsts: Option<Duration>,
     /// What becomes of a key that crosses a network in clear.
     pub plain_keys: PlainKeys,
+    /// The names that a public authority vouches for, in lower case; none where it is not asked.
+    pub domains: Vec<String>,
+    /// How it is asked.
+    pub acme: Acme,
+}
+
+/// `[tls.acme]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Acme {
+    /// The URL of the authority's directory.
+    pub directory: String,
+    /// A file of certificates, in PEM, that the directory's own may come from beside the system's.
+    pub ca: Option<PathBuf>,
+    /// Where the authority may write to.
+    pub email: Option<String>,
+}
+
+impl Default for Acme {
+    fn default() -> Self {
+        Acme { directory: "https://acme-v02.api.letsencrypt.org/directory".to_owned(), ca: None, email: None }
+    }
 }
 
 impl Tls {
     /// Whether clients are spoken to in TLS.
     #[must_use]
     pub fn is_on(&self) -> bool {
-        self.self_signed || self.cert.is_some()
+        self.self_signed || self.cert.is_some() || !self.domains.is_empty()
     }
 }
 
@@ -320,7 +341,15 @@ impl Default for Config {
                 push: false,
                 registries: ["registry.ollama.ai", "hf.co", "huggingface.co"].map(str::to_owned).to_vec(),
             },
-            tls: Tls { cert: None, key: None, self_signed: false, hsts: None, plain_keys: PlainKeys::Warn },
+            tls: Tls {
+                cert: None,
+                key: None,
+                self_signed: false,
+                hsts: None,
+                plain_keys: PlainKeys::Warn,
+                domains: Vec::new(),
+                acme: Acme::default(),
+            },
             metrics: Metrics { address: None },
             log: Log { level: Level::Info, format: LogFormat::Auto },
             keys: Vec::new(),

@@ -115,14 +115,25 @@ impl Walk<'_> {
             return;
         }
         match value.get_ref() {
-            DeValue::Table(table) => {
-                for entry in table {
+            DeValue::Table(table) => self.section(section, table),
+            _ => self.no_section(section, key),
+        }
+    }
+
+    /// The settings of a section, and of those within it.
+    fn section(&mut self, section: &str, table: &DeTable<'_>) {
+        for entry in table {
+            let within = format!("{section}.{}", entry.0.get_ref());
+            let within = sections().find(|section| *section == within);
+            match (within, entry.1.get_ref()) {
+                (Some(within), DeValue::Table(table)) => self.section(within, table),
+                (Some(within), _) => self.no_section(within, entry.0),
+                (None, _) => {
                     if let Some(setting) = self.known(section, entry) {
                         self.setting(setting, entry);
                     }
                 }
             }
-            _ => self.no_section(section, key),
         }
     }
 

@@ -33,8 +33,8 @@ mod variables;
 pub use changes::{Change, changes};
 pub use check::Loaded;
 pub use config::{
-    Auth, Config, Cors, EngineStart, Fleet, Level, Limits, Local, Log, LogFormat, Manage, Metrics, PlainKeys,
-    Server, Timeouts, Tls,
+    Acme, Auth, Config, Cors, EngineStart, Fleet, Level, Limits, Local, Log, LogFormat, Manage, Metrics,
+    PlainKeys, Server, Timeouts, Tls,
 };
 pub use keys::{KeyForm, KeyPart, KeySetting, MOST_MODELS};
 pub use listen::{BadListen, Listen};

@@ -69,6 +69,18 @@ pub(crate) fn apply(given: &Given, config: &mut Config) -> Result<(), Vec<Proble
             };
             *slot(config) = texts(item, what, example, read, *least..=*most)?;
         }
+        Form::Line { set, what, example, read, .. } => {
+            let text = text(item, what).map_err(one)?;
+            set(config, read(text).map_err(|bad| one(bad_text(item, text, bad, example)))?);
+        }
+        Form::Domains { example, most } => {
+            let alone = match &item.raw {
+                Raw::Text(_) => Item { place: item.place.clone(), raw: Raw::List(vec![item.clone()]) },
+                _ => item.clone(),
+            };
+            config.tls.domains =
+                texts(&alone, "a host's name", example, |item| domain(item, example), 0..=*most)?;
+        }
         Form::Origins { example, most } => {
             config.cors.origins = texts(item, "an origin", example, |item| origin(item, example), 0..=*most)?;
         }
@@ -292,6 +304,25 @@ pub(crate) fn text<'i>(item: &'i Item, what: &str) -> Result<&'i str, Problem> {
 
 fn bad_text(item: &Item, text: &str, bad: &str, example: &str) -> Problem {
     Problem::new(item.place.clone(), format!("\"{}\" {bad}", Plain(text))).hint(format!("write {example}"))
+}
+
+/// A name that an authority can vouch for by a connection to it: no address, no wildcard.
+fn domain(item: &Item, example: &str) -> Result<String, Problem> {
+    let text = text(item, "a host's name")?;
+    let is_label = |label: &str| {
+        matches!(label.len(), 1..=63)
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    let bad = match text {
+        _ if text.starts_with("*.") => "is a wildcard, which takes a record in the DNS: name each host",
+        _ if text.parse::<std::net::IpAddr>().is_ok() => "is an address: tls.self_signed vouches for those",
+        _ if !text.is_ascii() => "is not as it stands in the DNS: write it with xn--",
+        _ if text.len() > 253 || !text.split('.').all(is_label) => "is no host's name",
+        _ => return Ok(text.to_ascii_lowercase()),
+    };
+    Err(bad_text(item, text, bad, example))
 }
 
 fn origin(item: &Item, example: &str) -> Result<OriginPattern, Problem> {

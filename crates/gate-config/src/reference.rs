@@ -210,6 +210,9 @@ fn form(form: &Form) -> String {
         }
         Form::Threads { least, most } => format!("`\"auto\"`, or a whole number from {least} to {most}"),
         Form::Texts { least, most, .. } => format!("a list of {least} to {most} texts"),
+        Form::Line { get, what, .. } if get(&Config::default()).is_some() => (*what).to_owned(),
+        Form::Line { what, .. } => format!("`\"none\"`, or {what}"),
+        Form::Domains { most, .. } => format!("one text, or a list of 0 to {most} texts"),
         Form::Origins { most, .. } => format!("a list of 0 to {most} texts"),
         Form::Word { words, .. } => {
             words.iter().map(|word| format!("`\"{word}\"`")).collect::<Vec<_>>().join(", ")

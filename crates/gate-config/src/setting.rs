@@ -99,6 +99,20 @@ pub(crate) enum Form {
         least: usize,
         most: usize,
     },
+    /// A text of one line, or what stands for none.
+    Line {
+        get: fn(&Config) -> Option<&str>,
+        set: fn(&mut Config, Option<String>),
+        what: &'static str,
+        example: &'static str,
+        /// Brings it to its one form, or says what is wrong with it: "is no …".
+        read: fn(&str) -> Result<Option<String>, &'static str>,
+    },
+    /// One name of a host or a list of them, none of them twice.
+    Domains {
+        example: &'static str,
+        most: usize,
+    },
     /// Origins of web pages, none of them twice.
     Origins {
         example: &'static str,
@@ -122,9 +136,9 @@ impl Setting {
         format!("HERDGATE_{}", self.key.to_ascii_uppercase().replace('.', "__"))
     }
 
-    /// The section, where it is in one, and the key in it.
+    /// The section (`tls.acme` is one within another), where it is in one, and the key in it.
     pub(crate) fn section_and_name(&self) -> (Option<&'static str>, &'static str) {
-        match self.key.split_once('.') {
+        match self.key.rsplit_once('.') {
             Some((section, name)) => (Some(section), name),
             None => (None, self.key),
         }
@@ -169,7 +183,7 @@ mod tests {
             sections,
             [
                 "listen", "local", "auth", "cors", "limits", "timeouts", "server", "fleet", "queue",
-                "manage", "tls", "metrics", "log"
+                "manage", "tls", "tls.acme", "metrics", "log"
             ]
         );
     }

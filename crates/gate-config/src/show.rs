@@ -96,7 +96,7 @@ pub fn to_toml(loaded: &Loaded, origin: bool) -> String {
             None => "  # default".to_owned(),
         };
         let (here, name) =
-            row.key.split_once('.').map_or((None, row.key), |(section, name)| (Some(section), name));
+            row.key.rsplit_once('.').map_or((None, row.key), |(section, name)| (Some(section), name));
         if row.key == upstream::SECTION {
             // Told with the setting of which they are a part.
             continue;
@@ -192,6 +192,8 @@ pub(crate) fn shown(setting: &Setting, config: &Config) -> Shown {
             None => Shown::Text("auto".to_owned()),
         },
         Form::Texts { slot, .. } => Shown::List(slot(&mut config).clone()),
+        Form::Line { get, .. } => Shown::Text(get(&config).unwrap_or("none").to_owned()),
+        Form::Domains { .. } => Shown::List(config.tls.domains.clone()),
         Form::Origins { .. } => Shown::List(config.cors.origins.iter().map(ToString::to_string).collect()),
         Form::Word { get, .. } => Shown::Text(get(&config).to_owned()),
     }

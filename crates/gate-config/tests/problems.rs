@@ -137,6 +137,36 @@ fn every_problem_has_its_place_reason_and_hint() {
             ],
         ),
         (
+            "[tls]\nself_signed = true\ndomain = \"a.example\"",
+            &[
+                "herdgate.toml:2:15 tls.self_signed and tls.domain, both  hint: leave one of the two out: a listener shows one certificate",
+            ],
+        ),
+        (
+            "[tls]\ndomain = [\"*.a.example\", \"192.0.2.1\", \"a_b.example\", \"A.example\", \"-a.example\"]",
+            &[
+                "herdgate.toml:2:11 \"*.a.example\" is a wildcard, which takes a record in the DNS: name each host  hint: write domain = \"ollama.example.com\"",
+                "herdgate.toml:2:26 \"192.0.2.1\" is an address: tls.self_signed vouches for those  hint: write domain = \"ollama.example.com\"",
+                "herdgate.toml:2:39 \"a_b.example\" is no host's name  hint: write domain = \"ollama.example.com\"",
+                "herdgate.toml:2:67 \"-a.example\" is no host's name  hint: write domain = \"ollama.example.com\"",
+            ],
+        ),
+        (
+            "[tls]\ndomain = [\"a.example\", \"A.example\"]\nacme = true",
+            &[
+                "herdgate.toml:2:24 \"a.example\" stands here twice",
+                "herdgate.toml:3:1 \"tls.acme\" is a section, not a value  hint: write [tls.acme] and below it directory = …",
+            ],
+        ),
+        (
+            "[tls.acme]\ndirectory = \"http://a\"\nemail = \"you\"\nmail = 1",
+            &[
+                "herdgate.toml:2:13 \"http://a\" is no https:// URL  hint: write directory = \"https://acme-staging-v02.api.letsencrypt.org/directory\"",
+                "herdgate.toml:3:9 \"you\" is no e-mail address  hint: write email = \"you@example.com\"",
+                "herdgate.toml:4:1 unknown setting \"mail\"  hint: did you mean \"email\"?",
+            ],
+        ),
+        (
             "[tls]\ncert = \"\"\nkey = 'a\"b'",
             &[
                 "herdgate.toml:2:8 \"\" is empty  hint: write cert = \"/etc/herdgate/fullchain.pem\"",

@@ -95,6 +95,27 @@ fn a_full_file_sets_everything() {
 }
 
 #[test]
+fn one_domain_needs_no_list_and_a_section_within_another_is_read() {
+    let file =
+        "[tls]\ndomain = \"Ollama.Example.com\"\n[tls.acme]\nemail = \"you@example.com\"\nca = \"/ca.pem\"\n";
+    let env = &[("HERDGATE_TLS__ACME__DIRECTORY", "https://ca.lan/dir")];
+    let loaded = load(Said { file: Some(file), env, ..Said::default() }).unwrap();
+    let tls = &loaded.config.tls;
+    assert_eq!(tls.domains, ["ollama.example.com"]);
+    assert_eq!(
+        (tls.acme.directory.as_str(), tls.acme.email.as_deref()),
+        ("https://ca.lan/dir", Some("you@example.com"))
+    );
+    // What is shown is read back as the same.
+    let shown = gate_config::to_toml(&loaded, false);
+    let again = load(Said { file: Some(&shown), ..Said::default() }).unwrap();
+    assert_eq!(again.config.tls, loaded.config.tls, "{shown}");
+    let list = &[("HERDGATE_TLS__DOMAIN", "a.example, b.example")];
+    let listed = load(Said { env: list, ..Said::default() }).unwrap();
+    assert_eq!(listed.config.tls.domains, ["a.example", "b.example"]);
+}
+
+#[test]
 fn the_short_variable_of_the_log_gives_way_to_the_long_one() {
     let level = |env: &[(&'static str, &'static str)]| {
         load(Said { env, ..Said::default() }).unwrap().config.log.level

@@ -1,5 +1,6 @@
 //! What a request finds on its way: the state that all cores share, and what each core has for itself.
 
+use crate::certificate::CertificateWatch;
 use crate::clock::unix_now;
 use crate::crowd::Crowd;
 use crate::downstream::Head;
@@ -51,6 +52,8 @@ pub struct Shared {
     keys_changed: watch::Sender<()>,
     /// How the store of keys is.
     pub store: StoreWatch,
+    /// How the certificate is that clients see.
+    pub certificate: Arc<CertificateWatch>,
     /// Models that stand for one elsewhere.
     pub stubs: Stubs,
     /// Models that are on their way.
@@ -84,6 +87,7 @@ impl Shared {
             slots: Slots::new(count, rules.queue),
             rules: ArcSwap::from_pointee(rules),
             store: StoreWatch::default(),
+            certificate: Arc::default(),
             stubs: Stubs::default(),
             pulls: Pulls::default(),
             failures: Failures::default(),

@@ -4,6 +4,7 @@
 //! upstream client below it; knows nothing of settings files, databases, probes or the admin side.
 
 mod anonymous;
+mod certificate;
 mod clock;
 mod crowd;
 mod downstream;
@@ -35,11 +36,13 @@ mod sweep;
 mod trace;
 
 pub use anonymous::Anonymous;
+pub use certificate::{CertificateWatch, Life, Vouched};
 pub use clock::unix_now;
 pub use crowd::{Crowd, Guest, TurnedAway};
 pub use downstream::ClientStream;
 pub use downstream::entry::serve_socket;
 pub use downstream::h1::serve_connection;
+pub use downstream::tls::Handshakes;
 pub use drain::Drain;
 pub use entrance::Entrance;
 pub use gate::{Gate, NotYet, Shared};

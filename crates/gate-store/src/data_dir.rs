@@ -25,7 +25,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub const FIRST_KEY_FILE: &str = "first-key";
 /// The certificate of the gate's own authority, where it has one: what clients are given to trust.
 pub const TLS_CA_FILE: &str = "tls-ca.pem";
-/// Its private key.
+/// The account with an ACME authority, and what it said of late.
+pub const ACME_FILE: &str = "acme.json";
+/// The certificate that such an authority gave, and its private key.
+pub const ACME_CERTIFICATE_FILE: &str = "acme-certificate.pem";
+/// The private key of [`TLS_CA_FILE`].
 pub const TLS_CA_KEY_FILE: &str = "tls-ca-key.pem";
 
 const OTHERS: u32 = 0o077;
@@ -273,7 +277,8 @@ impl DataDir {
 }
 
 /// What lies beside the database.
-const OTHER_FILES: [&str; 5] = [FIRST_KEY_FILE, ID_FILE, TLS_CA_FILE, TLS_CA_KEY_FILE, LOCK_FILE];
+const OTHER_FILES: [&str; 7] =
+    [FIRST_KEY_FILE, ID_FILE, TLS_CA_FILE, TLS_CA_KEY_FILE, ACME_FILE, ACME_CERTIFICATE_FILE, LOCK_FILE];
 
 /// Whether herdgate puts files of this name into its directory, or a file system does.
 pub(crate) fn is_known(name: &str) -> bool {

@@ -32,5 +32,5 @@ pub use error::UpstreamError;
 pub use request::Ask;
 pub use roster::Roster;
 pub use socket::Transport;
-pub use tls::{Identity, Tls, TlsError, config_with};
+pub use tls::{Identity, Tls, TlsError, config_with, system_roots};
 pub use upload::{BodySource, SourceGone, SourcePiece, UploadFraming};

@@ -120,7 +120,11 @@ fn configure(roots: RootCertStore, identity: Option<&Identity>) -> Result<Arc<Cl
     Ok(Arc::new(config))
 }
 
-fn system_roots() -> Result<RootCertStore, TlsError> {
+/// The system's roots (`SSL_CERT_FILE` and `SSL_CERT_DIR` are honoured).
+///
+/// # Errors
+/// [`TlsError::NoRoots`].
+pub fn system_roots() -> Result<RootCertStore, TlsError> {
     let found = rustls_native_certs::load_native_certs();
     let mut roots = RootCertStore::empty();
     // Old certificates that webpki cannot read stand in most trust stores: skipping them loses nothing.

@@ -328,7 +328,50 @@ pub(crate) static SETTINGS: &[Setting] = &[
         about: "For who has no name that a public authority vouches for: makes an authority once, in the data directory \
                 (`tls-ca.pem`, which clients are given to trust, and its key), and from it certificates for `localhost` and \
                 every name and address of this machine, anew in time. The start says where the file lies and its \
-                fingerprint. Not together with `tls.cert`.",
+                fingerprint. Not together with `tls.cert` or `tls.domain`.",
+    },
+    Setting {
+        key: "tls.domain",
+        flag: None,
+        form: Form::Domains { example: "domain = \"ollama.example.com\"", most: 100 },
+        about: "The name, or the names, under which clients reach this gate: a certificate for them is had from a public \
+                authority (ACME, see `[tls.acme]`), whose terms of service are agreed to by setting this. The authority \
+                connects to port 443 of each name (TLS-ALPN-01), which must lead to a listener of this gate. Account and \
+                certificate lie in the data directory, and a certificate is renewed after two thirds of its life. Until there is \
+                a first one, handshakes end with an alert and `/readyz` answers 503. Not together with `tls.cert` or \
+                `tls.self_signed`.",
+    },
+    Setting {
+        key: "tls.acme.directory",
+        flag: None,
+        form: Form::Line {
+            get: |config| Some(&config.tls.acme.directory),
+            set: |config, url| config.tls.acme.directory = url.unwrap_or_default(),
+            what: "the URL of a directory",
+            example: "directory = \"https://acme-staging-v02.api.letsencrypt.org/directory\"",
+            read: directory,
+        },
+        about: "The authority's directory, Let's Encrypt unless told otherwise. After a change the certificate in the data \
+                directory serves until the new authority has given one.",
+    },
+    Setting {
+        key: "tls.acme.ca",
+        flag: None,
+        form: Form::File { slot: |config| &mut config.tls.acme.ca, example: "ca = \"/etc/herdgate/ca.pem\"" },
+        about: "For an authority of your own: certificates, in PEM, that are trusted beside the system's when its \
+                directory is read.",
+    },
+    Setting {
+        key: "tls.acme.email",
+        flag: None,
+        form: Form::Line {
+            get: |config| config.tls.acme.email.as_deref(),
+            set: |config, address| config.tls.acme.email = address,
+            what: "an e-mail address",
+            example: "email = \"you@example.com\"",
+            read: email,
+        },
+        about: "Where the authority may write to. It stands in the account, which is made once.",
     },
     Setting {
         key: "tls.hsts",
@@ -398,6 +441,31 @@ pub(crate) static SETTINGS: &[Setting] = &[
 ];
 
 /// A registry as it stands in front of a model's name.
+fn directory(text: &str) -> Result<Option<String>, &'static str> {
+    let is_plain = text.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\'));
+    match text.strip_prefix("https://") {
+        Some(rest) if rest.contains('@') => Err("holds a credential"),
+        Some(rest) if is_plain && !rest.starts_with('/') && !rest.is_empty() => Ok(Some(text.to_owned())),
+        _ => Err("is no https:// URL"),
+    }
+}
+
+fn email(text: &str) -> Result<Option<String>, &'static str> {
+    let is_plain = |part: &str| {
+        !part.is_empty()
+            && part.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"\\,;:<>?&".contains(&byte))
+    };
+    match text.split_once('@') {
+        _ if text == "none" => Ok(None),
+        Some((name, host))
+            if is_plain(name) && is_plain(host) && !host.contains('@') && text.len() <= 254 =>
+        {
+            Ok(Some(text.to_owned()))
+        }
+        _ => Err("is no e-mail address"),
+    }
+}
+
 fn registry(text: &str) -> Result<String, &'static str> {
     match ModelName::parse(&format!("{text}/library/model")) {
         Ok(name) if name.registry().eq_ignore_ascii_case(text) => Ok(name.registry().to_owned()),

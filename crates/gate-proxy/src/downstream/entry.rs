@@ -2,7 +2,8 @@
 //! protocol, comes first. From anybody else such a header is what it looks like: no HTTP, and no TLS.
 
 use super::conn::Conn;
-use super::{h1, tls};
+use super::h1;
+use super::tls::{self, Handshakes};
 use crate::crowd::Guest;
 use crate::entrance::Announced;
 use crate::proxy_header::{self, FIRST, FIXED};
@@ -16,13 +17,12 @@ use std::task::Poll;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
-use tokio_rustls::rustls::ServerConfig;
 
 /// Serves a connection among `served` until either side ends it; with TLS where there is a `config`.
 pub fn serve_socket(
     guest: Guest,
     socket: TcpStream,
-    config: Option<Arc<ServerConfig>>,
+    config: Option<Arc<Handshakes>>,
     served: &mut JoinSet<()>,
 ) {
     // Each has its own future: a plain connection shall not hold the room of the others.
@@ -41,7 +41,7 @@ pub fn serve_socket(
 }
 
 /// One time limit holds for what the proxy says, handshake and first head together.
-async fn announced(mut guest: Guest, mut socket: TcpStream, config: Option<Arc<ServerConfig>>) {
+async fn announced(mut guest: Guest, mut socket: TcpStream, config: Option<Arc<Handshakes>>) {
     let gate = Rc::clone(&guest.gate);
     let watch = gate.sweep.watch();
     watch.rest(gate.rules().limits.head_time);

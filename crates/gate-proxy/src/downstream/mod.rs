@@ -13,7 +13,7 @@ mod pace;
 mod race;
 mod silence;
 mod stream;
-mod tls;
+pub(crate) mod tls;
 mod write;
 
 pub(crate) use head::Head;

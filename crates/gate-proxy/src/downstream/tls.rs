@@ -8,13 +8,28 @@ use super::h1;
 use crate::crowd::Guest;
 use crate::sweep::Watch;
 use std::future::poll_fn;
+use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
-use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::server::{Acceptor, ClientHello};
 use tokio_rustls::server::TlsStream;
+use tokio_rustls::{LazyConfigAcceptor, TlsAcceptor};
+
+/// The protocol by which an authority asks whether a name leads here, RFC 8737.
+const CHALLENGE: &[u8] = b"acme-tls/1";
+
+/// What handshakes are answered with.
+#[derive(Debug)]
+pub struct Handshakes {
+    /// Clients'.
+    pub usual: Arc<ServerConfig>,
+    /// Those of an authority that looks whether a name leads here. Nothing is served over such a connection.
+    pub challenge: Option<Arc<ServerConfig>>,
+}
 
 impl ClientStream for TlsStream<TcpStream> {
     fn reset_on_drop(&self) {
@@ -24,10 +39,10 @@ impl ClientStream for TlsStream<TcpStream> {
 
 /// Serves the connection of a client that speaks TLS until either side ends it. `watch` has the one time limit of handshake and
 /// first head together, and a connection in its handshake makes room for others as one that rests.
-pub(super) async fn serve(guest: Guest, socket: TcpStream, config: Arc<ServerConfig>, watch: Watch) {
+pub(super) async fn serve(guest: Guest, socket: TcpStream, with: Arc<Handshakes>, watch: Watch) {
     // Needed once: an open connection shall not hold its room.
     let shaken = Box::pin(async {
-        let mut handshake = pin!(TlsAcceptor::from(config).accept(socket));
+        let mut handshake = pin!(shake(socket, with));
         poll_fn(|cx| match handshake.as_mut().poll(cx) {
             Poll::Ready(done) => Poll::Ready(Some(done)),
             Poll::Pending => watch.poll_late(cx).map(|()| None),
@@ -35,10 +50,27 @@ pub(super) async fn serve(guest: Guest, socket: TcpStream, config: Arc<ServerCon
         .await
     });
     match shaken.await {
-        Some(Ok(stream)) => h1::serve(Conn::watched(stream, guest, watch), true).await,
+        Some(Ok(Some(stream))) => h1::serve(Conn::watched(stream, guest, watch), true).await,
         Some(Err(error)) => {
             tracing::debug!("{} and this gate have not agreed on TLS: {error}", guest.entered.peer);
         }
-        None => {}
+        Some(Ok(None)) | None => {}
     }
+}
+
+/// The connection of a client; none where it was an authority's, which is over with the handshake.
+async fn shake(socket: TcpStream, with: Arc<Handshakes>) -> io::Result<Option<TlsStream<TcpStream>>> {
+    let Some(challenge) = &with.challenge else {
+        return TlsAcceptor::from(Arc::clone(&with.usual)).accept(socket).await.map(Some);
+    };
+    let begun = LazyConfigAcceptor::new(Acceptor::default(), socket).await?;
+    if !is_challenge(&begun.client_hello()) {
+        return begun.into_stream(Arc::clone(&with.usual)).await.map(Some);
+    }
+    begun.into_stream(Arc::clone(challenge)).await?.shutdown().await?;
+    Ok(None)
+}
+
+fn is_challenge(hello: &ClientHello<'_>) -> bool {
+    hello.alpn().is_some_and(|offered| offered.eq([CHALLENGE]))
 }

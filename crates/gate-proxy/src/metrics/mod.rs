@@ -9,6 +9,7 @@ mod text;
 pub(crate) use counts::Counter;
 pub use listener::serve_metrics;
 
+use crate::certificate::Vouched;
 use crate::crowd::TurnedAway;
 use crate::gate::Shared;
 use crate::record::Outcome;
@@ -181,6 +182,17 @@ static METRICS: &[Metric] = &[
         labels: "",
         help: "Memory that the cores have set aside for request bodies and for what HTTP/2 may bring of them ahead.",
         write: |page, name, view| page.sample(name, &[], view.shared.held_bytes() as u64),
+    },
+    Metric {
+        name: "herdgate_certificate_expiry_timestamp_seconds",
+        kind: "gauge",
+        labels: "",
+        help: "When the certificate that clients see expires, in seconds since 1970; 0 where there is none yet, no sample without TLS.",
+        write: |page, name, view| match view.shared.certificate.get() {
+            Vouched::Plain => {}
+            Vouched::NotYet => page.sample(name, &[], 0),
+            Vouched::For(life) => page.sample(name, &[], life.until),
+        },
     },
     Metric {
         name: "herdgate_store_degraded",

@@ -1,6 +1,7 @@
 //! What the gate answers by itself: the public routes, `/metrics`, and listings merged over all upstreams.
 
-use crate::clock::unix_now;
+use crate::certificate::Vouched;
+use crate::clock::{since_1970, unix_now};
 use crate::downstream::{Cut, Downstream, race};
 use crate::gate::Gate;
 use crate::metrics;
@@ -48,6 +49,7 @@ pub(crate) async fn greet<D: Downstream>(
             let (status, word) = match readiness(gate) {
                 Readiness::Ready => (200, "ready"),
                 Readiness::Degraded => (200, "degraded"),
+                Readiness::NoCertificate => (503, "no certificate yet"),
                 Readiness::NotReady => (503, "not ready"),
             };
             answer_whole(down, status, vec![TEXT, NOT_KEPT], word.as_bytes(), trace).await
@@ -68,8 +70,10 @@ pub(crate) async fn metrics<D: Downstream>(
 /// Whether requests can be served now. No details: everybody may ask.
 enum Readiness {
     Ready,
-    /// They can, with less than there should be: an upstream is down, or the store of keys.
+    /// They can, with less than there should be: an upstream is down, or the store of keys, or the certificate has expired.
     Degraded,
+    /// Clients cannot shake hands.
+    NoCertificate,
     /// No upstream answers, or the gate is ending.
     NotReady,
 }
@@ -79,9 +83,13 @@ fn readiness(gate: &Gate) -> Readiness {
         let count = |health| fleet.iter().filter(|(_, upstream)| upstream.health() == health).count();
         (count(Health::Up), count(Health::Down))
     });
+    let vouched = gate.shared.certificate.get();
+    let is_expired = matches!(vouched, Vouched::For(life) if life.is_over(since_1970().as_secs()));
     if up == 0 || gate.drain.has_begun() {
         Readiness::NotReady
-    } else if down > 0 || gate.shared.store.is_degraded() {
+    } else if vouched == Vouched::NotYet {
+        Readiness::NoCertificate
+    } else if down > 0 || is_expired || gate.shared.store.is_degraded() {
         Readiness::Degraded
     } else {
         Readiness::Ready

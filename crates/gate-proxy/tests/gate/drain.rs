@@ -1,8 +1,10 @@
 //! Health without a key, and the end: what runs goes on, what is on its way is answered, what waits is taken leave of.
 
 use crate::house::{House, run};
+use crate::metrics::{page, value};
 use crate::wire::{CHAT, END, STREAM, chunk, get, post};
 use gate_policy::Observation;
+use gate_proxy::{Life, Vouched};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -10,6 +12,25 @@ async fn ready(house: &House) -> (u16, String) {
     let answer = house.connect().ask("GET /readyz HTTP/1.1\r\nHost: g\r\n\r\n").await;
     assert_eq!(answer.field("cache-control"), Some("no-store"));
     (answer.status, answer.text().to_owned())
+}
+
+/// Without a certificate nobody can shake hands, however well the gate is otherwise.
+#[test]
+fn a_gate_without_a_certificate_is_not_ready_and_tells_when_one_expires() {
+    run(async {
+        let house = House::new(1);
+        house.shared.certificate.set(Vouched::NotYet);
+        assert_eq!(ready(&house).await, (503, "no certificate yet".to_owned()));
+        let series = "herdgate_certificate_expiry_timestamp_seconds";
+        assert_eq!(value(&page(&house).await, series), Some(0));
+        for (until, word) in [(4_000_000_000, "ready"), (1_000_000_000, "degraded")] {
+            house.shared.certificate.set(Vouched::For(Life { from: 0, until }));
+            assert_eq!(ready(&house).await, (200, word.to_owned()));
+            assert_eq!(value(&page(&house).await, series), Some(until));
+        }
+        house.shared.certificate.set(Vouched::Plain);
+        assert_eq!(value(&page(&house).await, series), None);
+    });
 }
 
 #[test]

@@ -70,8 +70,9 @@ pub(super) fn run(keeper: keys::Running, duties: Duties, talk: &mut dyn Write) -
 }
 
 async fn watch_over(duties: Duties, keys: Keys, talk: &mut dyn Write) -> anyhow::Result<()> {
-    let Duties { shared, roster, metrics, mut upstreams, certificate, unkeyed, loaded, flags, file, .. } =
-        duties;
+    let Duties {
+        shared, roster, metrics, mut upstreams, mut certificate, unkeyed, loaded, flags, file, ..
+    } = duties;
     let (stage, mut core_ended) = (duties.stage, duties.core_ended);
     let mut signals = Signals::listen()?;
     let mut hangup = signal(SignalKind::hangup()).context("cannot wait for SIGHUP")?;
@@ -81,6 +82,9 @@ async fn watch_over(duties: Duties, keys: Keys, talk: &mut dyn Write) -> anyhow:
         told.spawn_local(metrics::serve(bound, Arc::clone(&shared)));
     }
     told.spawn_local(notify::show_life(duties.pulses));
+    if let Some(acme) = certificate.as_mut().and_then(Certificate::task) {
+        told.spawn_local(acme.keep());
+    }
 
     let limits = ClientLimits { connect: loaded.config.timeouts.connect, ..ClientLimits::default() };
     let client = Rc::new(Client::of(Arc::clone(&roster), upstreams.tls.clone(), limits));

@@ -3,12 +3,14 @@
 //! Order matters: what can fail for good (store, keys, sockets) comes first; only then is anything started.
 
 mod access;
+mod acme;
 mod bind;
 mod control;
 mod core;
 mod core_dumps;
 mod descriptors;
 mod entrances;
+mod expiry;
 mod first_key;
 mod holder;
 mod keys;
@@ -61,8 +63,9 @@ pub(crate) fn run(given: Given, data: &Path, talk: &mut dyn Write) -> anyhow::Re
     let bound = bind::all(&config.listen, threads)?;
     let metrics =
         config.metrics.address.map(|door| bind::listen(&door, 1, bind::SetBy::Metrics)).transpose()?;
-    let store::Begun { keeper, ring, first, lock: _lock } = store::begin(data, outside)?;
+    // Before the store: it looks through the whole directory, which takes locks away from an open database.
     let certificate = tls::Certificate::begin(&config.tls, data)?;
+    let store::Begun { keeper, ring, first, lock: _lock } = store::begin(data, outside)?;
 
     let upstreams = upstreams::decide(config, data)?;
     if upstreams.endpoints.iter().any(gate_upstream::Endpoint::is_tls) {
@@ -74,7 +77,9 @@ pub(crate) fn run(given: Given, data: &Path, talk: &mut dyn Write) -> anyhow::Re
     access::warn_of_open_files(&config.upstreams);
     let not_yet = upstreams.not_yet.clone();
     let rules = rules::rules(config, named.own_idle())?;
-    let shared = Arc::new(Shared::new(ring, rules, Arc::clone(&roster), not_yet));
+    let mut shared = Shared::new(ring, rules, Arc::clone(&roster), not_yet);
+    shared.certificate = certificate.as_ref().map(tls::Certificate::watch).unwrap_or_default();
+    let shared = Arc::new(shared);
     shared.set_terms(&named.terms());
     named.put_in_force(&roster);
     let keeper = keeper.start(Arc::clone(&shared));
@@ -96,8 +101,9 @@ pub(crate) fn run(given: Given, data: &Path, talk: &mut dyn Write) -> anyhow::Re
     drop(plan);
     report::listening(talk, &doors, metrics.as_ref().map(|door| door.address));
     let own_ca = certificate.as_ref().and_then(tls::Certificate::own_ca);
-    report::authority(talk, own_ca);
-    report::first_key(talk, first.as_ref(), own_ca, &doors);
+    let authority = certificate.as_ref().and_then(tls::Certificate::authority);
+    report::trust(talk, own_ca, authority);
+    report::first_key(talk, first.as_ref(), own_ca, authority, &doors);
     let duties = control::Duties {
         shared,
         roster,

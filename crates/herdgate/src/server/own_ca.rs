@@ -47,15 +47,14 @@ impl OwnCa {
     ///
     /// # Errors
     /// Where the files cannot be read or written, or do not belong together.
-    pub(super) fn open(data: &Path) -> anyhow::Result<Self> {
-        let dir = DataDir::open(data).map_err(with_hint)?;
+    pub(super) fn open(dir: &DataDir) -> anyhow::Result<Self> {
         let path = dir.path().join(TLS_CA_FILE);
         let files = (
             dir.read_private(TLS_CA_KEY_FILE).map_err(with_hint)?,
             dir.read_private(TLS_CA_FILE).map_err(with_hint)?,
         );
         let (key, cert) = match files {
-            (None, None) => make(&dir)?,
+            (None, None) => make(dir)?,
             (Some(key), Some(cert)) => (
                 KeyPair::from_pem(key.expose())
                     .with_context(|| format!("{TLS_CA_KEY_FILE}: is no private key"))?,
@@ -66,7 +65,7 @@ impl OwnCa {
             (Some(_), None) | (None, Some(_)) => bail!(
                 "{}: one of {TLS_CA_FILE} and {TLS_CA_KEY_FILE} is missing\n\
                  hint: bring it back, or remove the other one too: then a new authority is made, which clients must be told of",
-                data.display()
+                dir.path().display()
             ),
         };
         let public = key.public_key_raw();

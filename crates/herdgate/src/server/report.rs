@@ -1,6 +1,7 @@
 //! What the start-up says to the person who started it: where it listens, which upstreams it found, what is wrong with
 //! each, and a line to try. Talk for people; logs are elsewhere.
 
+use super::acme;
 use super::bind::Bound;
 use super::first_key::FirstKey;
 use super::local::Program;
@@ -90,12 +91,29 @@ pub(super) fn listening(talk: &mut dyn Write, doors: &[Door], metrics: Option<So
     say(talk, &text);
 }
 
-/// Says what clients must trust, where the gate vouches for itself.
-pub(super) fn authority(talk: &mut dyn Write, own_ca: Option<&OwnCa>) {
-    let Some(own_ca) = own_ca else { return };
+/// Says what clients must trust, where the gate vouches for itself, or which authority does.
+pub(super) fn trust(talk: &mut dyn Write, own_ca: Option<&OwnCa>, authority: Option<&acme::Told>) {
     let mut text = String::new();
-    line(&mut text, format_args!("  trust         {}", own_ca.path().display()));
-    line(&mut text, format_args!("                SHA-256 {}", own_ca.fingerprint()));
+    if let Some(own_ca) = own_ca {
+        line(&mut text, format_args!("  trust         {}", own_ca.path().display()));
+        line(&mut text, format_args!("                SHA-256 {}", own_ca.fingerprint()));
+    }
+    if let Some(acme::Told { names, authority, until }) = authority {
+        let names = names.join(", ");
+        match until {
+            Some(until) => line(&mut text, format_args!("  certificate   for {names}, good until {until}")),
+            None => {
+                line(
+                    &mut text,
+                    format_args!("  certificate   none yet for {names}: handshakes fail until then"),
+                );
+            }
+        }
+        line(
+            &mut text,
+            format_args!("                by {authority}; tls.domain agrees to its terms of service"),
+        );
+    }
     say(talk, &text);
 }
 
@@ -104,13 +122,19 @@ pub(super) fn first_key(
     talk: &mut dyn Write,
     first: Option<&FirstKey>,
     own_ca: Option<&OwnCa>,
+    authority: Option<&acme::Told>,
     doors: &[Door],
 ) {
     let Some(first) = first else { return };
     let Some(door) = doors.iter().find(|door| !door.listener.redirect) else { return };
     let own_ca = own_ca.filter(|_| door.is_tls);
     let trust = own_ca.map_or_else(String::new, |ca| format!("--cacert {} ", ca.path().display()));
-    let url = format!("{trust}{}://{}", door.scheme(), nearest(door.address));
+    let host = match authority.filter(|_| door.is_tls).and_then(|told| told.names.first()) {
+        Some(name) if door.address.port() == 443 => name.clone(),
+        Some(name) => format!("{name}:{}", door.address.port()),
+        None => nearest(door.address).to_string(),
+    };
+    let url = format!("{trust}{}://{host}", door.scheme());
     let mut text = String::new();
     match first {
         FirstKey::Shown(secret) => {

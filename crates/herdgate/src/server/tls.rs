@@ -1,22 +1,29 @@
-//! The gate's certificate: read at the start, and read anew when its files change; or made by an authority of its own
-//! (`own_ca.rs`). A pair that is broken or does not match is told once; the one before stays in force, so that a renewal that
-//! went wrong ends no connection.
+//! The gate's certificate: read at the start, and read anew when its files change; made by an authority of its own
+//! (`own_ca.rs`); or had from a public one (`acme.rs`). A pair that is broken or does not match is told once; the one before
+//! stays in force, so that a renewal that went wrong ends no connection.
 
+use super::acme::{self, Acme};
+use super::expiry;
 use super::own_ca::{OwnCa, own_names};
 use super::reload::{Looks, Stamp};
+use super::with_hint;
 use anyhow::{Context as _, anyhow, bail};
 use arc_swap::ArcSwap;
+use gate_proxy::{CertificateWatch, Handshakes, Life, Vouched};
+use gate_store::DataDir;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use tokio_rustls::rustls::pki_types::pem::{self, PemObject as _};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::server::{ClientHello, ResolvesServerCert};
+use tokio_rustls::rustls::sign::{CertifiedKey, SingleCertAndKey};
 use tokio_rustls::rustls::{self, ServerConfig};
 
 /// What the cores speak TLS with; another one from one connection to the next.
-pub(super) type Speaking = Arc<ArcSwap<ServerConfig>>;
+pub(super) type Speaking = Arc<ArcSwap<Handshakes>>;
 
 /// How often the machine's own names are looked at.
 const LOOK_AT_NAMES: Duration = Duration::from_secs(30);
@@ -25,91 +32,237 @@ const GOOD_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Bytes of a file; a chain with its key has some thousand.
 const MOST: u64 = 1 << 20;
 
-/// The gate's certificate, where it comes from, and what is made of it.
+/// The gate's certificate, and where it comes from.
 pub(super) struct Certificate {
     source: Source,
-    speaking: Speaking,
+    speaker: Speaker,
+    told: expiry::Told,
 }
 
 enum Source {
-    Files { cert: PathBuf, key: PathBuf, looks: Looks<(Stamp, Stamp)> },
-    Own { ca: OwnCa, names: Vec<String>, made: Instant, looked: Instant },
+    Files {
+        cert: PathBuf,
+        key: PathBuf,
+        looks: Looks<(Stamp, Stamp)>,
+    },
+    Own {
+        ca: OwnCa,
+        made: Made,
+    },
+    /// The authority's part is a task of its own, once it runs.
+    Authority {
+        told: acme::Told,
+        task: Option<Box<Acme>>,
+    },
+}
+
+/// What the gate's own authority made last, and when.
+struct Made {
+    names: Vec<String>,
+    at: Instant,
+    looked: Instant,
+}
+
+/// Puts certificates in force.
+#[derive(Clone)]
+pub(super) struct Speaker {
+    speaking: Speaking,
+    watch: Arc<CertificateWatch>,
+}
+
+/// There is no certificate yet: handshakes end with an alert.
+#[derive(Debug)]
+struct NoneYet;
+
+impl ResolvesServerCert for NoneYet {
+    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        None
+    }
+}
+
+impl Speaker {
+    fn mute() -> anyhow::Result<Self> {
+        let usual = speak(Arc::new(NoneYet))?;
+        let watch = Arc::new(CertificateWatch::default());
+        watch.set(Vouched::NotYet);
+        Ok(Self { speaking: Arc::new(ArcSwap::from_pointee(Handshakes { usual, challenge: None })), watch })
+    }
+
+    pub(super) fn speaking(&self) -> &Speaking {
+        &self.speaking
+    }
+
+    /// How long the certificate in force is good for; none where there is none.
+    pub(super) fn life(&self) -> Option<Life> {
+        match self.watch.get() {
+            Vouched::For(life) => Some(life),
+            Vouched::Plain | Vouched::NotYet => None,
+        }
+    }
+
+    /// Shows this certificate from the next connection on, and says how long it is good for.
+    ///
+    /// # Errors
+    /// Where the key is not the certificate's, or either is of no use.
+    pub(super) fn show(
+        &self,
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+    ) -> Result<Life, rustls::Error> {
+        let life = chain.first().and_then(|cert| Life::of(cert));
+        let unknown = || rustls::Error::General("does not say until when it is good".to_owned());
+        let life = life.ok_or_else(unknown)?;
+        let provider = rustls::crypto::aws_lc_rs::default_provider();
+        let shown = SingleCertAndKey::from(CertifiedKey::from_der(chain, key, &provider)?);
+        let usual = speak(Arc::new(shown))?;
+        let challenge = self.speaking.load().challenge.clone();
+        self.speaking.store(Arc::new(Handshakes { usual, challenge }));
+        self.watch.set(Vouched::For(life));
+        Ok(life)
+    }
 }
 
 impl Certificate {
-    /// Reads the pair that the settings name, or makes one, if they want either.
+    /// Reads the pair that the settings name, makes one, or takes up what an authority gave before, if they want any.
     ///
     /// # Errors
     /// Where it cannot be read, is none, or does not match: a gate that was told to speak TLS speaks nothing else.
     pub(super) fn begin(settings: &gate_config::Tls, data: &Path) -> anyhow::Result<Option<Self>> {
-        let (source, config) = match (settings.cert.clone(), settings.key.clone()) {
+        if !settings.is_on() {
+            return Ok(None);
+        }
+        let speaker = Speaker::mute()?;
+        let source = match (settings.cert.clone(), settings.key.clone()) {
             (Some(cert), Some(key)) => {
                 let looks = Looks::new(stamp(&cert, &key));
-                let config = read(&cert, &key)?;
+                read(&cert, &key, &speaker)?;
                 warn_of_readers(&key);
-                (Source::Files { cert, key, looks }, config)
+                Source::Files { cert, key, looks }
             }
             _ if settings.self_signed => {
-                let ca = OwnCa::open(data)?;
+                let ca = OwnCa::open(&directory(data)?)?;
                 let names = own_names();
-                let config = issued(&ca, &names)?;
+                issue(&ca, &names, &speaker)?;
                 let now = Instant::now();
-                (Source::Own { ca, names, made: now, looked: now }, config)
+                Source::Own { ca, made: Made { names, at: now, looked: now } }
             }
-            _ => return Ok(None),
+            _ => {
+                let acme = Acme::open(settings, directory(data)?, speaker.clone())?;
+                Source::Authority { told: acme.told(), task: Some(Box::new(acme)) }
+            }
         };
-        Ok(Some(Certificate { source, speaking: Arc::new(ArcSwap::new(config)) }))
+        Ok(Some(Certificate { source, speaker, told: expiry::Told::default() }))
     }
 
     pub(super) fn speaking(&self) -> Speaking {
-        Arc::clone(&self.speaking)
+        Arc::clone(self.speaker.speaking())
+    }
+
+    /// What is known of the one in force.
+    pub(super) fn watch(&self) -> Arc<CertificateWatch> {
+        Arc::clone(&self.speaker.watch)
     }
 
     /// The gate's own authority, where it has one.
     pub(super) fn own_ca(&self) -> Option<&OwnCa> {
         match &self.source {
-            Source::Files { .. } => None,
             Source::Own { ca, .. } => Some(ca),
+            Source::Files { .. } | Source::Authority { .. } => None,
+        }
+    }
+
+    /// What the start says of a public authority, where one is asked.
+    pub(super) fn authority(&self) -> Option<&acme::Told> {
+        match &self.source {
+            Source::Authority { told, .. } => Some(told),
+            Source::Files { .. } | Source::Own { .. } => None,
+        }
+    }
+
+    /// What asks a public authority, to be run for as long as the gate serves. It is there once.
+    pub(super) fn task(&mut self) -> Option<Box<Acme>> {
+        match &mut self.source {
+            Source::Authority { task, .. } => task.take(),
+            Source::Files { .. } | Source::Own { .. } => None,
         }
     }
 
     /// Reads the pair anew where its files are others than before and stand still; makes one anew where the machine has
-    /// other names than before, or the one in force is no longer young.
+    /// other names than before, or the one in force is no longer young. Tells when it is about to expire.
     pub(super) fn look(&mut self) {
         let fresh = match &mut self.source {
-            Source::Files { cert, key, looks } => {
-                if !looks.is_to_be_read(stamp(cert, key)) {
-                    return;
-                }
+            Source::Files { cert, key, looks } => looks.is_to_be_read(stamp(cert, key)).then(|| {
                 warn_of_readers(key);
-                read(cert, key).map(|config| (config, format!("{}: read anew", cert.display())))
-            }
-            Source::Own { ca, names, made, looked } => {
-                if looked.elapsed() < LOOK_AT_NAMES {
-                    return;
-                }
-                *looked = Instant::now();
-                let now = own_names();
-                if now == *names && made.elapsed() < GOOD_FOR {
-                    return;
-                }
-                (*names, *made) = (now, *looked);
-                issued(ca, names).map(|config| (config, format!("a certificate for {}", names.join(", "))))
-            }
+                read(cert, key, &self.speaker).map(|()| format!("{}: read anew", cert.display()))
+            }),
+            Source::Own { ca, made } => made.anew(ca, &self.speaker),
+            Source::Authority { .. } => None,
         };
         match fresh {
-            Ok((config, what)) => {
-                self.speaking.store(config);
-                tracing::info!("{what}, in force from the next connection on");
+            Some(Ok(what)) => tracing::info!("{what}, in force from the next connection on"),
+            Some(Err(error)) => tracing::error!("{error:#}; the certificate before stays in force"),
+            None => {}
+        }
+        self.tell_of_the_end();
+    }
+
+    fn tell_of_the_end(&mut self) {
+        let Some(life) = self.speaker.life() else { return };
+        let Some(left) = self.told.is_due(life, unix()) else { return };
+        let (what, cure) = match &self.source {
+            Source::Files { cert, .. } => {
+                (cert.display().to_string(), "renew it: other files are taken up as they come")
             }
-            Err(error) => tracing::error!("{error:#}; the certificate before stays in force"),
+            Source::Own { .. } => ("the certificate of the own authority".to_owned(), "start herdgate again"),
+            Source::Authority { told, .. } => {
+                (format!("the certificate for {}", told.names.join(", ")), "it could not be renewed so far")
+            }
+        };
+        let day = acme::day(life.until);
+        match left {
+            Some(left) => {
+                let left = gate_config::show_duration(Duration::from_secs(left / 3600 * 3600));
+                tracing::warn!("{what}: expires in {left}, on {day}; {cure}");
+            }
+            None => tracing::error!("{what}: has expired on {day}; clients refuse it; {cure}"),
         }
     }
 }
 
-fn issued(ca: &OwnCa, names: &[String]) -> anyhow::Result<Arc<ServerConfig>> {
+impl Made {
+    fn anew(&mut self, ca: &OwnCa, speaker: &Speaker) -> Option<anyhow::Result<String>> {
+        if self.looked.elapsed() < LOOK_AT_NAMES {
+            return None;
+        }
+        self.looked = Instant::now();
+        let now = own_names();
+        if now == self.names && self.at.elapsed() < GOOD_FOR {
+            return None;
+        }
+        (self.names, self.at) = (now, self.looked);
+        let issued = issue(ca, &self.names, speaker);
+        Some(issued.map(|()| format!("a certificate for {}", self.names.join(", "))))
+    }
+}
+
+/// Seconds since 1970.
+pub(super) fn unix() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// The data directory. Before the database in it is open: see [`DataDir::find`].
+fn directory(data: &Path) -> anyhow::Result<DataDir> {
+    let dir = DataDir::open(data).map_err(with_hint)?;
+    for note in dir.notes() {
+        tracing::warn!("{note}");
+    }
+    Ok(dir)
+}
+
+fn issue(ca: &OwnCa, names: &[String], speaker: &Speaker) -> anyhow::Result<()> {
     let (cert, key) = ca.issue(names)?;
-    Ok(speak(vec![cert], key)?)
+    speaker.show(vec![cert], key)?;
+    Ok(())
 }
 
 /// Of both files, so that a change of either is one. `None` where one is not there: half of a change.
@@ -117,7 +270,7 @@ fn stamp(cert: &Path, key: &Path) -> Option<(Stamp, Stamp)> {
     Some((Stamp::at(cert)?, Stamp::at(key)?))
 }
 
-fn read(cert: &Path, key: &Path) -> anyhow::Result<Arc<ServerConfig>> {
+fn read(cert: &Path, key: &Path, speaker: &Speaker) -> anyhow::Result<()> {
     let named = |path: &Path| format!("{}", path.display());
     let chain = CertificateDer::pem_slice_iter(&bytes(cert)?).collect::<Result<Vec<_>, _>>();
     let chain = chain.map_err(|error| anyhow!("{}: is no certificate in PEM: {error}", named(cert)))?;
@@ -133,25 +286,23 @@ fn read(cert: &Path, key: &Path) -> anyhow::Result<Arc<ServerConfig>> {
         }
         error => anyhow!("{}: is no private key in PEM: {error}", named(key)),
     })?;
-    speak(chain, private).map_err(|error| match error {
+    speaker.show(chain, private).map_err(|error| match error {
         rustls::Error::InconsistentKeys(_) => anyhow!(
             "{} is not the key of {}\nhint: name the two files of one certificate",
             named(key),
             named(cert)
         ),
         error => anyhow!("{}: {error}", named(cert)),
-    })
+    })?;
+    Ok(())
 }
 
-fn speak(
-    chain: Vec<CertificateDer<'static>>,
-    key: PrivateKeyDer<'static>,
-) -> Result<Arc<ServerConfig>, rustls::Error> {
+fn speak(certificate: Arc<dyn ResolvesServerCert>) -> Result<Arc<ServerConfig>, rustls::Error> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
-        .with_single_cert(chain, key)?;
+        .with_cert_resolver(certificate);
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     // Ours is an order of strength; and a client may come back without the work of a whole handshake.
     config.ignore_client_order = true;

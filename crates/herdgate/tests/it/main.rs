@@ -6,6 +6,8 @@
 //! `HERDGATE_TEST_REQUIRE=1` turns leaving out into failing, for all but the real Ollama.
 
 #[cfg(test)]
+mod acme;
+#[cfg(test)]
 mod backup;
 #[cfg(test)]
 mod canary;

@@ -134,8 +134,13 @@ impl Home {
     /// The same, but waits for the listening address only.
     #[track_caller]
     pub(crate) fn begin(&self, args: &[&str]) -> Gate<'_> {
-        let running =
-            Running::start(&mut self.command(&[&["serve", "--listen", "127.0.0.1:0"], args].concat()));
+        self.begin_at("127.0.0.1:0", args)
+    }
+
+    /// The same, on an address of the test's choice.
+    #[track_caller]
+    pub(crate) fn begin_at(&self, listen: &str, args: &[&str]) -> Gate<'_> {
+        let running = Running::start(&mut self.command(&[&["serve", "--listen", listen], args].concat()));
         let line = running.says("where it listens", |line| line.contains("listening on"));
         let address = line.split("://").nth(1).and_then(|rest| rest.split(' ').next()?.parse().ok());
         Gate { home: self, address: address.unwrap_or_else(|| panic!("no address in {line:?}")), running }

@@ -5,6 +5,7 @@ pub(crate) mod home;
 pub(crate) mod http;
 pub(crate) mod load;
 pub(crate) mod nginx;
+pub(crate) mod pebble;
 pub(crate) mod peer;
 pub(crate) mod running;
 
