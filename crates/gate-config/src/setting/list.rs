@@ -331,6 +331,35 @@ pub(crate) static SETTINGS: &[Setting] = &[
                 fingerprint. Not together with `tls.cert` or `tls.domain`.",
     },
     Setting {
+        key: "tls.hsts",
+        flag: None,
+        form: Form::MaybeTime {
+            slot: |config| &mut config.tls.hsts,
+            least: secs(60),
+            most: secs(2 * 365 * 86_400),
+        },
+        about: "For how long browsers shall speak nothing but TLS with this host (`Strict-Transport-Security`), counted anew \
+                from each answer over TLS. It cannot be taken back before that time is over, and holds for every port and \
+                program of the host.",
+    },
+    Setting {
+        key: "tls.plain_keys",
+        flag: None,
+        form: Form::Word {
+            words: PlainKeys::WORDS,
+            get: |config| config.tls.plain_keys.as_str(),
+            set: |config, word| {
+                if let Some(plain_keys) = PlainKeys::from_word(word) {
+                    config.tls.plain_keys = plain_keys;
+                }
+            },
+        },
+        about: "What becomes of a key that crosses a network in clear: one that comes without TLS from another machine, and not \
+                by a trusted proxy that says `X-Forwarded-Proto: https`. `warn` serves it and warns in the log, once of each key; \
+                `refuse_public` answers 403 `tls_required` where it comes from a public address, and `refuse` wherever it comes \
+                from. Refused keys are not looked up, and whoever listened has them all the same: replace them.",
+    },
+    Setting {
         key: "tls.domain",
         flag: None,
         form: Form::Domains { example: "domain = \"ollama.example.com\"", most: 100 },
@@ -372,35 +401,6 @@ pub(crate) static SETTINGS: &[Setting] = &[
             read: email,
         },
         about: "Where the authority may write to. It stands in the account, which is made once.",
-    },
-    Setting {
-        key: "tls.hsts",
-        flag: None,
-        form: Form::MaybeTime {
-            slot: |config| &mut config.tls.hsts,
-            least: secs(60),
-            most: secs(2 * 365 * 86_400),
-        },
-        about: "For how long browsers shall speak nothing but TLS with this host (`Strict-Transport-Security`), counted anew \
-                from each answer over TLS. It cannot be taken back before that time is over, and holds for every port and \
-                program of the host.",
-    },
-    Setting {
-        key: "tls.plain_keys",
-        flag: None,
-        form: Form::Word {
-            words: PlainKeys::WORDS,
-            get: |config| config.tls.plain_keys.as_str(),
-            set: |config, word| {
-                if let Some(plain_keys) = PlainKeys::from_word(word) {
-                    config.tls.plain_keys = plain_keys;
-                }
-            },
-        },
-        about: "What becomes of a key that crosses a network in clear: one that comes without TLS from another machine, and not \
-                by a trusted proxy that says `X-Forwarded-Proto: https`. `warn` serves it and warns in the log, once of each key; \
-                `refuse_public` answers 403 `tls_required` where it comes from a public address, and `refuse` wherever it comes \
-                from. Refused keys are not looked up, and whoever listened has them all the same: replace them.",
     },
     Setting {
         key: "metrics.address",

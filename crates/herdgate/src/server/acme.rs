@@ -34,6 +34,8 @@ pub(super) struct Acme {
     dir: DataDir,
     account: Account,
     speaker: Speaker,
+    /// Whether the certificate in force, if there is one, is what the settings want.
+    is_wanted: bool,
     /// When the authority is asked next, in seconds since 1970.
     next: u64,
 }
@@ -51,6 +53,7 @@ impl Acme {
             dir,
             account,
             speaker,
+            is_wanted: false,
             next: 0,
         };
         // What is wrong with it is told now, and not in three months.
@@ -68,6 +71,7 @@ impl Acme {
             names: self.names.clone(),
             authority: from.split('/').next().unwrap_or_default().to_owned(),
             until: self.speaker.life().map(|life| day(life.until)),
+            is_wanted: self.is_wanted,
         }
     }
 
@@ -154,11 +158,11 @@ impl Acme {
 
     /// Puts a certificate of an earlier start in force, and says when it is to be renewed: at once where it is for other
     /// names than are wanted now, or from another authority.
-    fn take_up(&self, kept: Kept) -> Option<u64> {
-        let is_wanted = kept.directory == self.settings.directory
+    fn take_up(&mut self, kept: Kept) -> Option<u64> {
+        self.is_wanted = kept.directory == self.settings.directory
             && kept.chain.first().is_some_and(|cert| covers(cert, &self.names));
         let life = self.put_in_force(kept)?;
-        Some(if is_wanted { pace::renewal(life, chance()) } else { 0 })
+        Some(if self.is_wanted { pace::renewal(life, chance()) } else { 0 })
     }
 
     fn put_in_force(&self, kept: Kept) -> Option<Life> {
@@ -179,6 +183,8 @@ pub(super) struct Told {
     pub(super) authority: String,
     /// Until when there is a certificate.
     pub(super) until: Option<String>,
+    /// It is for these names, and of this authority.
+    pub(super) is_wanted: bool,
 }
 
 /// Whether the certificate is for each of these names, as clients judge it.

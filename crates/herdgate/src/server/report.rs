@@ -98,10 +98,19 @@ pub(super) fn trust(talk: &mut dyn Write, own_ca: Option<&OwnCa>, authority: Opt
         line(&mut text, format_args!("  trust         {}", own_ca.path().display()));
         line(&mut text, format_args!("                SHA-256 {}", own_ca.fingerprint()));
     }
-    if let Some(acme::Told { names, authority, until }) = authority {
+    if let Some(acme::Told { names, authority, until, is_wanted }) = authority {
         let names = names.join(", ");
         match until {
-            Some(until) => line(&mut text, format_args!("  certificate   for {names}, good until {until}")),
+            Some(until) if *is_wanted => {
+                line(&mut text, format_args!("  certificate   for {names}, good until {until}"));
+            }
+            Some(until) => {
+                line(
+                    &mut text,
+                    format_args!("  certificate   for {names} is asked for; the one before serves"),
+                );
+                line(&mut text, format_args!("                until then, at the latest until {until}"));
+            }
             None => {
                 line(
                     &mut text,
