@@ -7,10 +7,12 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use gate_h1::{Framing, HeadScan, Parsed};
+use tokio::task::yield_now;
 
 use crate::client::{Shared, Upstream};
 use crate::endpoint::Endpoint;
@@ -18,6 +20,9 @@ use crate::error::UpstreamError;
 use crate::request::{self, Ask};
 use crate::socket::{self, Socket};
 
+/// Bytes of a body that one turn gives the kernel. It takes four megabytes at once where its buffers allow, some milliseconds
+/// in which nobody's hang-up is seen and nobody else's token moves.
+const TURN: usize = 256 << 10;
 /// Up to this size a body is copied behind its head: cheaper than a gathering write.
 const COPIED_BODY: usize = 4 << 10;
 /// More interim answers than this are no answer. Ollama sends at most one `100 Continue`.
@@ -99,9 +104,10 @@ impl<'a> Sending<'a> {
         Ok(Sending { front, body, sent: 0, stage: Stage::Writing, broken: None })
     }
 
-    /// Writes as much as the socket takes. A broken write is no error yet: the answer that explains it may be there to
-    /// be read.
+    /// Writes as much as the socket takes, in turns. A broken write is no error yet: the answer that explains it may be there
+    /// to be read.
     fn poll(&mut self, cx: &mut Context<'_>, socket: &mut Socket, shared: &Shared) {
+        let turn = self.sent + TURN;
         loop {
             match self.stage {
                 Stage::Writing => {
@@ -111,6 +117,11 @@ impl<'a> Sending<'a> {
                         self.stage = Stage::Flushing;
                         continue;
                     }
+                    if self.sent >= turn {
+                        // Comes back when the runtime has looked at its sockets, the client's among them.
+                        return drop(pin!(yield_now()).poll(cx));
+                    }
+                    let body = &body[..body.len().min(TURN)];
                     match socket.poll_write(cx, front, body) {
                         Poll::Pending => return,
                         Poll::Ready(Ok(0)) => self.fail(io::ErrorKind::WriteZero.into()),
