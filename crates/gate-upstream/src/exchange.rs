@@ -119,7 +119,8 @@ impl<'a> Sending<'a> {
                     }
                     if self.sent >= turn {
                         // Comes back when the runtime has looked at its sockets, the client's among them.
-                        return drop(pin!(yield_now()).poll(cx));
+                        let _never_at_once = pin!(yield_now()).poll(cx);
+                        return;
                     }
                     let body = &body[..body.len().min(TURN)];
                     match socket.poll_write(cx, front, body) {
