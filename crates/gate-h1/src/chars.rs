@@ -47,11 +47,15 @@ const fn same_word(one: [u8; 8], other: [u8; 8]) -> bool {
 
 /// True where every byte may stand in a field value: tab, visible ASCII, space and the bytes above ASCII.
 pub(crate) fn is_value(bytes: &[u8]) -> bool {
-    let (words, rest) = bytes.as_chunks::<8>();
     let is_sound = |byte: &u8| (*byte == b'\t') | ((*byte >= b' ') & (*byte != 0x7f));
-    // Eight bytes at a time; where one of them looks odd, as a tab does, all are looked at one by one.
-    words.iter().all(|word| !may_hold_control(u64::from_le_bytes(*word)) || word.iter().all(is_sound))
-        && rest.iter().all(is_sound)
+    // Eight bytes at a time, the last eight first and in part once more; where one of them looks odd, as a tab does, all are
+    // looked at one by one.
+    let is_sound_word =
+        |word: &[u8; 8]| !may_hold_control(u64::from_le_bytes(*word)) || word.iter().all(is_sound);
+    match bytes.last_chunk() {
+        Some(last) => is_sound_word(last) && bytes.as_chunks::<8>().0.iter().all(is_sound_word),
+        None => bytes.iter().all(is_sound),
+    }
 }
 
 /// True where a byte of a word is below 0x20 or 0x7f; true by mistake only beside such a byte.
@@ -68,6 +72,25 @@ const fn may_hold_control(word: u64) -> bool {
 pub(crate) fn is_target(bytes: &[u8]) -> bool {
     !bytes.is_empty()
         && bytes.iter().fold(true, |sound, &byte| sound & matches!(byte, b'!'..=b'~') & (byte != b'#'))
+}
+
+/// Where the first `mark` stands, which is expected to be near: lines of a head are too short for a search by vectors, whose
+/// beginning costs more than such a line.
+#[must_use]
+pub fn near(mark: u8, bytes: &[u8]) -> Option<usize> {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGHS: u64 = 0x8080_8080_8080_8080;
+    let marks = ONES * u64::from(mark);
+    let (words, rest) = bytes.as_chunks::<8>();
+    for (number, word) in words.iter().enumerate() {
+        // The lowest high bit is that of a byte that is the mark; a borrow runs upwards only.
+        let same = u64::from_le_bytes(*word) ^ marks;
+        let found = same.wrapping_sub(ONES) & !same & HIGHS;
+        if found != 0 {
+            return Some(number * 8 + found.trailing_zeros() as usize / 8);
+        }
+    }
+    rest.iter().position(|byte| *byte == mark).map(|at| words.len() * 8 + at)
 }
 
 /// Without the spaces and tabs at both ends.
@@ -127,6 +150,18 @@ mod tests {
         }
         assert!(!same_name(b"date", b"dat"));
         assert!(same_name(b"", b""));
+    }
+
+    #[test]
+    fn a_near_byte_is_found_wherever_it_stands() {
+        for length in 0..40 {
+            let mut bytes = vec![b'\n' + 1; length];
+            assert_eq!(near(b'\n', &bytes), None);
+            for at in (0..length).rev() {
+                bytes[at] = b'\n';
+                assert_eq!(near(b'\n', &bytes), Some(at), "{length}");
+            }
+        }
     }
 
     #[test]

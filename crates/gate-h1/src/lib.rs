@@ -18,7 +18,7 @@ mod head;
 mod scan;
 
 pub use body::{Body, Step};
-pub use chars::same_name;
+pub use chars::{near, same_name};
 pub use error::H1Error;
 pub use fields::Fields;
 pub use head::{RequestHead, ResponseHead, request_head, response_head};

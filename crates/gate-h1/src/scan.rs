@@ -2,7 +2,7 @@
 //!
 //! A head that arrives byte by byte would cost quadratic time if it were parsed on each arrival. The scan remembers
 //! how far it looked, judges line ends and bounds as they come, and lets the parser run once, on a whole head.
-//! A head that came whole, as nearly all do, is found by vector instructions instead of line by line.
+//! A head that came whole, as nearly all do, is looked through eight bytes at a time.
 
 use crate::head::{self, RequestHead, ResponseHead};
 use crate::{H1Error, Limits, Parsed, chars};
@@ -123,7 +123,7 @@ impl HeadScan {
 fn whole_head(within: &[u8], lead: usize, limits: &Limits) -> Option<(usize, usize)> {
     let mut line = lead;
     let mut lines = 0;
-    for at in memchr::memchr_iter(b'\n', within.get(lead..)?).map(|at| at + lead) {
+    while let Some(at) = chars::near(b'\n', within.get(line..)?).map(|at| at + line) {
         if at == line || within[at - 1] != b'\r' {
             return None;
         }

@@ -3,7 +3,7 @@
 use crate::certificate::CertificateWatch;
 use crate::clock::unix_now;
 use crate::crowd::Crowd;
-use crate::downstream::Head;
+use crate::downstream::{Head, Seats};
 use crate::drain::Drain;
 use crate::failures::Failures;
 use crate::held::{Allowance, Taken};
@@ -264,6 +264,8 @@ pub struct Gate {
     pub leases: Leases,
     /// What a request has for a head once its answer has begun: nothing, so that a stream does not hold the real one.
     pub(crate) no_head: Rc<Head>,
+    /// Where its requests over HTTP/1.1 are served.
+    pub(crate) seats: Seats,
     /// This core's part of the room for request bodies.
     pub(crate) allowance: Rc<Allowance>,
     /// Which of the keys that came in clear this core has seen.
@@ -332,6 +334,7 @@ impl Gate {
             drain,
             leases,
             no_head: Rc::default(),
+            seats: Seats::default(),
             allowance,
             told_clear: RefCell::default(),
             chance,

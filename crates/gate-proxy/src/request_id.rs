@@ -10,9 +10,14 @@ const LONGEST: usize = 64;
 /// 1 to 64 characters of `[A-Za-z0-9._-]`; 16 hex digits where the gate made it.
 #[derive(Clone, Copy)]
 pub(crate) struct RequestId {
-    text: [u8; LONGEST],
+    text: Text,
     length: u8,
 }
+
+/// In whole words: where a text begins in the middle of one, looking through it byte by byte costs six times as much.
+#[derive(Clone, Copy)]
+#[repr(align(8))]
+struct Text([u8; LONGEST]);
 
 impl RequestId {
     /// The name that the client gave its request, if it gave one in a form that is safe to log and to send on; else a
@@ -40,11 +45,11 @@ impl RequestId {
         let length = bytes.len().min(LONGEST);
         let mut text = [0; LONGEST];
         text[..length].copy_from_slice(&bytes[..length]);
-        Self { text, length: length as u8 }
+        Self { text: Text(text), length: length as u8 }
     }
 
     pub(crate) fn as_bytes(&self) -> &[u8] {
-        &self.text[..usize::from(self.length).min(LONGEST)]
+        &self.text.0[..usize::from(self.length).min(LONGEST)]
     }
 
     pub(crate) fn as_str(&self) -> &str {

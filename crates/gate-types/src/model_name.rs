@@ -102,8 +102,9 @@ impl ModelName {
     #[must_use]
     pub fn registry(&self) -> &str {
         // A name with a host has its namespace too, whatever that is.
-        match self.short.split_once('/') {
-            Some((host, rest)) if rest.contains('/') => host,
+        let mut slashes = self.short.bytes().enumerate().filter(|(_, byte)| *byte == b'/');
+        match (slashes.next(), slashes.next()) {
+            (Some((end, _)), Some(_)) => &self.short[..end],
             _ => DEFAULT_HOST,
         }
     }

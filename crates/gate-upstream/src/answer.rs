@@ -11,7 +11,7 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use gate_h1::{Body, Framing, same_name};
+use gate_h1::{Body, Framing, near, same_name};
 use gate_types::UpstreamId;
 
 use crate::client::{Shared, Upstream};
@@ -102,14 +102,14 @@ impl Answer {
         // The head has passed gate-h1: every line ends in CRLF, none is folded, each but the first has a colon.
         let mut rest = &self.came[..self.head];
         let mut line = move || {
-            let end = memchr::memchr(b'\n', rest)?;
+            let end = near(b'\n', rest)?;
             let line = &rest[..end];
             rest = &rest[end + 1..];
             Some(line)
         };
         let _status_line = line();
         std::iter::from_fn(line).filter_map(|line| {
-            let colon = memchr::memchr(b':', line)?;
+            let colon = near(b':', line)?;
             Some((&line[..colon], line[colon + 1..].trim_ascii()))
         })
     }

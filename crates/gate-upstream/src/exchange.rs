@@ -1,7 +1,7 @@
 //! One request with a whole body on one connection, until the head of its answer is there; `upload` is its twin for
 //! bodies that stream.
 //!
-//! Head and body go out in one write; while a large body is still going out the read side is watched, because a server
+//! Head and body go out in one write, what is beyond a quarter of a megabyte in turns; while a large body is still going out the read side is watched, because a server
 //! may answer early (400, 413) and close. While it waits it holds no buffer: it reads into the client's scratch and
 //! keeps bytes only of a head that came in pieces. It never decides about another try; that is the client's.
 

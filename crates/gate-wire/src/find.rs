@@ -127,7 +127,7 @@ fn of_one_path(routes: &'static [Route]) -> &'static [Route] {
 fn model(text: &str) -> Option<Param<'_>> {
     let as_sent = decoded(text)?;
     // No scheme, no blank ends, no empty part: in a path these are somebody else's syntax.
-    if as_sent.contains("//") || as_sent.trim().len() != as_sent.len() {
+    if as_sent.as_bytes().windows(2).any(|pair| pair == b"//") || as_sent.trim().len() != as_sent.len() {
         return None;
     }
     let name = ModelName::parse(&as_sent).ok()?;

@@ -29,20 +29,28 @@ const AHEAD_BYTES: usize = 64 * 1024;
 
 /// Serves the connection of a client until either side ends it.
 ///
-/// What is rare or lasts for one request only is boxed, and the connection is built outside of the future that keeps it: a
-/// parked connection holds room for nothing but its own state, once.
-pub fn serve_connection<IO: ClientStream>(guest: Guest, io: IO) -> impl Future<Output = ()> {
+/// What is rare is boxed, what lasts for one request has a seat of the core's, and the connection is built outside of the future
+/// that keeps it: a parked connection holds room for nothing but its own state, once.
+pub fn serve_connection<IO: ClientStream + 'static>(guest: Guest, io: IO) -> impl Future<Output = ()> {
     serve(Conn::new(io, guest), false)
 }
 
 /// The same for a connection whose time may run already.
 #[expect(clippy::manual_async_fn, reason = "an async function would hold its argument twice")]
-pub(super) fn serve<IO: ClientStream>(mut conn: Conn<IO>, is_timed: bool) -> impl Future<Output = ()> {
+pub(super) fn serve<IO: ClientStream + 'static>(
+    mut conn: Conn<IO>,
+    is_timed: bool,
+) -> impl Future<Output = ()> {
     async move {
         let mut turn = if is_timed { Turn::FirstInTime } else { Turn::First };
         loop {
             let after = match conn.next_head(turn).await {
-                Next::Head(head) => Box::pin(answer(&mut conn, head)).await,
+                Next::Head(head) => {
+                    let gate = Rc::clone(&conn.guest.gate);
+                    let after;
+                    (conn, after) = gate.seats.serve(conn, head, answer).await;
+                    after
+                }
                 Next::Refused(error) => Box::pin(refuse(&mut conn, error)).await,
                 Next::Http2 => return Box::pin(h2::serve(conn)).await,
                 Next::Farewell => After::Linger,
@@ -84,7 +92,7 @@ async fn refuse<IO: ClientStream>(conn: &mut Conn<IO>, error: H1Error) -> After 
 }
 
 /// What becomes of the connection after a request.
-enum After {
+pub(super) enum After {
     Again,
     Linger,
     Cut,

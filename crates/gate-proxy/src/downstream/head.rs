@@ -2,12 +2,18 @@
 
 use gate_h1::{Framing, H1Error, HeadScan, Limits, Parsed, RequestHead, Version, same_name};
 
+/// So many fields need no room of their own: nearly every head has fewer.
+const FEW: usize = 12;
+
 /// A parsed request head. Every text is a slice of one buffer.
 pub(crate) struct Head {
     bytes: Bytes,
     method: Place,
     target: Place,
-    fields: Box<[(Place, Place)]>,
+    /// The first fields, and all of them where there are more.
+    few: [(Place, Place); FEW],
+    many: Box<[(Place, Place)]>,
+    count: usize,
     /// How the body is delimited.
     pub(crate) framing: Framing,
     /// Protocol version of the request line.
@@ -110,15 +116,25 @@ impl Head {
     /// `parsed` was read from `bytes`.
     fn places(bytes: &[u8], parsed: &RequestHead<'_>) -> Self {
         let place = |text: &[u8]| Place::of(text, bytes);
+        let count = parsed.fields.len();
+        let mut few = [<(Place, Place)>::default(); FEW];
+        let mut many = Box::<[_]>::default();
+        let room = if count > FEW {
+            many = vec![<(Place, Place)>::default(); count].into_boxed_slice();
+            &mut many[..]
+        } else {
+            &mut few[..]
+        };
+        for (room, (name, value)) in room.iter_mut().zip(parsed.fields.iter()) {
+            *room = (place(name.as_bytes()), place(value));
+        }
         Self {
             bytes: Bytes::of(bytes),
             method: place(parsed.method.as_bytes()),
             target: place(parsed.target.as_bytes()),
-            fields: parsed
-                .fields
-                .iter()
-                .map(|(name, value)| (place(name.as_bytes()), place(value)))
-                .collect(),
+            few,
+            many,
+            count,
             framing: parsed.framing,
             version: parsed.version,
             keep_alive: parsed.keep_alive,
@@ -138,9 +154,13 @@ impl Head {
         self.text(self.target)
     }
 
+    fn fields(&self) -> &[(Place, Place)] {
+        if self.count > FEW { &self.many } else { &self.few[..self.count] }
+    }
+
     /// All values of a field, in order. `name` is matched without regard to case.
     pub(crate) fn all<'h>(&'h self, name: &'h str) -> impl Iterator<Item = &'h [u8]> {
-        self.fields
+        self.fields()
             .iter()
             .filter(move |(field, _)| self.is_named(*field, name))
             .map(|(_, value)| value.in_bytes(self.bytes.as_bytes()))
@@ -149,7 +169,7 @@ impl Head {
     /// The first value of a field.
     #[must_use]
     pub(crate) fn first(&self, name: &str) -> Option<&[u8]> {
-        self.fields
+        self.fields()
             .iter()
             .find(|(field, _)| self.is_named(*field, name))
             .map(|(_, value)| value.in_bytes(self.bytes.as_bytes()))
@@ -157,7 +177,7 @@ impl Head {
 
     /// The names of all fields that have this byte in them; nearly free where nothing in the head has it.
     pub(crate) fn names_with(&self, byte: u8) -> impl Iterator<Item = &[u8]> {
-        let fields = if self.bytes.as_bytes().contains(&byte) { &self.fields[..] } else { &[] };
+        let fields = if self.bytes.as_bytes().contains(&byte) { self.fields() } else { &[] };
         fields
             .iter()
             .map(|(name, _)| name.in_bytes(self.bytes.as_bytes()))
@@ -178,7 +198,7 @@ impl Head {
     /// The first value of a field, where it is text.
     #[must_use]
     pub(crate) fn first_text(&self, name: &str) -> Option<&str> {
-        let (_, value) = self.fields.iter().find(|(field, _)| self.is_named(*field, name))?;
+        let (_, value) = self.fields().iter().find(|(field, _)| self.is_named(*field, name))?;
         self.bytes.text(*value)
     }
 
@@ -195,7 +215,9 @@ impl Default for Head {
             bytes: Bytes::Text(Box::default()),
             method: Place::default(),
             target: Place::default(),
-            fields: Box::default(),
+            few: Default::default(),
+            many: Box::default(),
+            count: 0,
             framing: Framing::None,
             version: Version::H11,
             keep_alive: false,
@@ -207,6 +229,6 @@ impl Default for Head {
 impl std::fmt::Debug for Head {
     /// Shows no field: one of them is a credential.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Head({} with {} fields)", self.method(), self.fields.len())
+        write!(f, "Head({} with {} fields)", self.method(), self.count)
     }
 }

@@ -11,6 +11,7 @@ mod h2;
 mod head;
 mod pace;
 mod race;
+mod seats;
 mod silence;
 mod stream;
 pub(crate) mod tls;
@@ -18,6 +19,7 @@ mod write;
 
 pub(crate) use head::Head;
 pub(crate) use race::{Cut, race};
+pub(crate) use seats::Seats;
 pub use stream::ClientStream;
 
 use crate::entrance::{Entered, Source};

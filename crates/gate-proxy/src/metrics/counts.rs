@@ -6,7 +6,7 @@ use crate::record::{Outcome, Record};
 use gate_types::ModelName;
 use gate_wire::{ROUTES, Reason};
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -115,7 +115,7 @@ impl Default for Counts {
 /// A core's counts, with what only its own thread needs.
 pub(crate) struct Counter {
     counts: Arc<Counts>,
-    known: RefCell<HashMap<Box<str>, Arc<Tokens>>>,
+    known: RefCell<BTreeMap<Box<str>, Arc<Tokens>>>,
 }
 
 impl Counter {

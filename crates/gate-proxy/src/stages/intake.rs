@@ -21,7 +21,12 @@ pub(crate) struct Target<'h> {
 /// The path of a target whose form nobody has checked yet: enough to tell in which dialect its sender speaks.
 pub(crate) fn likely_path(target: &str) -> &str {
     let path = if target.starts_with('/') { target } else { behind_authority(target) };
-    path.split_once('?').map_or(path, |(path, _query)| path)
+    without_query(path)
+}
+
+/// A path is short: byte by byte it is looked through sooner than a search has begun.
+fn without_query(path: &str) -> &str {
+    path.bytes().position(|byte| byte == b'?').map_or(path, |end| &path[..end])
 }
 
 fn behind_authority(target: &str) -> &str {
@@ -43,7 +48,7 @@ pub(crate) fn check<'h>(rules: &Rules, head: &'h Head) -> Result<Target<'h>, Gat
     let target = head.target();
     let is_proxied = !target.starts_with('/');
     let path_and_query = if is_proxied { absolute(rules, head, target, host)? } else { target };
-    let path = path_and_query.split_once('?').map_or(path_and_query, |(path, _query)| path);
+    let path = without_query(path_and_query);
     Ok(Target { path, path_and_query, is_proxied })
 }
 
