@@ -17,28 +17,30 @@ pub(super) struct Json;
 
 impl<S: Subscriber> Layer<S> for Json {
     fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
-        line(*event.metadata().level(), |line| event.record(&mut Fields(line)));
+        // What is shown may say something to the log itself, so that the thread's lines must be free meanwhile.
+        let mut own = Vec::new();
+        push_line(&mut own, *event.metadata().level(), |line| event.record(&mut Fields(line)));
+        let _ending = LINES.try_with(|lines| lines.borrow_mut().write(|line| line.extend_from_slice(&own)));
     }
 }
 
-/// Writes one line; `fill` appends its fields behind the time and the level.
+/// Writes one line; `fill` appends its fields behind the time and the level, and says nothing to the log meanwhile.
 pub(super) fn line(level: Level, fill: impl FnOnce(&mut Vec<u8>)) {
-    LINE.with_borrow_mut(|line| {
-        line.clear();
-        line.extend_from_slice(b"{\"timestamp\":\"");
-        push_now(line);
-        line.extend_from_slice(b"\",\"level\":\"");
-        line.extend_from_slice(level.as_str().as_bytes());
-        line.push(b'"');
-        fill(line);
-        line.extend_from_slice(b"}\n");
-        // A thread that is ending has no lines any more.
-        let _ending = LINES.try_with(|lines| lines.borrow_mut().take(line));
-    });
+    // A thread that is ending has no lines any more.
+    let _ending = LINES.try_with(|lines| lines.borrow_mut().write(|line| push_line(line, level, fill)));
+}
+
+fn push_line(line: &mut Vec<u8>, level: Level, fill: impl FnOnce(&mut Vec<u8>)) {
+    line.extend_from_slice(b"{\"timestamp\":\"");
+    push_now(line);
+    line.extend_from_slice(b"\",\"level\":\"");
+    line.extend_from_slice(level.as_str().as_bytes());
+    line.push(b'"');
+    fill(line);
+    line.extend_from_slice(b"}\n");
 }
 
 thread_local! {
-    static LINE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
     /// The second that was written last, and its text: most lines fall into the same one.
     static SECOND: RefCell<(i64, String)> = const { RefCell::new((i64::MIN, String::new())) };
 }

@@ -20,8 +20,9 @@ use tracing_subscriber::Layer as _;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-/// Bytes of gathered lines that are written at once, whenever they come together.
-const GATHERED_BYTES: usize = 16 * 1024;
+/// Bytes of gathered lines that are written at once, whenever they come together. Each time wakes the thread that writes, on
+/// whose core there may be better things to do.
+const GATHERED_BYTES: usize = 64 * 1024;
 /// How long a gathered line waits at most.
 const GATHER_TIME: Duration = Duration::from_millis(200);
 
@@ -80,8 +81,8 @@ struct Lines {
 }
 
 impl Lines {
-    fn take(&mut self, line: &[u8]) {
-        self.text.extend_from_slice(line);
+    fn write(&mut self, line: impl FnOnce(&mut Vec<u8>)) {
+        line(&mut self.text);
         if !self.gathers || self.text.len() >= GATHERED_BYTES {
             self.write_out();
         }
@@ -103,7 +104,7 @@ struct ThisThread;
 
 impl Write for ThisThread {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let taken = LINES.try_with(|lines| lines.borrow_mut().take(line));
+        let taken = LINES.try_with(|lines| lines.borrow_mut().write(|lines| lines.extend_from_slice(line)));
         if taken.is_err() {
             // The thread is ending.
             io::stderr().write_all(line)?;

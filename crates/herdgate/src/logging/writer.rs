@@ -3,18 +3,22 @@
 
 use crate::bars;
 use std::io::{self, Write};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-/// Portions of lines that wait, each of 16 KiB or a little more at most.
-const PORTIONS: usize = 256;
+/// Portions of lines that wait, each of 64 KiB or a little more at most.
+const PORTIONS: usize = 64;
+/// Emptied buffers that are kept for the next lines: one is being filled while another one is written.
+const SPARES: usize = 4;
 /// How long the end of the program waits for its last lines.
 const FINISH_TIME: Duration = Duration::from_millis(500);
 
 static WRITER: OnceLock<SyncSender<Task>> = OnceLock::new();
 static DROPPED: AtomicU64 = AtomicU64::new(0);
+/// Growing a fresh buffer copied every line once more.
+static SPARE: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
 
 enum Task {
     Write(Vec<u8>),
@@ -42,7 +46,8 @@ pub(super) fn hand_over(lines: &mut Vec<u8>) {
         lines.clear();
         return;
     };
-    match writer.try_send(Task::Write(std::mem::take(lines))) {
+    let spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
+    match writer.try_send(Task::Write(std::mem::replace(lines, spare))) {
         Ok(()) => {}
         Err(TrySendError::Full(Task::Write(lost)) | TrySendError::Disconnected(Task::Write(lost))) => {
             let count = lost.iter().filter(|byte| **byte == b'\n').count() as u64;
@@ -65,8 +70,13 @@ pub(super) fn finish() {
 fn write_all(due: &Receiver<Task>, json: bool) {
     for task in due {
         match task {
-            Task::Write(lines) => {
+            Task::Write(mut lines) => {
                 let _closed = bars::aside(|| io::stderr().write_all(&lines));
+                lines.clear();
+                let mut spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner);
+                if spare.len() < SPARES {
+                    spare.push(lines);
+                }
             }
             // Nobody waiting any more is fine.
             Task::Tell(written) => drop(written.try_send(())),
