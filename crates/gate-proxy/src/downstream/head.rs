@@ -186,7 +186,7 @@ impl Head {
 
     /// The names of all fields, as sent.
     pub(crate) fn names(&self) -> impl Iterator<Item = &[u8]> {
-        self.fields.iter().map(|(name, _)| name.in_bytes(self.bytes.as_bytes()))
+        self.fields().iter().map(|(name, _)| name.in_bytes(self.bytes.as_bytes()))
     }
 
     fn is_named(&self, field: Place, name: &str) -> bool {
