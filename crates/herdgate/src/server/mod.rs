@@ -34,6 +34,7 @@ pub(crate) use reload::Stamp;
 
 use anyhow::{Context as _, anyhow};
 use gate_config::{Config, Flags, Loaded};
+use gate_keys::State;
 use gate_proxy::Shared;
 use gate_upstream::Roster;
 use std::io::Write;
@@ -99,7 +100,12 @@ pub(crate) fn run(given: Given, data: &Path, talk: &mut dyn Write) -> anyhow::Re
     let (cores, pulses) = core::start_all(entrances, &plan).context("cannot start a data-plane thread")?;
     // The cores alone hold what tells of their end.
     drop(plan);
-    report::listening(talk, &doors, metrics.as_ref().map(|door| door.address));
+    report::listening(talk, &doors, metrics.as_ref().map(|door| door.address), |name| {
+        let (keys, now) = (shared.keys(), gate_proxy::unix_now());
+        keys.iter().any(|key| {
+            key.name.as_str() == name && matches!(key.state(now), State::Active | State::Overlapping)
+        })
+    });
     let own_ca = certificate.as_ref().and_then(tls::Certificate::own_ca);
     let authority = certificate.as_ref().and_then(tls::Certificate::authority);
     report::trust(talk, own_ca, authority);

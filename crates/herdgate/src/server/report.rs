@@ -49,7 +49,12 @@ impl Door {
 }
 
 /// Says every address under which the gate can be reached, where keys would cross a network in clear, and where none is needed.
-pub(super) fn listening(talk: &mut dyn Write, doors: &[Door], metrics: Option<SocketAddr>) {
+pub(super) fn listening(
+    talk: &mut dyn Write,
+    doors: &[Door],
+    metrics: Option<SocketAddr>,
+    has_key: impl Fn(&str) -> bool,
+) {
     let mut text = format!("herdgate {}\n", env!("CARGO_PKG_VERSION"));
     let mut in_clear = None;
     for door in doors {
@@ -86,6 +91,10 @@ pub(super) fn listening(talk: &mut dyn Write, doors: &[Door], metrics: Option<So
                 &mut text,
                 format_args!("           (insecure_anonymous): they act as the key \"{acts_as}\""),
             );
+            if !has_key(acts_as) {
+                let cure = format!("herdgate key create {acts_as}");
+                line(&mut text, format_args!("           there is no valid key of that name: {cure}"));
+            }
         }
     }
     say(talk, &text);
@@ -292,7 +301,7 @@ mod tests {
     fn said(is_tls: bool, listener: Listener) -> String {
         let mut talk = Vec::new();
         let address = listener.address.address;
-        listening(&mut talk, &[Door { address, is_tls, listener }], None);
+        listening(&mut talk, &[Door { address, is_tls, listener }], None, |name| name == "ci");
         String::from_utf8(talk).unwrap()
     }
 
@@ -308,6 +317,6 @@ mod tests {
             told.contains("warning: 172.18.0.2:7860 lets callers from 172.18.0.0/24 in without a key"),
             "{told}"
         );
-        assert!(told.contains("the key \"stack\""), "{told}");
+        assert!(told.contains("the key \"stack\"") && told.contains("herdgate key create stack"), "{told}");
     }
 }

@@ -32,6 +32,8 @@ mod keys;
 #[cfg(test)]
 mod life;
 #[cfg(test)]
+mod listen;
+#[cfg(test)]
 mod local;
 #[cfg(test)]
 mod managing;
@@ -51,5 +53,7 @@ mod store;
 mod terminal;
 #[cfg(test)]
 mod tls;
+#[cfg(test)]
+mod unkeyed;
 #[cfg(test)]
 mod upstreams;

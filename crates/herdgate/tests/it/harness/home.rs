@@ -131,6 +131,16 @@ impl Home {
         gate
     }
 
+    /// Starts `herdgate serve` where its settings say that it listens, and waits until it has told of its upstreams.
+    #[track_caller]
+    pub(crate) fn serve_as_set(&self, args: &[&str]) -> Gate<'_> {
+        let running = Running::start(&mut self.command(&[&["serve"], args].concat()));
+        running.says("what its upstreams are", |line| line.starts_with("  upstream "));
+        let gate = Gate { home: self, address: SocketAddr::from(([127, 0, 0, 1], 0)), running };
+        let address = gate.addresses()[0];
+        Gate { address, ..gate }
+    }
+
     /// The same, but waits for the listening address only.
     #[track_caller]
     pub(crate) fn begin(&self, args: &[&str]) -> Gate<'_> {
@@ -158,6 +168,15 @@ pub(crate) struct Gate<'h> {
 impl Gate<'_> {
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// Every address at which it listens, in the order of its settings.
+    #[track_caller]
+    pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
+        let said = self.running.err();
+        let lines = said.lines().filter(|line| line.contains("listening on"));
+        let parsed = |line: &str| line.split("://").nth(1)?.split(' ').next()?.parse().ok();
+        lines.map(|line| parsed(line).unwrap_or_else(|| panic!("no address in {line:?}"))).collect()
     }
 
     /// The key of the first start.

@@ -1,9 +1,11 @@
 //! What the themes share: a home for one gate, running programs, a client that sees the bytes, and the three kinds of
 //! upstream. Everything here ends what it started, also when a test fails.
 
+pub(crate) mod front;
 pub(crate) mod home;
 pub(crate) mod http;
 pub(crate) mod load;
+pub(crate) mod network;
 pub(crate) mod nginx;
 pub(crate) mod pebble;
 pub(crate) mod peer;
@@ -11,6 +13,7 @@ pub(crate) mod running;
 
 pub(crate) use home::{Gate, Home};
 pub(crate) use http::{Answer, Ask};
+pub(crate) use network::Networks;
 pub(crate) use nginx::Nginx;
 pub(crate) use peer::{Demo, Peer};
 pub(crate) use running::Running;

@@ -124,7 +124,7 @@ fn in_its_home<'c>(command: &'c mut Command, dir: &TempDir, address: SocketAddr)
 }
 
 /// A port that was free a moment ago, for programs that cannot be asked which they took.
-fn free_port() -> SocketAddr {
+pub(crate) fn free_port() -> SocketAddr {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
 }
 
