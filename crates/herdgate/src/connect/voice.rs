@@ -6,6 +6,7 @@ use super::pass::Asked;
 use crate::client::{Gate, NoWay};
 use http::StatusCode;
 use std::collections::BTreeSet;
+use std::error::Error;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::mpsc;
 
@@ -61,13 +62,13 @@ impl Voice {
     /// Something answers that is no gate.
     pub(super) fn not_a_gate(&self, error: &hyper::Error) {
         let hint = "is that a gate? One that speaks TLS there is an https:// URL";
-        self.trouble(format!("what answers there does not speak HTTP ({error})"), hint);
+        self.trouble(format!("what answers there does not speak HTTP ({})", cause(error)), hint);
     }
 
     /// A connection ended under a request.
     pub(super) fn broke_off(&self, error: &hyper::Error) {
         self.trouble(
-            format!("the connection ended without an answer ({error})"),
+            format!("the connection ended without an answer ({})", cause(error)),
             "was the gate restarted, or the network changed? The next request opens a new connection",
         );
     }
@@ -167,4 +168,13 @@ impl Voice {
             self.say(line.to_owned());
         }
     }
+}
+
+/// What is behind it all; what stands before it only says where it was noticed.
+fn cause(error: &hyper::Error) -> String {
+    let mut cause: &dyn Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
 }
