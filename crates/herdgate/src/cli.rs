@@ -65,6 +65,9 @@ pub(crate) struct ServeArgs {
     /// Start no Ollama and no engine of its own
     #[arg(long)]
     no_local: bool,
+    /// Take over from the gate that started this one
+    #[arg(long, hide = true)]
+    handed_over: bool,
 }
 
 /// Parses the arguments and runs the command.
@@ -90,7 +93,7 @@ fn dispatch(cli: Cli, out: &mut dyn Write, talk: &mut dyn Write) -> u8 {
         Command::Serve(args) => {
             let flags =
                 Flags { listen: args.listen, upstream: args.upstream, no_local: args.no_local, config, data };
-            cmd::serve::run(&flags, talk)
+            cmd::serve::run(&flags, args.handed_over, talk)
         }
         Command::Key(args) => {
             let flags = Flags { config, data, ..Flags::default() };

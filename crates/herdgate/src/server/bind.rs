@@ -1,6 +1,7 @@
 //! Listening sockets: one per core on each address. The first bind of an address is exclusive, so that a second herdgate
 //! fails instead of taking half of the connections; only then is the port opened to the sockets of the other cores.
 
+use super::handover::{Sockets, Taken};
 use super::holder;
 use anyhow::{Context as _, anyhow};
 use gate_config::{Listen, Listener};
@@ -62,20 +63,50 @@ fn lent(listeners: &[Listener], cores: usize) -> anyhow::Result<Vec<Bound>> {
         .collect()
 }
 
-/// The sockets that were handed over, else those of the settings.
+/// The sockets that the service manager gave, else those of the settings. What a gate before this one had is taken from it.
 ///
 /// # Errors
 /// As [`lent`] and [`listen`].
-pub(super) fn all(listeners: &[Listener], cores: usize) -> anyhow::Result<Vec<Bound>> {
-    let lent = lent(listeners, cores)?;
-    if !lent.is_empty() {
-        return Ok(lent);
+pub(super) fn all(listeners: &[Listener], cores: usize, before: &mut Taken) -> anyhow::Result<Vec<Bound>> {
+    let mut given = lent(listeners, cores)?;
+    for sockets in before.lent() {
+        let bound = taken(sockets, cores)?;
+        given.push(Bound { listener: of_address(listeners, bound.address), ..bound });
+    }
+    if !given.is_empty() {
+        return Ok(given);
     }
     let bind = |listener: &Listener| {
-        let bound = listen(&listener.address, cores, SetBy::Listen)?;
+        let bound = match before.listener(&listener.address.to_string()) {
+            Some(sockets) => taken(sockets, cores)?,
+            None => listen(&listener.address, cores, SetBy::Listen)?,
+        };
         Ok(Bound { listener: listener.clone(), ..bound })
     };
     listeners.iter().map(bind).collect()
+}
+
+/// The listener of the metrics alone.
+///
+/// # Errors
+/// As [`listen`].
+pub(super) fn metrics(door: &Listen, before: &mut Taken) -> anyhow::Result<Bound> {
+    match before.metrics(&door.to_string()) {
+        Some(sockets) => taken(sockets, 1),
+        None => listen(door, 1, SetBy::Metrics),
+    }
+}
+
+/// The sockets of a gate before this one, at least one for each core: connections wait at every one of them.
+fn taken(from: Sockets, cores: usize) -> anyhow::Result<Bound> {
+    let Sockets { mut sockets, is_lent, .. } = from;
+    let first = sockets.first().context("a listener without a socket was handed over")?;
+    let address = first.local_addr()?;
+    for place in sockets.len()..cores {
+        let copy = sockets[place % sockets.len()].try_clone()?;
+        sockets.push(copy);
+    }
+    Ok(Bound { address, sockets, is_lent, listener: Listener::at(Listen { address }) })
 }
 
 /// What the settings say of a socket that somebody else has bound: those of the `[[listen]]` with its very address. Of any

@@ -4,7 +4,8 @@
 use super::bind::Bound;
 use super::core::{Pulse, Stage};
 use super::entrances::Unkeyed;
-use super::local::{Care, Local, Program};
+use super::handover::{Offer, Voice};
+use super::local::{Care, Hands, Held, Local, Program};
 use super::prober::{Latest, Probers};
 use super::pulls::{Feeds, Puller};
 use super::reload::{Keys, Looks, Settings, Stamp, stamps};
@@ -18,12 +19,13 @@ use gate_types::UpstreamId;
 use gate_upstream::probe::Probe;
 use gate_upstream::{Client, ClientLimits, Roster};
 use std::io::Write;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
-use tokio::task::{JoinSet, LocalSet};
+use tokio::task::{AbortHandle, JoinSet, LocalSet};
 use tokio::time::MissedTickBehavior;
 
 /// How often the settings file is looked at. It must stand still from one look to the next.
@@ -55,6 +57,10 @@ pub(super) struct Duties {
     pub(super) pulses: Vec<Arc<Pulse>>,
     /// Ends the data plane, step by step.
     pub(super) stage: watch::Sender<Stage>,
+    /// What a fresh start of the program would get.
+    pub(super) offer: Offer,
+    /// The gate that this one takes over from.
+    pub(super) before: Option<Voice>,
     /// Tells when a data-plane thread has ended, for whatever reason; closed once all have.
     pub(super) core_ended: mpsc::Receiver<()>,
 }
@@ -73,18 +79,17 @@ async fn watch_over(duties: Duties, keys: Keys, talk: &mut dyn Write) -> anyhow:
     let Duties {
         shared, roster, metrics, mut upstreams, mut certificate, unkeyed, loaded, flags, file, ..
     } = duties;
-    let (stage, mut core_ended) = (duties.stage, duties.core_ended);
+    let (stage, mut core_ended, offer) = (duties.stage, duties.core_ended, duties.offer);
     let mut signals = Signals::listen()?;
     let mut hangup = signal(SignalKind::hangup()).context("cannot wait for SIGHUP")?;
+    let mut hand_over = signal(SignalKind::user_defined2()).context("cannot wait for SIGUSR2")?;
     let locals = Locals::start(std::mem::take(&mut upstreams.locals));
     let mut told = JoinSet::new();
     if let Some(bound) = metrics {
-        told.spawn_local(metrics::serve(bound, Arc::clone(&shared)));
+        told.spawn_local(metrics::serve(bound, Arc::clone(&shared), stage.subscribe()));
     }
     told.spawn_local(notify::show_life(duties.pulses));
-    if let Some(acme) = certificate.as_mut().and_then(Certificate::task) {
-        told.spawn_local(acme.keep());
-    }
+    let renewal = certificate.as_mut().and_then(Certificate::task).map(|acme| told.spawn_local(acme.keep()));
 
     let limits = ClientLimits { connect: loaded.config.timeouts.connect, ..ClientLimits::default() };
     let client = Rc::new(Client::of(Arc::clone(&roster), upstreams.tls.clone(), limits));
@@ -93,9 +98,10 @@ async fn watch_over(duties: Duties, keys: Keys, talk: &mut dyn Write) -> anyhow:
         Probers::new(Rc::clone(&client), Arc::clone(&shared), loaded.config.fleet.probe_interval);
     probers.follow(&all);
     let found = probers.latest(&all);
-    let (named, started) = all.split_at(all.len() - locals.programs.len());
+    let programs = locals.programs();
+    let (named, started) = all.split_at(all.len() - programs.len());
     let is_ollama = |(_, program): &(&UpstreamId, &Program)| matches!(program, Program::Ollama(_));
-    let ollamas = started.iter().zip(&locals.programs).filter(is_ollama).map(|(id, _)| *id).collect();
+    let ollamas = started.iter().zip(&programs).filter(is_ollama).map(|(id, _)| *id).collect();
     let (named, started) = (named.to_vec(), started.to_vec());
     let (begin, may_begin) = watch::channel(false);
     let feeds = Feeds::new(Puller { shared: Arc::clone(&shared), client }, may_begin);
@@ -121,18 +127,30 @@ async fn watch_over(duties: Duties, keys: Keys, talk: &mut dyn Write) -> anyhow:
     };
     let config = settings.loaded.config.clone();
     settings.feed(&config);
-    let signal = tokio::select! {
-        signal = signals.any() => Some(signal),
-        () = keep_settings(&mut settings, &mut hangup) => None,
-        _deaf = core_ended.recv() => None,
-        () = tell_start(&upstreams, &locals.programs, found, &begin, talk) => None,
+    let mut told_start = begin.subscribe();
+    let handed_over = async {
+        is_ours(duties.before, &mut told_start, &mut hand_over).await;
+        offer.until_taken(&locals, &mut hand_over).await;
+    };
+    let ending = tokio::select! {
+        signal = signals.any() => Ending::Signal(signal),
+        () = keep_settings(&mut settings, &mut hangup) => Ending::Broken,
+        _deaf = core_ended.recv() => Ending::Broken,
+        () = tell_start(&upstreams, &programs, found, &begin, talk) => Ending::Broken,
+        () = handed_over => Ending::HandedOver,
     };
     locals.care.send_replace(Care::LastUse);
-    match signal {
-        Some(signal) => {
-            drain(signal, settings.loaded.config.server.grace, &stage, &mut core_ended, &mut signals).await;
+    let grace = settings.loaded.config.server.grace;
+    // Copies of the sockets that are about to be closed.
+    let Offer { lock: _lock, .. } = offer;
+    match ending {
+        Ending::Signal(signal) => drain(signal, grace, &stage, &mut core_ended, &mut signals).await,
+        Ending::HandedOver => {
+            // Two would be in each other's way.
+            renewal.inspect(AbortHandle::abort);
+            leave(grace, &stage, &mut core_ended, &mut signals).await;
         }
-        None => tracing::error!("a data-plane thread ended: ending"),
+        Ending::Broken => tracing::error!("a data-plane thread ended: ending"),
     }
     // Where a core has failed, or is still there, it ends now. The doors close first: nobody shall be sent to a server
     // that is being ended.
@@ -143,22 +161,50 @@ async fn watch_over(duties: Duties, keys: Keys, talk: &mut dyn Write) -> anyhow:
     Ok(())
 }
 
+/// Why the gate ends.
+enum Ending {
+    /// Somebody wants it to.
+    Signal(&'static str),
+    /// Another gate is there in its place.
+    HandedOver,
+    /// It cannot go on.
+    Broken,
+}
+
 /// The servers that the gate started by itself.
-struct Locals {
-    programs: Vec<Program>,
+pub(super) struct Locals {
+    pub(super) all: Vec<Started>,
     care: watch::Sender<Care>,
+    pub(super) hands: watch::Sender<Hands>,
     running: JoinSet<()>,
+}
+
+/// One of them.
+pub(super) struct Started {
+    pub(super) program: Program,
+    pub(super) address: SocketAddr,
+    pub(super) held: Held,
 }
 
 impl Locals {
     fn start(locals: Vec<Local>) -> Self {
         let (care, cared) = watch::channel(Care::Keep);
-        let programs = locals.iter().map(|local| local.program().clone()).collect();
+        let (hands, handed) = watch::channel(Hands::Own);
+        let started = |local: &Local| Started {
+            program: local.program().clone(),
+            address: local.address(),
+            held: local.held(),
+        };
+        let all = locals.iter().map(started).collect();
         let mut running = JoinSet::new();
-        for local in locals {
-            running.spawn_local(local.run(cared.clone()));
+        for (place, local) in locals.into_iter().enumerate() {
+            running.spawn_local(local.run(place, cared.clone(), handed.clone()));
         }
-        Self { programs, care, running }
+        Self { all, care, hands, running }
+    }
+
+    fn programs(&self) -> Vec<Program> {
+        self.all.iter().map(|started| started.program.clone()).collect()
     }
 
     async fn end(mut self) {
@@ -183,6 +229,24 @@ async fn tell_start(
     std::future::pending().await
 }
 
+/// Waits until the gate is this one's alone: until then nothing can be handed over.
+async fn is_ours(before: Option<Voice>, told_start: &mut watch::Receiver<bool>, hand_over: &mut Signal) {
+    let Some(before) = before else { return };
+    let ours = async {
+        let _told = told_start.wait_for(|told| *told).await;
+        before.serving();
+        before.until_ours().await;
+        notify::ready("serving");
+    };
+    tokio::pin!(ours);
+    loop {
+        tokio::select! {
+            () = &mut ours => return,
+            _ = hand_over.recv() => tracing::warn!("SIGUSR2: the gate is being handed over already"),
+        }
+    }
+}
+
 /// Reads the settings anew when somebody asks for it or their file has changed, for ever.
 async fn keep_settings(settings: &mut Settings, hangup: &mut Signal) {
     let mut looks = tokio::time::interval(FILE_LOOK);
@@ -195,8 +259,19 @@ async fn keep_settings(settings: &mut Settings, hangup: &mut Signal) {
     }
 }
 
-/// Lets every request that runs come to its end, for `grace` at most or until a second signal; what still runs then is told
-/// so before it is cut.
+/// Ends as [`drain`] does, while another gate accepts at the same sockets. The service manager has no longer to do with it.
+async fn leave(
+    grace: Duration,
+    stage: &watch::Sender<Stage>,
+    core_ended: &mut mpsc::Receiver<()>,
+    signals: &mut Signals,
+) {
+    tracing::info!("what still runs here has {} to end", gate_config::show_duration(grace));
+    stage.send_replace(Stage::Pass);
+    end_requests(grace, stage, core_ended, signals).await;
+}
+
+/// Lets every request that runs come to its end.
 async fn drain(
     signal: &str,
     grace: Duration,
@@ -211,6 +286,17 @@ async fn drain(
         gate_config::show_duration(grace)
     );
     stage.send_replace(Stage::Drain);
+    end_requests(grace, stage, core_ended, signals).await;
+}
+
+/// Waits for `grace` at most or until a signal, after the one that there may have been; what still runs then is told so
+/// before it is cut.
+async fn end_requests(
+    grace: Duration,
+    stage: &watch::Sender<Stage>,
+    core_ended: &mut mpsc::Receiver<()>,
+    signals: &mut Signals,
+) {
     let all_ended = async { while core_ended.recv().await.is_some() {} };
     tokio::pin!(all_ended);
     let last_words = tokio::select! {

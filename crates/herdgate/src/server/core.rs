@@ -78,6 +78,8 @@ impl Pulse {
 pub(crate) enum Stage {
     /// Requests are served.
     Serve,
+    /// As [`Stage::Drain`], but somebody else accepts at the same sockets: nobody is turned away.
+    Pass,
     /// Listeners close, what runs goes on, connections end behind it. A core ends with its last connection.
     Drain,
     /// What still runs is told so, each in its dialect, and cut.
@@ -149,10 +151,11 @@ async fn serve(doors: Vec<Door>, pulse: Arc<Pulse>, plan: Plan) -> io::Result<()
         SockRef::from(&socket).set_tcp_nodelay(true)?;
         SockRef::from(&socket).set_tcp_keepalive(&KEEP_ALIVE)?;
         let listener = TcpListener::from_std(socket)?;
+        let leaving = Leaving { is_lent, stage: plan.stage.clone() };
         let (gate, served) = (Rc::clone(&gate), JoinSet::new());
         open.spawn_local(accept(
             listener,
-            is_lent,
+            leaving,
             Clients { gate, entrance: Rc::new(entrance), speaking, served },
         ));
     }
@@ -160,7 +163,7 @@ async fn serve(doors: Vec<Door>, pulse: Arc<Pulse>, plan: Plan) -> io::Result<()
     let ended = |what: &str, how| Err(io::Error::other(format!("{what} ended: {how:?}")));
     tokio::select! {
         // An error means that the control plane is gone: as good a reason to end.
-        _ending = stage.wait_for(|stage| *stage >= Stage::Drain) => {}
+        _ending = stage.wait_for(|stage| *stage >= Stage::Pass) => {}
         how = duties.join_next() => return ended("a duty of the core", how),
         how = open.join_next() => return ended("a listener", how),
     }
@@ -184,8 +187,21 @@ async fn tend_pool(gate: Rc<Gate>) {
     }
 }
 
+/// How a listener is left.
+struct Leaving {
+    is_lent: bool,
+    stage: watch::Receiver<Stage>,
+}
+
+impl Leaving {
+    /// Somebody else accepts at the same socket, now and until nobody connects any more.
+    fn is_passed_on(&self) -> bool {
+        *self.stage.borrow() == Stage::Pass
+    }
+}
+
 /// Accepts until the core drains, then what the kernel had accepted by then; ends with the last client's connection.
-async fn accept(listener: TcpListener, is_lent: bool, mut clients: Clients) {
+async fn accept(listener: TcpListener, leaving: Leaving, mut clients: Clients) {
     let mut complained = false;
     loop {
         let accepted = tokio::select! {
@@ -211,7 +227,12 @@ async fn accept(listener: TcpListener, is_lent: bool, mut clients: Clients) {
             }
         }
     }
-    leave::close(listener, is_lent, async |stream, peer| clients.serve(stream, peer).await).await;
+    if leaving.is_passed_on() {
+        drop(listener);
+    } else {
+        let serve = async |stream, peer| clients.serve(stream, peer).await;
+        leave::close(listener, leaving.is_lent, serve).await;
+    }
     while clients.served.join_next().await.is_some() {}
 }
 

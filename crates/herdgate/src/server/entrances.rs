@@ -79,7 +79,8 @@ pub(super) fn doors(
         if listener.redirect && secure.is_none() {
             bail!("the listener {listener} redirects, and no socket that was handed over speaks TLS");
         }
-        for (of_core, socket) in doors.iter_mut().zip(sockets) {
+        // Those of a gate before this one may be more than its cores, and connections come by each of them.
+        for (place, socket) in sockets.into_iter().enumerate() {
             let anonymous = anonymous.as_ref().map(|(anonymous, never)| {
                 Anonymous::with(anonymous.networks.clone(), anonymous.acts_as.clone(), Arc::clone(never))
             });
@@ -91,7 +92,7 @@ pub(super) fn doors(
                 hsts: config.tls.hsts.filter(|_| is_tls).map(|time| format!("max-age={}", time.as_secs())),
             };
             let speaking = speaking.filter(|_| is_tls).map(Arc::clone);
-            of_core.push(Door { socket, is_lent, entrance, speaking });
+            doors[place % cores].push(Door { socket, is_lent, entrance, speaking });
         }
     }
     Ok((doors, unkeyed))

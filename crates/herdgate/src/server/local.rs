@@ -3,22 +3,25 @@
 //!
 //! It has a process group of its own: a Ctrl-C in the gate's terminal is for the gate, which lets its requests end first.
 
+mod guarded;
 mod output;
 mod program;
 
+pub(crate) use guarded::Strings;
 pub(crate) use program::{Program, find, find_engine};
 
+use super::handover::HandedLocal;
 use crate::cmd::tied;
 use anyhow::Context as _;
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::rc::Rc;
 use std::time::Duration;
-use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -27,8 +30,6 @@ const FIRST_WAIT: Duration = Duration::from_millis(250);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// A run of this length proves that the program works: the next wait is the first one again.
 const SOUND_RUN: Duration = Duration::from_secs(60);
-/// How long it may take to end after it was asked to.
-const END_TIME: Duration = Duration::from_secs(5);
 
 /// What the gate wants of what it started. Only ever moves on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -72,12 +73,40 @@ impl fmt::Debug for Surroundings {
     }
 }
 
+/// Whose the started programs are, while the gate is handed over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Hands {
+    /// This gate's.
+    Own,
+    /// Another gate tries itself on them; they may come back.
+    Lent,
+    /// Those at these places are another gate's for good; nothing is started again.
+    Given(Vec<usize>),
+}
+
+/// The way to a program while it runs, for whoever hands it over.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Held(Rc<RefCell<Option<Rc<Strings>>>>);
+
+impl Held {
+    /// Copies for another gate; none while the program does not run.
+    ///
+    /// # Errors
+    /// Where the system has no more descriptors.
+    pub(crate) fn copies(&self) -> std::io::Result<Option<Vec<OwnedFd>>> {
+        self.0.borrow().as_ref().map(|strings| strings.copies()).transpose()
+    }
+}
+
 /// What to start and where it shall listen.
 #[derive(Debug)]
 pub(crate) struct Local {
     program: Program,
     address: SocketAddr,
     given: Surroundings,
+    /// It runs already, and its place at the gate before this one.
+    running: Option<(Strings, u64)>,
+    held: Held,
 }
 
 impl Local {
@@ -87,7 +116,23 @@ impl Local {
     /// Where no port is free.
     pub(crate) fn new(program: Program, given: Surroundings) -> anyhow::Result<Self> {
         let probe = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no loopback port is free")?;
-        Ok(Self { program, address: probe.local_addr()?, given })
+        Ok(Self { program, address: probe.local_addr()?, given, running: None, held: Held::default() })
+    }
+
+    /// One that a gate before this one started.
+    pub(crate) fn handed_over(program: Program, given: Surroundings, running: HandedLocal) -> Self {
+        let HandedLocal { place, address, strings, .. } = running;
+        Self { program, address, given, running: Some((strings, place)), held: Held::default() }
+    }
+
+    /// Its place at the gate that started it, where that was another.
+    pub(crate) fn place_before(&self) -> Option<u64> {
+        self.running.as_ref().map(|(_, place)| *place)
+    }
+
+    /// The way to it.
+    pub(crate) fn held(&self) -> Held {
+        self.held.clone()
     }
 
     /// The program.
@@ -101,15 +146,27 @@ impl Local {
     }
 
     /// Runs the program until `care` says that it is to end, starting it again whenever it ends while it is to be kept.
-    pub(crate) async fn run(self, mut care: watch::Receiver<Care>) {
+    /// It comes back, too, once the program at its `place` is another gate's.
+    pub(crate) async fn run(
+        mut self,
+        place: usize,
+        mut care: watch::Receiver<Care>,
+        mut hands: watch::Receiver<Hands>,
+    ) {
         let mut wait = FIRST_WAIT;
         loop {
             let begun = Instant::now();
-            match self.start() {
-                Ok(running) => running.until_ended(&mut care).await,
+            let running = self.running.take().map(|(strings, _)| strings);
+            match running.map_or_else(|| self.start(), Ok) {
+                Ok(strings) => {
+                    let strings = Rc::new(strings);
+                    self.held.0.replace(Some(Rc::clone(&strings)));
+                    until_ended(&strings, self.program.name(), place, &mut care, &mut hands).await;
+                    self.held.0.replace(None);
+                }
                 Err(error) => tracing::error!("cannot start {}: {error}", self.program.path().display()),
             }
-            if *care.borrow() > Care::Keep {
+            if *care.borrow() > Care::Keep || matches!(*hands.borrow(), Hands::Given(_)) {
                 return;
             }
             if begun.elapsed() >= SOUND_RUN {
@@ -117,30 +174,30 @@ impl Local {
             }
             tracing::warn!("{} ended; starting it again in {:.1} s", self.program.name(), wait.as_secs_f32());
             tokio::select! {
-                () = tokio::time::sleep(wait) => wait = (wait * 2).min(LONGEST_WAIT),
+                // Nothing is started while another gate may be starting its own.
+                () = tokio::time::sleep(wait) => match hands.wait_for(|hands| *hands != Hands::Lent).await.as_deref() {
+                    Ok(Hands::Own) => wait = (wait * 2).min(LONGEST_WAIT),
+                    Ok(Hands::Given(_) | Hands::Lent) | Err(_) => return,
+                },
                 // Gone with the control plane, as good as ending.
                 _ending = care.wait_for(|care| *care > Care::Keep) => return,
             }
         }
     }
 
-    fn start(&self) -> std::io::Result<Running> {
-        let mut command = match &self.program {
-            Program::Ollama(path) => {
-                // It does not watch its standard input, so the system is asked to end it with the gate.
-                let mut command = Command::from(tied::command(path));
+    fn start(&self) -> std::io::Result<Strings> {
+        let mut command = tied::command(self.program.path());
+        match &self.program {
+            Program::Ollama(_) => {
                 command.arg("serve").env("GIN_MODE", "release");
-                command
             }
-            Program::Engine(path) => {
-                let mut command = Command::new(path);
+            Program::Engine(_) => {
                 command.args(["--exit-with-parent", "--listen", &self.address.to_string(), "--models-dir"]);
                 // A failed assertion in llama.cpp would start a debugger where one is installed.
                 let models = self.given.models_dir.as_ref().unwrap_or(&self.given.engine_models);
                 command.arg(models).env("GGML_NO_BACKTRACE", "1");
-                command
             }
-        };
+        }
         for (name, _) in std::env::vars_os().filter(|(name, _)| is_ours(name)) {
             command.env_remove(name);
         }
@@ -149,17 +206,45 @@ impl Local {
             command.envs(self.given.models_dir.iter().map(|dir| ("OLLAMA_MODELS", dir)));
             command.env("OLLAMA_HOST", self.address.to_string());
         }
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        command.process_group(0).kill_on_drop(true);
-        let mut child = command.spawn()?;
-        let name = self.program.name();
-        let logs = [
-            child.stdout.take().map(|pipe| tokio::task::spawn_local(output::pass_on(name, pipe))),
-            child.stderr.take().map(|pipe| tokio::task::spawn_local(output::pass_on(name, pipe))),
-        ];
-        // The engine ends when its standard input closes: a gate that is killed leaves no orphan.
-        let alive = child.stdin.take();
-        Ok(Running { name, child, _alive: alive, logs })
+        Strings::start(command)
+    }
+}
+
+/// Waits for the program's end, or until it is to end, and ends it then; or until it is another gate's.
+async fn until_ended(
+    strings: &Strings,
+    name: &'static str,
+    place: usize,
+    care: &mut watch::Receiver<Care>,
+    hands: &mut watch::Receiver<Hands>,
+) {
+    loop {
+        let mut listening = match strings.listen(name) {
+            Ok(listening) => listening,
+            Err(error) => return tracing::error!("{name} cannot be watched: {error}"),
+        };
+        let is_kept = |hands: &Hands| matches!(hands, Hands::Given(_));
+        let is_given = is_kept(&hands.borrow());
+        tokio::select! {
+            how = listening.ended() => {
+                tracing::warn!("{name} ended by itself: {how}");
+                return listening.finish().await;
+            }
+            () = is_to_end(care) => {
+                listening.end(name).await;
+                return listening.finish().await;
+            }
+            _lent = hands.wait_for(|hands| *hands != Hands::Own), if !is_given => {}
+        }
+        // Whatever it writes or does now is for the other gate to hear, or for this one later.
+        listening.hush().await;
+        let settled = tokio::select! {
+            settled = hands.wait_for(|hands| *hands != Hands::Lent) => settled.ok().map(|hands| hands.clone()),
+            () = is_to_end(care) => None,
+        };
+        if matches!(settled, Some(Hands::Given(taken)) if taken.contains(&place)) {
+            return;
+        }
     }
 }
 
@@ -183,48 +268,6 @@ fn is_ours(name: &OsStr) -> bool {
                 | "OLLAMA_BASE_URL"
                 | "OLLAMA_HOST"
         )
-}
-
-struct Running {
-    name: &'static str,
-    child: Child,
-    _alive: Option<ChildStdin>,
-    logs: [Option<tokio::task::JoinHandle<()>>; 2],
-}
-
-impl Running {
-    /// Waits for the program's end, or until it is to end, and ends it then.
-    async fn until_ended(mut self, care: &mut watch::Receiver<Care>) {
-        tokio::select! {
-            status = self.child.wait() => match status {
-                Ok(status) => tracing::warn!("{} ended by itself: {status}", self.name),
-                Err(error) => tracing::warn!("{} cannot be watched: {error}", self.name),
-            },
-            () = is_to_end(care) => self.end().await,
-        }
-        for mut log in self.logs.into_iter().flatten() {
-            // The last lines are read; a grandchild that keeps the pipe open must not hold us.
-            if tokio::time::timeout(Duration::from_millis(200), &mut log).await.is_err() {
-                log.abort();
-            }
-        }
-    }
-
-    /// Asks it to end (Ollama ends its own children then), and kills it and its children when it does not.
-    async fn end(&mut self) {
-        let Some(pid) = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw) else {
-            return;
-        };
-        if let Err(error) = kill_process(pid, Signal::TERM) {
-            tracing::debug!("{} was gone already: {error}", self.name);
-        }
-        if tokio::time::timeout(END_TIME, self.child.wait()).await.is_err() {
-            if let Err(error) = kill_process_group(pid, Signal::KILL) {
-                tracing::warn!("{} could not be ended: {error}", self.name);
-            }
-            let _reaped = self.child.wait().await;
-        }
-    }
 }
 
 /// Waits until the program is to end; the control plane's end says so too.

@@ -1,10 +1,12 @@
 //! The listener of the metrics alone. It belongs to the control plane: whoever scrapes takes no time from requests.
 
 use super::bind::Bound;
+use super::core::Stage;
 use gate_proxy::{Shared, serve_metrics};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 /// Scrapes at one time; whoever comes beyond that waits in the kernel's queue.
@@ -12,8 +14,8 @@ const AT_ONCE: usize = 8;
 /// How long to wait after a failed accept, as without descriptors.
 const ACCEPT_REST: Duration = Duration::from_secs(1);
 
-/// Answers for ever.
-pub(super) async fn serve(bound: Bound, shared: Arc<Shared>) {
+/// Answers until another gate does; then only whom it has begun to.
+pub(super) async fn serve(bound: Bound, shared: Arc<Shared>, mut stage: watch::Receiver<Stage>) {
     let sockets = bound.sockets.into_iter().next().map(TcpListener::from_std);
     let listener = match sockets {
         Some(Ok(listener)) => listener,
@@ -26,7 +28,11 @@ pub(super) async fn serve(bound: Bound, shared: Arc<Shared>) {
             scrapes.join_next().await;
         }
         while scrapes.try_join_next().is_some() {}
-        match listener.accept().await {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _passed = stage.wait_for(|stage| *stage == Stage::Pass) => break,
+        };
+        match accepted {
             Ok((stream, _peer)) => {
                 let shared = Arc::clone(&shared);
                 scrapes.spawn_local(async move { serve_metrics(&shared, stream).await });
@@ -37,4 +43,6 @@ pub(super) async fn serve(bound: Bound, shared: Arc<Shared>) {
             }
         }
     }
+    drop(listener);
+    while scrapes.join_next().await.is_some() {}
 }

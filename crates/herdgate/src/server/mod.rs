@@ -12,6 +12,7 @@ mod descriptors;
 mod entrances;
 mod expiry;
 mod first_key;
+mod handover;
 mod holder;
 mod keys;
 mod leave;
@@ -30,6 +31,7 @@ mod tls;
 mod upstreams;
 
 pub(crate) use access::roster;
+pub(crate) use handover::Handed;
 pub(crate) use reload::Stamp;
 
 use anyhow::{Context as _, anyhow};
@@ -48,6 +50,8 @@ pub(crate) struct Given {
     pub(crate) flags: Flags,
     /// The settings file as it was before it was read.
     pub(crate) file: Option<Stamp>,
+    /// What a gate that runs hands over to this one.
+    pub(crate) handed: Option<Handed>,
 }
 
 /// Serves until SIGINT or SIGTERM, and ends when the last request has.
@@ -55,20 +59,24 @@ pub(crate) struct Given {
 /// # Errors
 /// What keeps the gate from starting: the data directory, the database, a taken port.
 pub(crate) fn run(given: Given, data: &Path, talk: &mut dyn Write) -> anyhow::Result<()> {
-    let Given { loaded, flags, file } = given;
+    let Given { loaded, flags, file, handed } = given;
+    let origin = handover::Origin::of_this().context("cannot tell which program this is")?;
+    let (mut taken, before) = match handed {
+        Some(Handed { taken, voice }) => (taken, Some(voice)),
+        None => (handover::Taken::default(), None),
+    };
     let config = &loaded.config;
     core_dumps::turn_off();
     memory::settle();
     let outside = keys::Outside::of(config)?;
     let threads = threads(config);
-    let bound = bind::all(&config.listen, threads)?;
-    let metrics =
-        config.metrics.address.map(|door| bind::listen(&door, 1, bind::SetBy::Metrics)).transpose()?;
+    let bound = bind::all(&config.listen, threads, &mut taken)?;
+    let metrics = config.metrics.address.map(|door| bind::metrics(&door, &mut taken)).transpose()?;
     // Before the store: it looks through the whole directory, which takes locks away from an open database.
     let certificate = tls::Certificate::begin(&config.tls, data)?;
-    let store::Begun { keeper, ring, first, lock: _lock } = store::begin(data, outside)?;
+    let store::Begun { keeper, ring, first, lock } = store::begin(data, outside, taken.lock())?;
 
-    let upstreams = upstreams::decide(config, data)?;
+    let upstreams = upstreams::decide(config, data, &mut taken)?;
     if upstreams.endpoints.iter().any(gate_upstream::Endpoint::is_tls) {
         upstreams.tls.config().context("an upstream is https")?;
     }
@@ -94,9 +102,23 @@ pub(crate) fn run(given: Given, data: &Path, talk: &mut dyn Write) -> anyhow::Re
         stage: staged,
         ended,
     };
+    let copies = || {
+        anyhow::Ok((
+            bound.iter().map(handover::Listening::of).collect::<Result<_, _>>()?,
+            metrics.as_ref().map(handover::Listening::of).transpose()?,
+        ))
+    };
+    let (listening, of_metrics) = copies().context("no descriptors for a hand-over")?;
+    let offer = handover::Offer { origin, listening, metrics: of_metrics, lock };
     let doors: Vec<_> = bound.iter().map(|bound| report::Door::of(bound, config)).collect();
     let speaking = certificate.as_ref().map(tls::Certificate::speaking);
     let (entrances, unkeyed) = entrances::doors(bound, config, speaking.as_ref(), threads)?;
+    if let Some(before) = &before {
+        let locals: Vec<u64> = upstreams.locals.iter().filter_map(local::Local::place_before).collect();
+        before.ready(&locals);
+    }
+    // What was not taken is not needed: sockets of addresses that the settings no longer name.
+    drop(taken);
     let (cores, pulses) = core::start_all(entrances, &plan).context("cannot start a data-plane thread")?;
     // The cores alone hold what tells of their end.
     drop(plan);
@@ -122,6 +144,8 @@ pub(crate) fn run(given: Given, data: &Path, talk: &mut dyn Write) -> anyhow::Re
         file,
         pulses,
         stage,
+        offer,
+        before,
         core_ended,
     };
     let outcome = control::run(keeper, duties, talk);

@@ -14,6 +14,11 @@ pub(super) fn ready(status: &str) {
     tell(&[NotifyState::Ready, NotifyState::Status(status)]);
 }
 
+/// Another process is the gate from now on: what this one says is no longer heard.
+pub(super) fn main_process_is(process: u32) {
+    tell(&[NotifyState::MainPid(process)]);
+}
+
 /// Settings are being read; [`ready`] must follow. The time is what tells one reload from the next (`Type=notify-reload` of systemd 253).
 pub(super) fn reloading() {
     match NotifyState::monotonic_usec_now() {

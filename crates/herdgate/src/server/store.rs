@@ -7,6 +7,7 @@ use gate_keys::KeyRing;
 use gate_proxy::unix_now;
 use gate_store::{DATABASE_FILE, DataDir, DirLock, SqliteStore};
 use std::io::ErrorKind;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 /// What the gate begins with.
@@ -18,13 +19,13 @@ pub(super) struct Begun {
     pub(super) lock: Option<DirLock>,
 }
 
-/// Opens the store in the directory `data`, and makes both where there are none. A gate whose keys all come from the
+/// Opens the store in the directory `data`, and makes both where there are none. Another gate may have `handed` over its lock. A gate whose keys all come from the
 /// settings can do without: in a container the directory may be read-only or nowhere.
 ///
 /// # Errors
 /// Where there is a store that cannot be used, or where there must be one.
-pub(super) fn begin(data: &Path, outside: Outside) -> anyhow::Result<Begun> {
-    let (store, first, lock) = match open(data, &outside) {
+pub(super) fn begin(data: &Path, outside: Outside, handed: Option<OwnedFd>) -> anyhow::Result<Begun> {
+    let (store, first, lock) = match open(data, &outside, handed) {
         Ok((store, first, lock)) => (Some(store), first, lock),
         Err(error) if !outside.is_empty() && has_none(data) => {
             tracing::warn!("no store of keys, only the keys of the settings are in force: {error:#}");
@@ -36,12 +37,20 @@ pub(super) fn begin(data: &Path, outside: Outside) -> anyhow::Result<Begun> {
     Ok(Begun { keeper, ring, first, lock })
 }
 
-fn open(data: &Path, outside: &Outside) -> anyhow::Result<(SqliteStore, Option<FirstKey>, Option<DirLock>)> {
+fn open(
+    data: &Path,
+    outside: &Outside,
+    handed: Option<OwnedFd>,
+) -> anyhow::Result<(SqliteStore, Option<FirstKey>, Option<DirLock>)> {
     let dir = DataDir::open(data).map_err(with_hint)?;
     for note in dir.notes() {
         tracing::warn!("{note}");
     }
-    let lock = dir.lock().map_err(with_hint)?;
+    let lock = match handed {
+        Some(handed) => Some(dir.lock_handed_over(handed)),
+        None => dir.lock().transpose(),
+    };
+    let lock = lock.transpose().map_err(with_hint)?;
     let mut store =
         SqliteStore::open(&dir).map_err(with_hint)?.by(&format!("herdgate ({})", crate::user::name()));
     if store.adopt(&dir).map_err(with_hint)? {

@@ -2,6 +2,7 @@
 //! gate starts by itself; else none, with a hint that says what was looked for.
 
 use super::access::endpoint;
+use super::handover::Taken;
 use super::local::{Local, Program, Surroundings, find, find_engine};
 use anyhow::Context as _;
 use gate_config::{Config, EngineStart, Upstream};
@@ -27,7 +28,7 @@ pub(crate) struct Upstreams {
 }
 
 /// Decides, starting nothing yet.
-pub(crate) fn decide(config: &Config, data: &Path) -> anyhow::Result<Upstreams> {
+pub(crate) fn decide(config: &Config, data: &Path, before: &mut Taken) -> anyhow::Result<Upstreams> {
     let mut upstreams =
         Upstreams { endpoints: Vec::new(), tls: Tls::system(), locals: Vec::new(), not_yet: NotYet::Named };
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -35,7 +36,9 @@ pub(crate) fn decide(config: &Config, data: &Path) -> anyhow::Result<Upstreams> 
     let given = Surroundings::of(&config.local, data)?;
     // Where nothing is found the usual address stays an upstream: an Ollama that starts after the gate is used as well.
     let usual = || config.upstreams.iter().map(endpoint).collect::<anyhow::Result<Vec<_>>>();
-    if config.upstreams_given || config.upstreams.iter().all(answers) {
+    // An Ollama that a gate before this one started goes on, whatever answers at the usual address by now.
+    let is_ours = config.local.enabled && before.has_local(Program::OLLAMA);
+    if config.upstreams_given || (!is_ours && config.upstreams.iter().all(answers)) {
         upstreams.endpoints = usual()?;
     } else if !config.local.enabled {
         upstreams.endpoints = usual()?;
@@ -45,7 +48,7 @@ pub(crate) fn decide(config: &Config, data: &Path) -> anyhow::Result<Upstreams> 
             list(&config.upstreams)
         ));
     } else if let Some(program) = find(&path, beside.as_deref()) {
-        upstreams.start(program, given.clone())?;
+        upstreams.start(program, given.clone(), before)?;
     } else {
         upstreams.endpoints = usual()?;
         upstreams.not_yet = NotYet::NothingFound(format!(
@@ -60,14 +63,18 @@ pub(crate) fn decide(config: &Config, data: &Path) -> anyhow::Result<Upstreams> 
             "local.engine = \"always\", but there is no herdgate-engine beside herdgate or on PATH\n\
              hint: build it with `cargo build --release -p herdgate-engine`",
         )?;
-        upstreams.start(Program::Engine(engine), given)?;
+        upstreams.start(Program::Engine(engine), given, before)?;
     }
     Ok(upstreams)
 }
 
 impl Upstreams {
-    fn start(&mut self, program: Program, given: Surroundings) -> anyhow::Result<()> {
-        let local = Local::new(program, given)?;
+    /// Has the program started, unless a gate `before` this one has done that already.
+    fn start(&mut self, program: Program, given: Surroundings, before: &mut Taken) -> anyhow::Result<()> {
+        let local = match before.local(program.name()) {
+            Some(running) => Local::handed_over(program, given, running),
+            None => Local::new(program, given)?,
+        };
         self.endpoints.push(loopback(local.address())?);
         self.locals.push(local);
         let first = self.endpoints.len() - self.locals.len();

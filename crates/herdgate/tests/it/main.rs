@@ -22,6 +22,8 @@ mod dialects;
 #[cfg(test)]
 mod door;
 #[cfg(test)]
+mod handover;
+#[cfg(test)]
 mod hangup;
 #[cfg(test)]
 mod harness;

@@ -25,7 +25,7 @@ fn ollama_serve() {
 }
 
 /// A home with such an Ollama on its PATH, unless a gate would find another.
-fn home() -> Option<Home> {
+pub(crate) fn home() -> Option<Home> {
     use std::os::unix::fs::PermissionsExt as _;
     let usual = SocketAddr::from((Ipv4Addr::LOCALHOST, 11434));
     if TcpStream::connect_timeout(&usual, Duration::from_millis(500)).is_ok() {
@@ -44,16 +44,17 @@ fn home() -> Option<Home> {
     Some(home)
 }
 
-fn chat(gate: &Gate<'_>) -> Ask {
+pub(crate) fn chat(gate: &Gate<'_>) -> Ask {
     let body = json!({"model": "demo", "messages": [{"role": "user", "content": "x"}]});
     Ask::post("/api/chat", &body).key(&gate.first_key())
 }
 
+/// The one that the gate started, behind its guard.
 #[track_caller]
-fn ollama_of(gate: &Gate<'_>) -> Process {
+pub(crate) fn ollama_of(gate: &Gate<'_>) -> Process {
     let all = gate.running.descendants();
-    assert_eq!(all.len(), 1, "{all:?}");
-    all[0].clone()
+    assert_eq!(all.len(), 2, "{all:?}");
+    all[1].clone()
 }
 
 fn pid(raw: i32) -> Pid {

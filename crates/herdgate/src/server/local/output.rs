@@ -1,18 +1,28 @@
 //! What a started program writes, line by line into the gate's own log, behind the program's name.
 
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::sync::watch;
 
 /// Bytes of one log line that are passed on.
 const LINE_BYTES: usize = 4096;
 
-/// Passes a program's output on, line by line, cut at [`LINE_BYTES`].
-pub(super) async fn pass_on(name: &'static str, pipe: impl AsyncRead + Unpin) {
+/// Passes a program's output on, line by line, cut at [`LINE_BYTES`]; to its end or until it is `hushed`: what was not read
+/// by then is somebody else's.
+pub(super) async fn pass_on(
+    name: &'static str,
+    pipe: impl AsyncRead + Unpin,
+    mut hushed: watch::Receiver<bool>,
+) {
     let mut lines = BufReader::with_capacity(LINE_BYTES, pipe);
     let mut line = Vec::new();
     loop {
-        let Ok(part) = lines.fill_buf().await else { return };
+        let part = tokio::select! {
+            part = lines.fill_buf() => part.unwrap_or_default(),
+            // Nothing is held back here but the beginning of a line.
+            _hushed = hushed.wait_for(|hushed| *hushed) => &[],
+        };
         if part.is_empty() {
-            return;
+            return tell(name, &mut line);
         }
         let (taken, ended) = match part.iter().position(|byte| *byte == b'\n') {
             Some(end) => (end + 1, true),
@@ -21,14 +31,20 @@ pub(super) async fn pass_on(name: &'static str, pipe: impl AsyncRead + Unpin) {
         line.extend_from_slice(&part[..taken]);
         lines.consume(taken);
         if ended || line.len() >= LINE_BYTES {
-            let text = String::from_utf8_lossy(&line);
-            // Its text is not ours: control characters would reach the terminal.
-            let text: String =
-                text.trim_end().chars().filter(|sign| !sign.is_control() || *sign == '\t').collect();
-            retell(name, &text);
-            line.clear();
+            tell(name, &mut line);
         }
     }
+}
+
+fn tell(name: &str, line: &mut Vec<u8>) {
+    if line.is_empty() {
+        return;
+    }
+    let text = String::from_utf8_lossy(line);
+    // Its text is not ours: control characters would reach the terminal.
+    let text: String = text.trim_end().chars().filter(|sign| !sign.is_control() || *sign == '\t').collect();
+    retell(name, &text);
+    line.clear();
 }
 
 /// Logs a line of a started program at the level that it claims. What is no warning is for those who look for a fault: an

@@ -13,10 +13,13 @@ pub(crate) enum Program {
 }
 
 impl Program {
+    /// What an Ollama is called.
+    pub(crate) const OLLAMA: &'static str = "ollama";
+
     /// The word before its log lines.
     pub(crate) fn name(&self) -> &'static str {
         match self {
-            Program::Ollama(_) => "ollama",
+            Program::Ollama(_) => Self::OLLAMA,
             Program::Engine(_) => "engine",
         }
     }

@@ -87,6 +87,12 @@ impl Running {
         status
     }
 
+    /// Waits for its own end, while others that it started may write on.
+    #[track_caller]
+    pub(crate) fn left(&mut self) -> ExitStatus {
+        until(&format!("the end of {}", self.name), || self.child.try_wait().unwrap())
+    }
+
     /// The processes that it started, and theirs, by id.
     pub(crate) fn descendants(&self) -> Vec<Process> {
         let all = Process::all();

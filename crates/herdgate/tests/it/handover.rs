@@ -1,0 +1,407 @@
+//! The binary replaced while the gate runs: nobody is refused, nothing is cut, what the gate started goes on, and a fresh
+//! start that fails changes nothing.
+
+use crate::harness::load::{Load, TOKEN, chat, home as plain_home, slow_ollama};
+use crate::harness::running::{Process, send};
+use crate::harness::{Ask, Home, PATIENCE, Running, testkit, until};
+use crate::terminal;
+use gate_testkit::{Fault, Order, Setup};
+use rustix::process::Signal;
+use std::fs::{self, Permissions};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// A gate that took over, ended with the test.
+struct Fresh(Process);
+
+impl Fresh {
+    /// Waits until the gate of `pid` has handed over to one.
+    #[track_caller]
+    fn of(running: &Running) -> Self {
+        Self::after(running, 0)
+    }
+
+    /// The same where there were `earlier` ones.
+    #[track_caller]
+    fn after(running: &Running, earlier: usize) -> Self {
+        const WORDS: &str = "the gate was handed over to process ";
+        let pid = until("the hand-over", || {
+            let said = running.err();
+            let line = said.lines().filter(|line| line.contains(WORDS)).nth(earlier)?;
+            let number = line.split(WORDS).nth(1)?;
+            number.split(|sign: char| !sign.is_ascii_digit()).next()?.parse().ok()
+        });
+        let fresh = Self(Process::of(pid).unwrap());
+        until("the word that it took over", || {
+            (running.err().matches("took the gate over from process").count() > earlier).then_some(())
+        });
+        fresh
+    }
+
+    #[track_caller]
+    fn end(self) {
+        send(self.0.pid, Signal::TERM);
+        until("the end of the fresh gate", || (!self.0.is_alive()).then_some(()));
+    }
+}
+
+impl Drop for Fresh {
+    fn drop(&mut self) {
+        if self.0.is_alive() {
+            send(self.0.pid, Signal::KILL);
+        }
+    }
+}
+
+/// A home whose program can be replaced.
+fn home() -> Home {
+    Home::with_own_program().env("AUTH_TOKEN", TOKEN)
+}
+
+/// Puts this in the program's place, as an installer does.
+fn install(home: &Home, program: impl FnOnce(&Path)) -> u64 {
+    let new = home.path("programs/new");
+    program(&new);
+    fs::set_permissions(&new, Permissions::from_mode(0o755)).unwrap();
+    fs::rename(&new, home.path("programs/herdgate")).unwrap();
+    home.path("programs/herdgate").metadata().unwrap().ino()
+}
+
+fn copy(to: &Path) {
+    fs::copy(env!("CARGO_BIN_EXE_herdgate"), to).unwrap();
+}
+
+/// Clients that together send a steady number of requests a second, every other one over a connection of its own.
+struct Steady {
+    stop: Arc<AtomicBool>,
+    answered: Arc<AtomicUsize>,
+    clients: Vec<JoinHandle<Vec<String>>>,
+}
+
+impl Steady {
+    fn start(to: SocketAddr, clients: usize, per_second: usize) -> Self {
+        let (stop, answered): (Arc<AtomicBool>, Arc<AtomicUsize>) = Default::default();
+        let pace = Duration::from_secs(1) / u32::try_from(per_second / clients).unwrap();
+        let client = |number: usize| {
+            let (stop, answered) = (Arc::clone(&stop), Arc::clone(&answered));
+            std::thread::spawn(move || {
+                let (mut kept, mut wrong) = (None, Vec::new());
+                let mut due = Instant::now();
+                while !stop.load(Ordering::Relaxed) {
+                    due += pace;
+                    std::thread::sleep(due.saturating_duration_since(Instant::now()));
+                    match exchange(&mut kept, to, number.is_multiple_of(2)) {
+                        Ok(()) => drop(answered.fetch_add(1, Ordering::Relaxed)),
+                        Err(error) => wrong.push(error.to_string()),
+                    }
+                }
+                wrong
+            })
+        };
+        let clients = (0..clients).map(client).collect();
+        Self { stop, answered, clients }
+    }
+
+    #[track_caller]
+    fn stop(self) -> usize {
+        self.stop.store(true, Ordering::Relaxed);
+        let wrong: Vec<String> = self.clients.into_iter().flat_map(|client| client.join().unwrap()).collect();
+        let answered = self.answered.load(Ordering::Relaxed);
+        assert!(wrong.is_empty(), "{} of {}: {wrong:#?}", wrong.len(), answered + wrong.len());
+        answered
+    }
+}
+
+/// One request and its answer, over the connection that is kept or a new one.
+fn exchange(kept: &mut Option<BufReader<TcpStream>>, to: SocketAddr, keeps: bool) -> std::io::Result<()> {
+    let mut wire = match kept.take() {
+        Some(wire) => wire,
+        None => BufReader::new(TcpStream::connect(to)?),
+    };
+    wire.get_ref().set_read_timeout(Some(PATIENCE))?;
+    let request = format!("GET /api/tags HTTP/1.1\r\nHost: {to}\r\nAuthorization: Bearer {TOKEN}\r\n\r\n");
+    wire.get_mut().write_all(request.as_bytes())?;
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        if wire.read_line(&mut head)? == 0 {
+            return Err(std::io::Error::other(format!("ended in the head: {head:?}")));
+        }
+    }
+    let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: ")?.parse().ok());
+    if !head.starts_with("HTTP/1.1 200 ") || length.is_none() {
+        return Err(std::io::Error::other(head));
+    }
+    let mut body = vec![0; length.unwrap_or_default()];
+    wire.read_exact(&mut body)?;
+    if keeps && !head.contains("Connection: close") {
+        *kept = Some(wire);
+    }
+    Ok(())
+}
+
+#[test]
+fn the_binary_is_replaced_under_load_and_nobody_notices() {
+    let ollama = slow_ollama();
+    let home = home();
+    let mut gate = home.serve(&["--upstream", &ollama.url()]);
+    let key = home.key("early", &[]);
+    gate.takes(&key);
+    let old = Process::of(gate.running.pid()).unwrap();
+    let streams = Load::start(gate.address, 50);
+    let requests = Steady::start(gate.address, 20, 1000);
+    streams.goes_on(100);
+
+    let inode = install(&home, copy);
+    gate.running.signal(Signal::USR2);
+    let fresh = Fresh::of(&gate.running);
+    assert_eq!(fs::metadata(format!("/proc/{}/exe", fresh.0.pid)).unwrap().ino(), inode, "not the new file");
+    assert!(gate.running.left().success(), "{}", gate.running.err());
+    assert!(!old.is_alive());
+    streams.goes_on(100);
+
+    // And once more, from the one that took over.
+    send(fresh.0.pid, Signal::USR2);
+    let last = Fresh::after(&gate.running, 1);
+    until("the end of the one between", || (!fresh.0.is_alive()).then_some(()));
+    streams.goes_on(100);
+    let (streams, requests) = (streams.stop(), requests.stop());
+    assert!(streams > 300 && requests > 1000, "{streams} streams, {requests} requests");
+
+    // The directory was never free, and keys are watched.
+    let second = home.run(&["serve", "--listen", "127.0.0.1:0", "--upstream", &ollama.url()]);
+    assert!(
+        second.err.contains(&format!("in use by a gate that runs (process {})", last.0.pid)),
+        "{}",
+        second.err
+    );
+    gate.takes(&home.key("late", &[]));
+    assert_eq!(home.run(&["key", "revoke", "early"]).code, 0);
+    let status = || Ask::get("/api/tags").key(&key).send(gate.address).status;
+    until("the revocation to be known", || (status() == 401).then_some(()));
+    last.end();
+    assert!(TcpStream::connect(gate.address).is_err(), "somebody still listens");
+}
+
+#[test]
+fn a_stream_ends_in_the_old_gate_and_its_key_is_still_watched() {
+    let ollama = testkit(Setup::default());
+    let pause = Some(Duration::from_secs(6));
+    ollama.order(Order::always(Fault::StallAfter { bytes: 600, pause }).on("/api/chat"));
+    let home = home();
+    let mut gate = home.serve(&["--upstream", &ollama.url()]);
+    let key = home.key("doomed", &[]);
+    gate.takes(&key);
+    let whole = chat().open(gate.address);
+    let body = serde_json::json!({"model": "demo", "messages": [{"role": "user", "content": "x"}]});
+    let doomed = Ask::post("/api/chat", &body).key(&key).open(gate.address);
+    gate.running.signal(Signal::USR2);
+    let fresh = Fresh::of(&gate.running);
+    assert!(
+        Process::of(gate.running.pid()).is_some_and(|old| old.is_alive()),
+        "it did not wait for its streams"
+    );
+    assert_eq!(home.run(&["key", "revoke", "doomed"]).code, 0);
+    let cut = doomed.rest();
+    assert!(cut.cut.is_some() && cut.text().contains("revoked"), "{cut}");
+    let lines = whole.rest().ok().lines();
+    assert_eq!(lines.last().unwrap()["done"], true, "{lines:?}");
+    assert!(gate.running.left().success(), "{}", gate.running.err());
+    fresh.end();
+}
+
+#[test]
+fn a_fresh_start_that_fails_changes_nothing_and_says_why() {
+    let ollama = testkit(Setup::default());
+    let home = home();
+    let gate = home.serve(&["--upstream", &ollama.url()]);
+    let mut refused = 0;
+    let mut fails = |words: &str| {
+        gate.running.signal(Signal::USR2);
+        let said = until("why it failed", || {
+            let said = gate.running.err();
+            let mut lines = said.lines().filter(|line| line.contains("was not handed over"));
+            lines.nth(refused).map(str::to_owned)
+        });
+        refused += 1;
+        assert!(said.contains(words), "{words}: {said}");
+        chat().send(gate.address).ok();
+        let left: Vec<Process> = gate.running.descendants().into_iter().filter(Process::is_alive).collect();
+        assert!(left.is_empty(), "left behind: {left:?}");
+    };
+    fs::write(home.path("herdgate.toml"), "colour = true\n").unwrap();
+    fails("unknown setting");
+    fs::write(home.path("herdgate.toml"), "[listen]\naddress = \"127.0.0.1:1\"\n").unwrap();
+    fs::write(home.path("herdgate.toml"), "[metrics]\naddress = \"192.0.2.1:9\"\n").unwrap();
+    fails("no interface of this machine has that address");
+    fs::write(home.path("herdgate.toml"), "").unwrap();
+    install(&home, |new| fs::write(new, "#!/bin/sh\nexit 7\n").unwrap());
+    fails("ended before it served: exit status: 7");
+    let real = env!("CARGO_BIN_EXE_herdgate");
+    let dies = format!("#!/bin/sh\n'{real}' \"$@\" <&0 &\n/bin/sleep 1\nkill -9 $!\nexit 3\n");
+    install(&home, |new| fs::write(new, dies).unwrap());
+    fails("ended before it served");
+    install(&home, |new| fs::write(new, "no program").unwrap());
+    fails("cannot start");
+    install(&home, |new| fs::write(new, "#!/bin/sh\nexec /bin/sleep 60\n").unwrap());
+    gate.running.signal(Signal::USR2);
+    gate.running.says("that it starts", |line| line.contains("SIGUSR2: starting"));
+    // Being ended is more urgent than being replaced.
+    gate.end();
+}
+
+#[test]
+fn one_hand_over_at_a_time() {
+    let ollama = testkit(Setup::default());
+    let home = home();
+    let mut gate = home.serve(&["--upstream", &ollama.url()]);
+    gate.running.signal(Signal::USR2);
+    gate.running.says("that it starts", |line| line.contains("SIGUSR2: starting"));
+    gate.running.signal(Signal::USR2);
+    gate.running.says("that one is enough", |line| line.contains("being handed over already"));
+    let fresh = Fresh::of(&gate.running);
+    assert!(gate.running.left().success());
+    assert_eq!(gate.running.err().matches("was handed over to process").count(), 1);
+    fresh.end();
+}
+
+#[test]
+fn an_ollama_that_the_gate_started_goes_on_under_the_next() {
+    let Some(home) = terminal::home() else { return };
+    let home = home.settings("[log]\nlevel = \"debug\"\n");
+    let mut gate = home.serve(&[]);
+    let ollama = terminal::ollama_of(&gate);
+    gate.running.signal(Signal::USR2);
+    let fresh = Fresh::of(&gate.running);
+    assert!(gate.running.left().success(), "{}", gate.running.err());
+    assert!(ollama.is_alive());
+    terminal::chat(&gate).send(gate.address).ok();
+    assert_eq!(gate.running.err().matches("  started ").count(), 2, "each says what it watches");
+
+    // The fresh one knows when it dies, and starts it again.
+    send(ollama.pid, Signal::KILL);
+    gate.running.says("its end", |line| line.contains("ollama ended by itself: signal: 9"));
+    until("another Ollama", || {
+        let body = serde_json::json!({"model": "demo", "messages": []});
+        (Ask::post("/api/chat", &body).key(&gate.first_key()).send(gate.address).status == 200).then_some(())
+    });
+
+    // However the last gate ends, its Ollama ends with it.
+    send(fresh.0.pid, Signal::USR2);
+    let last = Fresh::after(&gate.running, 1);
+    until("the end of the one between", || (!fresh.0.is_alive()).then_some(()));
+    terminal::chat(&gate).send(gate.address).ok();
+    let all = running_from(&home);
+    assert_eq!(all.len(), 3, "gate, guard and Ollama: {all:?}");
+    send(last.0.pid, Signal::KILL);
+    until("the end of everything", || all.iter().all(|process| !process.is_alive()).then_some(()));
+}
+
+/// Every process whose working directory is this home.
+fn running_from(home: &Home) -> Vec<Process> {
+    let folder = home.path("").canonicalize().unwrap();
+    let all =
+        fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    let here =
+        all.filter(|pid: &i32| fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd == folder));
+    here.filter_map(Process::of).filter(Process::is_alive).collect()
+}
+
+#[test]
+fn the_service_manager_is_told_who_the_gate_is_now() {
+    let ollama = testkit(Setup::default());
+    let home = home();
+    let socket = home.path("notify");
+    let manager = UnixDatagram::bind(&socket).unwrap();
+    manager.set_read_timeout(Some(PATIENCE)).unwrap();
+    let own = std::process::id().to_string();
+    let home = home.env("NOTIFY_SOCKET", &socket).env("WATCHDOG_USEC", "1000000").env("WATCHDOG_PID", &own);
+    let mut gate = home.serve(&["--upstream", &ollama.url()]);
+    gate.running.signal(Signal::USR2);
+    let fresh = Fresh::of(&gate.running);
+    assert!(gate.running.left().success());
+    let mut message = [0; 4096];
+    let mut all = Vec::new();
+    let main = format!("MAINPID={}\n", fresh.0.pid);
+    let mut told = || {
+        let length = manager.recv(&mut message).unwrap();
+        String::from_utf8(message[..length].to_vec()).unwrap()
+    };
+    until("who the gate is", || {
+        all.push(told());
+        (all.last() == Some(&main)).then_some(())
+    });
+    // The fresh one is ready, shows that it is alive, and the old one says nothing of an end.
+    let after = until("that it is ready", || Some(told()).filter(|told| told.starts_with("READY=1\n")));
+    assert!(after.contains("STATUS=serving"), "{after}");
+    until("signs of life", || (told() == "WATCHDOG=1\n").then_some(()));
+    assert!(!all.iter().any(|told| told.contains("STOPPING")), "{all:?}");
+    fresh.end();
+}
+
+#[test]
+fn sockets_of_the_service_manager_are_handed_on() {
+    let ollama = slow_ollama();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let home = plain_home().settings("[listen]\naddress = \"127.0.0.1:1\"\n");
+    let command = home.command(&["serve", "--upstream", &ollama.url()]);
+    let mut shell = std::process::Command::new("/bin/sh");
+    shell.args(["-c", "LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" \"$@\" 3<&0 </dev/null"]);
+    shell.arg(command.get_program()).args(command.get_args()).env_clear();
+    shell.current_dir(command.get_current_dir().unwrap());
+    for (name, value) in command.get_envs() {
+        shell.env(name, value.unwrap());
+    }
+    let mut running = Running::with_input(&mut shell, OwnedFd::from(listener.try_clone().unwrap()).into());
+    running.says("where it listens", |line| line.contains(&address.to_string()));
+    let load = Load::start(address, 8);
+    load.goes_on(16);
+    running.signal(Signal::USR2);
+    let fresh = Fresh::of(&running);
+    assert!(running.left().success());
+    load.goes_on(16);
+    load.stop();
+    fresh.end();
+    // The socket is the manager's, and outlives them all.
+    TcpStream::connect(address).unwrap();
+}
+
+#[test]
+fn other_addresses_and_another_number_of_threads_lose_nobody() {
+    let ollama = slow_ollama();
+    let home = home().settings("[server]\nthreads = 4\n");
+    let mut gate = home.serve(&["--upstream", &ollama.url()]);
+    let load = Load::start(gate.address, 16);
+    let mut last: Option<Fresh> = None;
+    for (earlier, threads) in [1, 3].into_iter().enumerate() {
+        fs::write(home.path("herdgate.toml"), format!("[server]\nthreads = {threads}\n")).unwrap();
+        load.goes_on(32);
+        let before = last.as_ref().map_or(gate.running.pid(), |fresh| fresh.0.pid);
+        send(before, Signal::USR2);
+        let fresh = Fresh::after(&gate.running, earlier);
+        until("the end of the old gate", || {
+            Process::of(before).is_none_or(|old| !old.is_alive()).then_some(())
+        });
+        load.goes_on(32);
+        last = Some(fresh);
+    }
+    load.stop();
+    assert!(gate.running.left().success());
+    last.unwrap().end();
+}
+
+#[test]
+fn nobody_takes_over_from_nobody() {
+    let home = home();
+    let told = home.run(&["serve", "--handed-over"]);
+    assert_eq!(told.code, 1, "{}", told.err);
+    assert!(told.err.contains("nobody hands a gate over"), "{}", told.err);
+}
