@@ -22,6 +22,8 @@ const AT_START: &[&str] = &[
     "tls.self_signed",
     "tls.hsts",
     "server.trusted_proxies",
+    "tls.client_ca",
+    "tls.client_required",
     "tls.domain",
     "tls.acme.directory",
     "tls.acme.ca",

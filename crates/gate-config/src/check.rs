@@ -44,6 +44,7 @@ impl Config {
             problems.extend(own_upstream(&config, &origins));
             problems.extend(metrics_at_listener(&config, &origins));
             problems.extend(no_pair(&config, &origins));
+            problems.extend(callers(&config, &origins));
             problems.extend(listener::problems(&config, origins.get("listen.address")));
             warnings.extend(replaced(&spec.given));
             problems.extend(two_folders(&config, &origins));
@@ -113,6 +114,23 @@ fn metrics_at_listener(config: &Config, origins: &BTreeMap<&'static str, Place>)
     Some(
         Problem::new(place.clone(), reason).hint("choose another port; /metrics is open at the listener too"),
     )
+}
+
+/// Certificates of callers that nobody could judge, or nobody would ask for.
+fn callers(config: &Config, origins: &BTreeMap<&'static str, Place>) -> Option<Problem> {
+    let tls = &config.tls;
+    if tls.client_required && tls.client_ca.is_none() {
+        let place = origins.get("tls.client_required")?.clone();
+        let problem = Problem::new(place, "tls.client_required without tls.client_ca");
+        return Some(problem.hint("name the file of those who vouch for callers: tls.client_ca"));
+    }
+    if tls.client_ca.is_some() && !tls.is_on() {
+        let problem = Problem::new(origins.get("tls.client_ca")?.clone(), "tls.client_ca without TLS");
+        return Some(
+            problem.hint("name the gate's own certificate too: tls.cert and tls.key, or tls.domain"),
+        );
+    }
+    None
 }
 
 /// A certificate without its key, a key alone, or two certificates.

@@ -177,6 +177,10 @@ pub struct Tls {
     pub hsts: Option<Duration>,
     /// What becomes of a key that crosses a network in clear.
     pub plain_keys: PlainKeys,
+    /// A file of the authorities that vouch for callers, in PEM.
+    pub client_ca: Option<PathBuf>,
+    /// Whether a client without a certificate of theirs is refused.
+    pub client_required: bool,
     /// The names that a public authority vouches for, in lower case; none where it is not asked.
     pub domains: Vec<String>,
     /// How it is asked.
@@ -347,6 +351,8 @@ impl Default for Config {
                 self_signed: false,
                 hsts: None,
                 plain_keys: PlainKeys::Warn,
+                client_ca: None,
+                client_required: false,
                 domains: Vec::new(),
                 acme: Acme::default(),
             },

@@ -143,6 +143,18 @@ fn every_problem_has_its_place_reason_and_hint() {
             ],
         ),
         (
+            "[tls]\nself_signed = true\nclient_required = true",
+            &[
+                "herdgate.toml:3:19 tls.client_required without tls.client_ca  hint: name the file of those who vouch for callers: tls.client_ca",
+            ],
+        ),
+        (
+            "[tls]\nclient_ca = \"ca.pem\"",
+            &[
+                "herdgate.toml:2:13 tls.client_ca without TLS  hint: name the gate's own certificate too: tls.cert and tls.key, or tls.domain",
+            ],
+        ),
+        (
             "[tls]\ndomain = [\"*.a.example\", \"192.0.2.1\", \"a_b.example\", \"A.example\", \"-a.example\"]",
             &[
                 "herdgate.toml:2:11 \"*.a.example\" is a wildcard, which takes a record in the DNS: name each host  hint: write domain = \"ollama.example.com\"",

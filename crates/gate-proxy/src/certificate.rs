@@ -3,6 +3,7 @@
 //! Written by whoever has the certificates, read by whoever is asked. Here nothing is verified.
 
 use arc_swap::ArcSwap;
+use std::rc::Rc;
 use std::sync::Arc;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer as _;
@@ -72,13 +73,24 @@ impl Life {
     }
 }
 
+/// Longest name of a caller that is kept, in characters.
+const LONGEST: usize = 200;
+
+/// Whose certificate this is, for records: its subject, or its number where that is empty. It was verified before.
+pub(crate) fn subject(certificate: &[u8]) -> Option<Rc<str>> {
+    let (_, read) = X509Certificate::from_der(certificate).ok()?;
+    let subject = read.subject().to_string();
+    let told = if subject.is_empty() { format!("serial {}", read.raw_serial_as_string()) } else { subject };
+    Some(told.chars().take(LONGEST).collect::<String>().into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn what_is_no_certificate_has_no_life() {
-        assert_eq!(Life::of(b""), None);
+        assert_eq!((Life::of(b""), subject(b"")), (None, None));
         assert_eq!(Life::of(&[0x30, 0x82, 0xff, 0xff, 0x30]), None);
     }
 }

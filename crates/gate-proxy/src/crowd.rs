@@ -193,7 +193,7 @@ impl Gate {
         }
         self.ledger.opened();
         // From here on dropping the guest takes back all counts.
-        let entered = Entered { entrance: Rc::clone(entrance), way, peer };
+        let entered = Entered { entrance: Rc::clone(entrance), way, peer, certificate: None };
         Ok(Guest { gate: Rc::clone(self), entered, is_counted })
     }
 

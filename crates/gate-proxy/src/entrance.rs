@@ -79,6 +79,8 @@ pub(crate) struct Entered {
     pub(crate) way: Way,
     /// The client, or the last proxy before it that said nothing of the connection.
     pub(crate) peer: IpAddr,
+    /// Whose certificate the client has shown.
+    pub(crate) certificate: Option<Rc<str>>,
 }
 
 /// Where one request comes from.
@@ -182,7 +184,7 @@ mod tests {
             let entrance = Rc::new(entrance());
             let way = entrance.way(ip(peer), None, None);
             let head = Head::parse(&format!("GET / HTTP/1.1\r\nHost: x\r\n{fields}\r\n"));
-            let source = Entered { entrance, way, peer: ip(peer) }.source(&head);
+            let source = Entered { entrance, way, peer: ip(peer), certificate: None }.source(&head);
             (source.address.to_string(), source.is_clear)
         };
         let told = |address: &str, is_clear| (address.to_owned(), is_clear);

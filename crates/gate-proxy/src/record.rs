@@ -101,6 +101,7 @@ pub trait Fields {
 pub struct Record<'a> {
     pub(crate) id: &'a str,
     pub(crate) client: IpAddr,
+    pub(crate) certificate: Option<&'a str>,
     pub(crate) key: Option<&'a str>,
     pub(crate) route: Option<&'static Route>,
     pub(crate) asked: Option<&'a str>,
@@ -118,9 +119,10 @@ pub struct Record<'a> {
 
 impl Record<'_> {
     /// The names of all fields, in order.
-    pub const FIELDS: [&'static str; 16] = [
+    pub const FIELDS: [&'static str; 17] = [
         "id",
         "client",
+        "certificate",
         "key",
         "route",
         "asked",
@@ -141,6 +143,7 @@ impl Record<'_> {
     pub fn visit<F: Fields>(&self, fields: &mut F) {
         fields.plain("id", self.id);
         fields.address("client", self.client);
+        optional(fields, "certificate", self.certificate);
         optional(fields, "key", self.key);
         if let Some(route) = self.route {
             fields.plain("route", route.path);

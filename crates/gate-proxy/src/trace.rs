@@ -36,6 +36,8 @@ pub(crate) struct Trace {
     pub(crate) id: RequestId,
     /// Where the client's connection comes from.
     peer: IpAddr,
+    /// Whose certificate the client has shown.
+    certificate: Option<Rc<str>>,
     begun: Instant,
     /// The dialect that errors are told in.
     pub(crate) dialect: Dialect,
@@ -66,13 +68,16 @@ impl Trace {
         let head = down.head();
         let id = RequestId::of(head, |id| gate.shared.keys().knows(id));
         let dialect = gate_wire::routes::dialect_of(intake::likely_path(head.target()));
-        Self::new(gate, down.source().address, id, dialect)
+        let mut trace = Self::new(gate, down.source().address, id, dialect);
+        trace.certificate.clone_from(&down.entered().certificate);
+        trace
     }
 
     fn new(gate: &Gate, peer: IpAddr, id: RequestId, dialect: Dialect) -> Self {
         Self {
             ledger: Rc::clone(&gate.ledger),
             peer,
+            certificate: None,
             id,
             begun: Instant::now(),
             dialect,
@@ -186,6 +191,7 @@ impl Trace {
         self.ledger.keep(&Record {
             id: self.id.as_str(),
             client: self.peer,
+            certificate: self.certificate.as_deref(),
             key: self.key.as_deref().map(|key| key.name.as_str()),
             route: self.route,
             asked: self.stray.as_deref(),

@@ -360,6 +360,24 @@ pub(crate) static SETTINGS: &[Setting] = &[
                 from. Refused keys are not looked up, and whoever listened has them all the same: replace them.",
     },
     Setting {
+        key: "tls.client_ca",
+        flag: None,
+        form: Form::File {
+            slot: |config| &mut config.tls.client_ca,
+            example: "client_ca = \"/etc/herdgate/callers.pem\"",
+        },
+        about: "Callers by certificate, beside their keys: clients that speak TLS are asked for a certificate from one of the \
+                authorities in this file, in PEM. One of any other authority, or one that has expired, fails the handshake; whose it \
+                is stands in the record of each request (`certificate`). A change of the file is in force within 10 s. Lists of \
+                revoked certificates are not read: whom one must be taken from loses the key.",
+    },
+    Setting {
+        key: "tls.client_required",
+        flag: None,
+        form: Form::Switch { slot: |config| &mut config.tls.client_required },
+        about: "Whether the handshake fails without such a certificate. Listeners without TLS ask for none.",
+    },
+    Setting {
         key: "tls.domain",
         flag: None,
         form: Form::Domains { example: "domain = \"ollama.example.com\"", most: 100 },

@@ -5,6 +5,7 @@
 use super::ClientStream;
 use super::conn::Conn;
 use super::h1;
+use crate::certificate;
 use crate::crowd::Guest;
 use crate::sweep::Watch;
 use std::future::poll_fn;
@@ -39,7 +40,7 @@ impl ClientStream for TlsStream<TcpStream> {
 
 /// Serves the connection of a client that speaks TLS until either side ends it. `watch` has the one time limit of handshake and
 /// first head together, and a connection in its handshake makes room for others as one that rests.
-pub(super) async fn serve(guest: Guest, socket: TcpStream, with: Arc<Handshakes>, watch: Watch) {
+pub(super) async fn serve(mut guest: Guest, socket: TcpStream, with: Arc<Handshakes>, watch: Watch) {
     // Needed once: an open connection shall not hold its room.
     let shaken = Box::pin(async {
         let mut handshake = pin!(shake(socket, with));
@@ -50,7 +51,11 @@ pub(super) async fn serve(guest: Guest, socket: TcpStream, with: Arc<Handshakes>
         .await
     });
     match shaken.await {
-        Some(Ok(Some(stream))) => h1::serve(Conn::watched(stream, guest, watch), true).await,
+        Some(Ok(Some(stream))) => {
+            let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+            guest.entered.certificate = shown.and_then(|shown| certificate::subject(shown));
+            h1::serve(Conn::watched(stream, guest, watch), true).await;
+        }
         Some(Err(error)) => {
             tracing::debug!("{} and this gate have not agreed on TLS: {error}", guest.entered.peer);
         }

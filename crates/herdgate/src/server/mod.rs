@@ -5,6 +5,7 @@
 mod access;
 mod acme;
 mod bind;
+mod callers;
 mod control;
 mod core;
 mod core_dumps;
@@ -21,6 +22,7 @@ mod memory;
 mod metrics;
 mod notify;
 mod own_ca;
+mod own_made;
 mod prober;
 mod pulls;
 mod reload;

@@ -3,8 +3,10 @@
 //! stays in force, so that a renewal that went wrong ends no connection.
 
 use super::acme::{self, Acme};
+use super::callers::{Callers, Verifier};
 use super::expiry;
-use super::own_ca::{OwnCa, own_names};
+use super::own_ca::OwnCa;
+use super::own_made::Made;
 use super::reload::{Looks, Stamp};
 use super::with_hint;
 use anyhow::{Context as _, anyhow, bail};
@@ -15,20 +17,16 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 use tokio_rustls::rustls::pki_types::pem::{self, PemObject as _};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::server::{ClientHello, ResolvesServerCert};
 use tokio_rustls::rustls::sign::{CertifiedKey, SingleCertAndKey};
-use tokio_rustls::rustls::{self, ServerConfig};
+use tokio_rustls::rustls::{self, RootCertStore, ServerConfig};
 
 /// What the cores speak TLS with; another one from one connection to the next.
 pub(super) type Speaking = Arc<ArcSwap<Handshakes>>;
 
-/// How often the machine's own names are looked at.
-const LOOK_AT_NAMES: Duration = Duration::from_secs(30);
-/// A certificate of our own is made anew after this long; it would be good for more than a year.
-const GOOD_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Bytes of a file; a chain with its key has some thousand.
 const MOST: u64 = 1 << 20;
 
@@ -36,6 +34,7 @@ const MOST: u64 = 1 << 20;
 pub(super) struct Certificate {
     source: Source,
     speaker: Speaker,
+    callers: Option<Callers>,
     told: expiry::Told,
 }
 
@@ -56,17 +55,12 @@ enum Source {
     },
 }
 
-/// What the gate's own authority made last, and when.
-struct Made {
-    names: Vec<String>,
-    at: Instant,
-    looked: Instant,
-}
-
 /// Puts certificates in force.
 #[derive(Clone)]
 pub(super) struct Speaker {
     speaking: Speaking,
+    /// What judges the certificates of clients, where they are asked for any.
+    judge: Arc<ArcSwap<Option<Verifier>>>,
     watch: Arc<CertificateWatch>,
 }
 
@@ -81,11 +75,26 @@ impl ResolvesServerCert for NoneYet {
 }
 
 impl Speaker {
-    fn mute() -> anyhow::Result<Self> {
-        let usual = speak(Arc::new(NoneYet))?;
+    fn mute(judge: Option<Verifier>) -> anyhow::Result<Self> {
+        let usual = speak(Arc::new(NoneYet), judge.clone())?;
         let watch = Arc::new(CertificateWatch::default());
         watch.set(Vouched::NotYet);
-        Ok(Self { speaking: Arc::new(ArcSwap::from_pointee(Handshakes { usual, challenge: None })), watch })
+        let speaking = Arc::new(ArcSwap::from_pointee(Handshakes { usual, challenge: None }));
+        Ok(Self { speaking, judge: Arc::new(ArcSwap::from_pointee(judge)), watch })
+    }
+
+    fn put(&self, certificate: Arc<dyn ResolvesServerCert>) -> Result<(), rustls::Error> {
+        let usual = speak(certificate, Option::clone(&self.judge.load()))?;
+        let challenge = self.speaking.load().challenge.clone();
+        self.speaking.store(Arc::new(Handshakes { usual, challenge }));
+        Ok(())
+    }
+
+    /// Judges the certificates of clients so from the next connection on. No session from before is taken up again.
+    fn judge_by(&self, judge: Verifier) -> Result<(), rustls::Error> {
+        self.judge.store(Arc::new(Some(judge)));
+        let certificate = Arc::clone(&self.speaking.load().usual.cert_resolver);
+        self.put(certificate)
     }
 
     pub(super) fn speaking(&self) -> &Speaking {
@@ -114,9 +123,7 @@ impl Speaker {
         let life = life.ok_or_else(unknown)?;
         let provider = rustls::crypto::aws_lc_rs::default_provider();
         let shown = SingleCertAndKey::from(CertifiedKey::from_der(chain, key, &provider)?);
-        let usual = speak(Arc::new(shown))?;
-        let challenge = self.speaking.load().challenge.clone();
-        self.speaking.store(Arc::new(Handshakes { usual, challenge }));
+        self.put(Arc::new(shown))?;
         self.watch.set(Vouched::For(life));
         Ok(life)
     }
@@ -131,7 +138,8 @@ impl Certificate {
         if !settings.is_on() {
             return Ok(None);
         }
-        let speaker = Speaker::mute()?;
+        let (callers, judge) = Callers::begin(settings)?.unzip();
+        let speaker = Speaker::mute(judge)?;
         let source = match (settings.cert.clone(), settings.key.clone()) {
             (Some(cert), Some(key)) => {
                 let looks = Looks::new(stamp(&cert, &key));
@@ -141,17 +149,15 @@ impl Certificate {
             }
             _ if settings.self_signed => {
                 let ca = OwnCa::open(&directory(data)?)?;
-                let names = own_names();
-                issue(&ca, &names, &speaker)?;
-                let now = Instant::now();
-                Source::Own { ca, made: Made { names, at: now, looked: now } }
+                let made = Made::begin(&ca, &speaker)?;
+                Source::Own { ca, made }
             }
             _ => {
                 let acme = Acme::open(settings, directory(data)?, speaker.clone())?;
                 Source::Authority { told: acme.told(), task: Some(Box::new(acme)) }
             }
         };
-        Ok(Some(Certificate { source, speaker, told: expiry::Told::default() }))
+        Ok(Some(Certificate { source, speaker, callers, told: expiry::Told::default() }))
     }
 
     pub(super) fn speaking(&self) -> Speaking {
@@ -203,7 +209,18 @@ impl Certificate {
             Some(Err(error)) => tracing::error!("{error:#}; the certificate before stays in force"),
             None => {}
         }
+        self.look_at_callers();
         self.tell_of_the_end();
+    }
+
+    fn look_at_callers(&mut self) {
+        let Some(callers) = &mut self.callers else { return };
+        let Some(judge) = callers.look() else { return };
+        let file = callers.file().display();
+        match judge.and_then(|judge| Ok(self.speaker.judge_by(judge)?)) {
+            Ok(()) => tracing::info!("{file}: read anew, in force from the next connection on"),
+            Err(error) => tracing::error!("{error:#}; who was believed before stays believed"),
+        }
     }
 
     fn tell_of_the_end(&mut self) {
@@ -229,22 +246,6 @@ impl Certificate {
     }
 }
 
-impl Made {
-    fn anew(&mut self, ca: &OwnCa, speaker: &Speaker) -> Option<anyhow::Result<String>> {
-        if self.looked.elapsed() < LOOK_AT_NAMES {
-            return None;
-        }
-        self.looked = Instant::now();
-        let now = own_names();
-        if now == self.names && self.at.elapsed() < GOOD_FOR {
-            return None;
-        }
-        (self.names, self.at) = (now, self.looked);
-        let issued = issue(ca, &self.names, speaker);
-        Some(issued.map(|()| format!("a certificate for {}", self.names.join(", "))))
-    }
-}
-
 /// Seconds since 1970.
 pub(super) fn unix() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
@@ -257,12 +258,6 @@ fn directory(data: &Path) -> anyhow::Result<DataDir> {
         tracing::warn!("{note}");
     }
     Ok(dir)
-}
-
-fn issue(ca: &OwnCa, names: &[String], speaker: &Speaker) -> anyhow::Result<()> {
-    let (cert, key) = ca.issue(names)?;
-    speaker.show(vec![cert], key)?;
-    Ok(())
 }
 
 /// Of both files, so that a change of either is one. `None` where one is not there: half of a change.
@@ -297,17 +292,39 @@ fn read(cert: &Path, key: &Path, speaker: &Speaker) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn speak(certificate: Arc<dyn ResolvesServerCert>) -> Result<Arc<ServerConfig>, rustls::Error> {
+fn speak(
+    certificate: Arc<dyn ResolvesServerCert>,
+    judge: Option<Verifier>,
+) -> Result<Arc<ServerConfig>, rustls::Error> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
-        .with_cert_resolver(certificate);
+    let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    let config = match judge {
+        Some(judge) => config.with_client_cert_verifier(judge),
+        None => config.with_no_client_auth(),
+    };
+    let mut config = config.with_cert_resolver(certificate);
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     // Ours is an order of strength; and a client may come back without the work of a whole handshake.
     config.ignore_client_order = true;
     config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new()?;
     Ok(Arc::new(config))
+}
+
+/// Adds every certificate of a file to those that are trusted.
+///
+/// # Errors
+/// Where it cannot be read, or holds none that can be trusted.
+pub(super) fn add_roots(roots: &mut RootCertStore, file: &Path) -> anyhow::Result<()> {
+    let named = file.display();
+    let read = CertificateDer::pem_slice_iter(&bytes(file)?).collect::<Result<Vec<_>, _>>();
+    let all = read.map_err(|error| anyhow!("{named}: is no certificate in PEM: {error}"))?;
+    if all.is_empty() {
+        bail!("{named}: holds no certificate\nhint: name the file that begins with BEGIN CERTIFICATE");
+    }
+    for one in all {
+        roots.add(one).with_context(|| format!("{named}: holds one that is no authority's"))?;
+    }
+    Ok(())
 }
 
 fn bytes(path: &Path) -> anyhow::Result<Vec<u8>> {

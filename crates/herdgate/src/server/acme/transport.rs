@@ -1,6 +1,7 @@
 //! How an authority is reached: HTTP/1.1 over TLS, one connection for each request. An order is a dozen of them in three
 //! months, and a connection that nobody keeps is one that nobody must watch.
 
+use super::super::tls::add_roots;
 use anyhow::Context as _;
 use bytes::Bytes;
 use gate_upstream::{config_with, system_roots};
@@ -17,8 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::pki_types::pem::PemObject as _;
-use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 /// For one request and its answer.
@@ -57,7 +57,7 @@ impl Transport {
             (Err(error), None) => return Err(error.into()),
         };
         if let Some(ca) = ca {
-            add(&mut roots, ca)?;
+            add_roots(&mut roots, ca)?;
         }
         Ok(Self { tls: config_with(roots)?, patience: Patience::default() })
     }
@@ -65,25 +65,6 @@ impl Transport {
     pub(super) fn patience(&self) -> Patience {
         self.patience.clone()
     }
-}
-
-/// Adds every certificate of a file.
-///
-/// # Errors
-/// Where it cannot be read, or holds none that can be trusted.
-pub(in crate::server) fn add(roots: &mut RootCertStore, file: &Path) -> anyhow::Result<()> {
-    let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let read = CertificateDer::pem_slice_iter(&bytes).collect::<Result<Vec<_>, _>>();
-    let all = read.with_context(|| format!("{}: is no certificate in PEM", file.display()))?;
-    anyhow::ensure!(
-        !all.is_empty(),
-        "{}: holds no certificate\nhint: name the file that begins with BEGIN CERTIFICATE",
-        file.display()
-    );
-    for one in all {
-        roots.add(one).with_context(|| format!("{}: holds one that is no authority's", file.display()))?;
-    }
-    Ok(())
 }
 
 impl HttpClient for Transport {
