@@ -145,6 +145,14 @@ mod tests {
     }
 
     #[test]
+    fn a_listener_with_other_rules_is_another_from_the_next_start_on() {
+        let old = loaded(|_| {});
+        let new = loaded(|config| config.listen[0].tls = Some(false));
+        let told: Vec<_> = changes(&old, &new).iter().map(|one| (one.to_string(), one.at_start)).collect();
+        assert_eq!(told, [("listen is another".to_owned(), true)]);
+    }
+
+    #[test]
     fn another_token_is_told_and_not_shown() {
         let with = |token: &str| {
             let token = Secret::new(token.to_owned());

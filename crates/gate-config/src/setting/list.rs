@@ -194,7 +194,8 @@ pub(crate) static SETTINGS: &[Setting] = &[
         flag: None,
         form: Form::Count { slot: |config| &mut config.limits.per_address, least: 1, most: 1_000_000 },
         about: "Most client connections at one time from one IPv4 address, or from one IPv6 /64. A further one is closed at \
-                once. Raise it where many clients come from one address, as behind a proxy.",
+                once. Raise it where many clients come from one address; proxies belong into `server.trusted_proxies`, behind which \
+                each client counts for itself, by the requests that it has under way (429 `address_full`).",
     },
     Setting {
         key: "timeouts.connect",

@@ -109,10 +109,16 @@ fn taken(from: Sockets, cores: usize) -> anyhow::Result<Bound> {
     Ok(Bound { address, sockets, is_lent, listener: Listener::at(Listen { address }) })
 }
 
-/// What the settings say of a socket that somebody else has bound: those of the `[[listen]]` with its very address. Of any
-/// other nothing is known but the address.
+/// What the settings say of a socket that somebody else has bound: those of the `[[listen]]` with its very address, of which
+/// every address may be every one of IPv4 alone. Of any other nothing is known but the address.
 fn of_address(listeners: &[Listener], address: SocketAddr) -> Listener {
-    let named = listeners.iter().find(|listener| listener.address.address == address);
+    let is_it = |listener: &&Listener| {
+        let own = listener.address;
+        let is_all =
+            own.is_everywhere() && address.ip().is_unspecified() && own.address.port() == address.port();
+        own.address == address || is_all
+    };
+    let named = listeners.iter().find(is_it);
     named.cloned().unwrap_or_else(|| Listener::at(Listen { address }))
 }
 
@@ -240,6 +246,7 @@ mod tests {
         let listeners = [plain(":80"), plain("10.0.0.1:81"), plain("127.0.0.1:0")];
         let of = |text: &str| of_address(&listeners, text.parse().unwrap()).tls;
         assert_eq!((of("[::]:80"), of("10.0.0.1:81")), (Some(false), Some(false)));
+        assert_eq!((of("0.0.0.0:80"), of("0.0.0.0:81")), (Some(false), None));
         assert_eq!((of("10.0.0.1:80"), of("127.0.0.1:4711")), (None, None));
     }
 

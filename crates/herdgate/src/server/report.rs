@@ -76,8 +76,12 @@ pub(super) fn listening(
                 "  warning: without TLS, keys cross the network in clear; listen on 127.0.0.1 alone"
             ),
         );
-        line(&mut text, format_args!("           (--listen 127.0.0.1:{port}), or name a certificate"));
-        line(&mut text, format_args!("           (tls.cert and tls.key in the settings)"));
+        if doors.iter().any(|door| door.is_tls) {
+            line(&mut text, format_args!("           (127.0.0.1:{port}), or leave out tls = false there"));
+        } else {
+            line(&mut text, format_args!("           (--listen 127.0.0.1:{port}), or name a certificate"));
+            line(&mut text, format_args!("           (tls.cert and tls.key in the settings)"));
+        }
     }
     for door in doors {
         if let Some(Anonymous { networks, acts_as }) = &door.listener.insecure_anonymous {
@@ -296,6 +300,18 @@ mod tests {
         assert!(said(false, "192.0.2.1:17860").contains("--listen 127.0.0.1:17860"));
         assert!(!said(false, "127.0.0.1:7860").contains("in clear"));
         assert!(!said(true, "192.0.2.1:7860").contains("in clear"));
+    }
+
+    #[test]
+    fn a_plain_listener_beside_one_with_tls_needs_no_certificate() {
+        let door = |is_tls, text: &str| {
+            let listener = Listener::at(text.parse().unwrap());
+            Door { address: listener.address.address, is_tls, listener }
+        };
+        let mut talk = Vec::new();
+        listening(&mut talk, &[door(true, "192.0.2.1:1"), door(false, "192.0.2.1:2")], None, |_| true);
+        let said = String::from_utf8(talk).unwrap();
+        assert!(said.contains("or leave out tls = false there") && !said.contains("certificate"), "{said}");
     }
 
     fn said(is_tls: bool, listener: Listener) -> String {
