@@ -31,6 +31,8 @@ pub const ACME_FILE: &str = "acme.json";
 pub const ACME_CERTIFICATE_FILE: &str = "acme-certificate.pem";
 /// The private key of [`TLS_CA_FILE`].
 pub const TLS_CA_KEY_FILE: &str = "tls-ca-key.pem";
+/// The socket by which commands reach the gate that runs here.
+pub const ADMIN_SOCKET: &str = "admin.sock";
 
 const OTHERS: u32 = 0o077;
 const STICKY: u32 = 0o1000;
@@ -283,7 +285,7 @@ const OTHER_FILES: [&str; 7] =
 /// Whether herdgate puts files of this name into its directory, or a file system does.
 pub(crate) fn is_known(name: &str) -> bool {
     let after = |stem: &str| name.strip_prefix(stem);
-    matches!(name, "models" | "lost+found" | FROM_BACKUP)
+    matches!(name, "models" | "lost+found" | FROM_BACKUP | ADMIN_SOCKET)
         || name.starts_with(ASIDE)
         || after(DATABASE_FILE)
             .is_some_and(|rest| matches!(rest, "" | "-wal" | "-shm" | "-journal") || rest.starts_with(BEFORE))

@@ -2,7 +2,7 @@
 
 use crate::cmd;
 use clap::{Args, Parser, Subcommand};
-use gate_config::Flags;
+use gate_config::{Flags, Locations};
 use std::io::{self, Write};
 use std::path::PathBuf;
 
@@ -38,6 +38,14 @@ enum Command {
     Serve(ServeArgs),
     /// Make, list, show, change, revoke and rotate keys
     Key(cmd::key::KeyArgs),
+    /// List what the upstreams have
+    Models(cmd::models::ModelsArgs),
+    /// Have an upstream fetch a model
+    Pull(cmd::pull::PullArgs),
+    /// Remove a model from an upstream
+    Rm(cmd::rm::RmArgs),
+    /// Chat with a model through the gate
+    Run(cmd::run::RunArgs),
     /// Give the programs of this machine a gate that is somewhere else
     Connect(cmd::connect::ConnectArgs),
     /// Validate the settings; listen on nothing
@@ -106,6 +114,16 @@ fn dispatch(cli: Cli, out: &mut dyn Write, talk: &mut dyn Write) -> u8 {
                 Err(problems) => cmd::settings::tell(&problems, talk),
             }
         }
+        Command::Models(args) => {
+            at_places(config, data, talk, |places, talk| cmd::models::run(&args, places, out, talk))
+        }
+        Command::Pull(args) => {
+            at_places(config, data, talk, |places, talk| cmd::pull::run(&args, places, talk))
+        }
+        Command::Rm(args) => at_places(config, data, talk, |places, talk| cmd::rm::run(&args, places, talk)),
+        Command::Run(args) => {
+            at_places(config, data, talk, |places, talk| cmd::run::run(&args, places, out, talk))
+        }
         Command::Connect(args) => cmd::connect::run(&args, talk),
         Command::Check => {
             let loaded = cmd::settings::load(&Flags { config, data, ..Flags::default() });
@@ -131,5 +149,18 @@ fn dispatch(cli: Cli, out: &mut dyn Write, talk: &mut dyn Write) -> u8 {
             Err(problems) => cmd::settings::tell(&problems, talk),
         },
         Command::Tied(args) => cmd::tied::run(&args, talk),
+    }
+}
+
+/// Runs a command that needs to know where the data directory is, and nothing else of the settings.
+fn at_places(
+    config: Option<PathBuf>,
+    data: Option<PathBuf>,
+    talk: &mut dyn Write,
+    run: impl FnOnce(&Locations, &mut dyn Write) -> u8,
+) -> u8 {
+    match cmd::settings::places(&Flags { config, data, ..Flags::default() }) {
+        Ok(places) => run(&places, talk),
+        Err(problems) => cmd::settings::tell(&problems, talk),
     }
 }

@@ -10,7 +10,9 @@ mod cmd;
 mod connect;
 mod logging;
 mod progress;
+mod reach;
 mod server;
+mod together;
 mod user;
 
 use std::process::ExitCode;

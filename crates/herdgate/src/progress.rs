@@ -39,6 +39,13 @@ impl Line {
     }
 }
 
+impl Line {
+    /// Digest, size and how much of it is there, of a line about a layer.
+    pub(crate) fn layer(&self) -> (Option<&str>, u64, u64) {
+        (self.digest.as_deref(), self.total, self.completed)
+    }
+}
+
 /// What somebody else said, on one line that no terminal acts upon, and not at length.
 pub(crate) fn plain(text: &str) -> String {
     let words = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());

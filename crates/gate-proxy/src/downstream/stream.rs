@@ -1,6 +1,6 @@
 //! What a client's connection must be able to do besides carrying bytes.
 
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
 use tokio::net::TcpStream;
 
 /// A client's connection: TCP, TLS over it, or one in memory.
@@ -9,6 +9,9 @@ pub trait ClientStream: AsyncRead + AsyncWrite + Unpin {
     /// only the close delimits (to an HTTP/1.0 client) would look whole when it was cut short.
     fn reset_on_drop(&self) {}
 }
+
+/// Within this process, for who asks the gate from inside.
+impl ClientStream for DuplexStream {}
 
 impl ClientStream for TcpStream {
     fn reset_on_drop(&self) {

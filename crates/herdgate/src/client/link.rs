@@ -51,7 +51,7 @@ where
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     /// Begins to speak over an open stream of bytes.
-    pub(super) async fn begin<T>(stream: T, is_h2: bool) -> Result<Self, NoWay>
+    pub(crate) async fn begin<T>(stream: T, is_h2: bool) -> Result<Self, NoWay>
     where
         T: Read + Write + Unpin + Send + 'static,
     {

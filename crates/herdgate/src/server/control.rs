@@ -1,6 +1,7 @@
 //! The control plane: probes, the supervised local server, keys, signals. One runtime of its own, on the main thread; no
 //! request ever waits for it.
 
+use super::admin::{Admin, Operator};
 use super::bind::Bound;
 use super::core::{Pulse, Stage};
 use super::entrances::Unkeyed;
@@ -20,6 +21,7 @@ use gate_upstream::probe::Probe;
 use gate_upstream::{Client, ClientLimits, Roster};
 use std::io::Write;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,6 +51,9 @@ pub(super) struct Duties {
     pub(super) certificate: Option<Certificate>,
     /// Where callers are let in without a key.
     pub(super) unkeyed: Unkeyed,
+    /// The data directory, and whoever may open the socket in it.
+    pub(super) data: PathBuf,
+    pub(super) operator: Operator,
     pub(super) loaded: Loaded,
     /// What the settings are read from once more.
     pub(super) flags: Flags,
@@ -79,7 +84,8 @@ async fn watch_over(duties: Duties, keys: Keys, talk: &mut dyn Write) -> anyhow:
     let Duties {
         shared, roster, metrics, mut upstreams, mut certificate, unkeyed, loaded, flags, file, ..
     } = duties;
-    let (stage, mut core_ended, offer) = (duties.stage, duties.core_ended, duties.offer);
+    let (stage, mut core_ended, offer, operator) =
+        (duties.stage, duties.core_ended, duties.offer, duties.operator);
     let mut signals = Signals::listen()?;
     let mut hangup = signal(SignalKind::hangup()).context("cannot wait for SIGHUP")?;
     let mut hand_over = signal(SignalKind::user_defined2()).context("cannot wait for SIGUSR2")?;
@@ -101,10 +107,15 @@ async fn watch_over(duties: Duties, keys: Keys, talk: &mut dyn Write) -> anyhow:
     let programs = locals.programs();
     let (named, started) = all.split_at(all.len() - programs.len());
     let is_ollama = |(_, program): &(&UpstreamId, &Program)| matches!(program, Program::Ollama(_));
-    let ollamas = started.iter().zip(&programs).filter(is_ollama).map(|(id, _)| *id).collect();
+    let ollamas = started.iter().zip(&programs).filter(is_ollama);
+    let ollamas: Vec<UpstreamId> = ollamas.map(|(id, _)| *id).collect();
     let (named, started) = (named.to_vec(), started.to_vec());
     let (begin, may_begin) = watch::channel(false);
-    let feeds = Feeds::new(Puller { shared: Arc::clone(&shared), client }, may_begin);
+    let puller = Puller { shared: Arc::clone(&shared), client };
+    let feeds = Feeds::new(puller.clone(), may_begin);
+    let operators_key = operator.key();
+    let admin = Admin::new(puller, Arc::clone(&roster), ollamas.clone(), operator);
+    told.spawn_local(admin.serve(duties.data));
     let (tls, first, file) = (upstreams.tls.clone(), loaded.clone(), Looks::new(file));
     let upstream_files = Looks::new(Some(stamps(&loaded.config)));
     let mut settings = Settings {
@@ -119,6 +130,7 @@ async fn watch_over(duties: Duties, keys: Keys, talk: &mut dyn Write) -> anyhow:
         ollamas,
         named,
         feeds,
+        operator: operators_key,
         file,
         upstream_files,
         certificate,

@@ -4,6 +4,7 @@
 
 mod access;
 mod acme;
+mod admin;
 mod bind;
 mod callers;
 mod control;
@@ -33,6 +34,7 @@ mod tls;
 mod upstreams;
 
 pub(crate) use access::roster;
+pub(crate) use admin::ShortSocket;
 pub(crate) use handover::Handed;
 pub(crate) use reload::Stamp;
 
@@ -70,7 +72,8 @@ pub(crate) fn run(given: Given, data: &Path, talk: &mut dyn Write) -> anyhow::Re
     let config = &loaded.config;
     core_dumps::turn_off();
     memory::settle();
-    let outside = keys::Outside::of(config)?;
+    let operator = admin::Operator::new()?;
+    let outside = keys::Outside::of(config)?.with_operator(operator.key());
     let threads = threads(config);
     let bound = bind::all(&config.listen, threads, &mut taken)?;
     let metrics = config.metrics.address.map(|door| bind::metrics(&door, &mut taken)).transpose()?;
@@ -141,6 +144,8 @@ pub(crate) fn run(given: Given, data: &Path, talk: &mut dyn Write) -> anyhow::Re
         upstreams,
         certificate,
         unkeyed,
+        data: data.to_owned(),
+        operator,
         loaded,
         flags,
         file,

@@ -11,7 +11,7 @@ pub(super) use trouble::Trouble;
 
 use super::prober::Latest;
 use crate::bars::Bar;
-use crate::progress::Progress;
+use crate::progress::{Line, Progress};
 use gate_policy::Observation;
 use gate_proxy::{Pull, Shared, percent};
 use gate_types::{ModelName, UpstreamId};
@@ -50,7 +50,7 @@ impl Puller {
         &self,
         id: UpstreamId,
         model: &ModelName,
-        mut tell: impl FnMut(&Progress),
+        mut tell: impl FnMut(&Line, &Progress),
     ) -> Result<Progress, Trouble> {
         let mut progress = Progress::begin(Instant::now());
         let under_way = UnderWay { shared: &self.shared, id, model, before: self.shared.pulls.of(id, model) };
@@ -65,7 +65,7 @@ impl Puller {
                 last = Some((now, percent));
                 self.shared.pulls.tell(id, model, Pull::Running { done, total, left });
             }
-            tell(&progress);
+            tell(line, &progress);
         })
         .await?;
         // Requests shall know where to go before they are told no longer that it is on its way.
@@ -216,7 +216,7 @@ impl One {
         let bar = Bar::begin(&format!("pulling {model}"));
         tracing::info!("pulling {model} at {at}");
         let mut last = Instant::now();
-        let progress = self.puller.pull(self.id, &self.model, |progress| {
+        let progress = self.puller.pull(self.id, &self.model, |_line, progress| {
             if let Some(bar) = &bar {
                 bar.show(progress);
             } else if last.elapsed() >= LINE_TIME {

@@ -14,6 +14,7 @@ use crate::cmd::settings;
 use crate::logging;
 use anyhow::Context as _;
 use gate_config::{Config, Flags, Loaded, Place, Problem, Upstream, changes};
+use gate_keys::SettingsKey;
 use gate_proxy::{NotYet, Shared};
 use gate_types::UpstreamId;
 use gate_upstream::{Roster, Tls};
@@ -38,6 +39,8 @@ pub(super) struct Settings {
     /// The other upstreams in use.
     pub(super) named: Vec<UpstreamId>,
     pub(super) feeds: Feeds,
+    /// Their key is in force whatever the settings say.
+    pub(super) operator: SettingsKey,
     pub(super) file: Looks,
     /// The files that upstreams have: tokens, certificates.
     pub(super) upstream_files: Looks<Vec<Option<Stamp>>>,
@@ -146,7 +149,7 @@ impl Settings {
     fn apply(&mut self, config: &Config) -> anyhow::Result<()> {
         let named = self.named(config)?;
         let rules = rules::rules(config, named.own_idle())?;
-        let outside = Outside::of(config)?;
+        let outside = Outside::of(config)?.with_operator(self.operator.clone());
         let (named_ids, terms) = (named.ids(), named.terms());
         let changed = self.got_at_otherwise(config, &named_ids);
         // Before the rules: what makes a core look at them makes it look at these as well.

@@ -42,6 +42,8 @@ mod local;
 #[cfg(test)]
 mod managing;
 #[cfg(test)]
+mod models;
+#[cfg(test)]
 mod pulling;
 #[cfg(test)]
 mod reload;

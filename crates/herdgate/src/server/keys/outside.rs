@@ -9,6 +9,8 @@ use std::fmt;
 #[derive(Debug, Clone, Default)]
 pub(in crate::server) struct Outside {
     env: Option<EnvKey>,
+    /// Whoever may open the admin socket. Nobody else knows this key, and nobody is told of it.
+    operator: Option<SettingsKey>,
     pub(super) settings: Vec<SettingsKey>,
 }
 
@@ -20,7 +22,13 @@ impl Outside {
     pub(in crate::server) fn of(config: &Config) -> anyhow::Result<Self> {
         let env = config.auth_token.as_ref().map(|token| EnvKey::new(&token.token)).transpose();
         let settings = config.keys.iter().map(key_of).collect::<anyhow::Result<_>>()?;
-        Ok(Outside { env: env.context("AUTH_TOKEN")?, settings })
+        Ok(Outside { env: env.context("AUTH_TOKEN")?, operator: None, settings })
+    }
+
+    /// The same, and the operator's.
+    pub(in crate::server) fn with_operator(mut self, operator: SettingsKey) -> Self {
+        self.operator = Some(operator);
+        self
     }
 
     /// Whether two settings name other keys.
@@ -35,6 +43,7 @@ impl Outside {
     /// A ring of stored keys and these.
     pub(super) fn added_to(&self, ring: KeyRing) -> KeyRing {
         let ring = ring.with_settings(&self.settings);
+        let ring = ring.with_settings(self.operator.as_slice());
         match &self.env {
             Some(env) => ring.with_env(env),
             None => ring,

@@ -1,0 +1,119 @@
+//! `herdgate pull`: has an upstream fetch a model, and shows how far it is: a bar for each upstream on a terminal, a line every
+//! ten seconds elsewhere.
+
+use crate::bars::{self, Bar};
+use crate::progress::{Line, Progress, plain};
+use crate::reach::{self, Answer, Reach, ReachArgs, refusal};
+use anyhow::{anyhow, bail};
+use clap::Args;
+use gate_config::Locations;
+use http::Method;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::io::{self, IsTerminal as _, Write};
+use std::time::{Duration, Instant};
+
+/// How often a line says how far it is.
+const LINE_TIME: Duration = Duration::from_secs(10);
+
+/// `herdgate pull …`
+#[derive(Debug, Args)]
+pub(crate) struct PullArgs {
+    /// The model, such as qwen3:8b
+    name: String,
+    /// The upstream that shall have it: its name, URL or host [default: the gate's own Ollama, or the only upstream]
+    #[arg(long, value_name = "UPSTREAM")]
+    on: Option<String>,
+    /// Every upstream
+    #[arg(long, conflicts_with = "on")]
+    all: bool,
+    #[command(flatten)]
+    reach: ReachArgs,
+}
+
+/// Pulls until all of it is there.
+pub(crate) fn run(args: &PullArgs, places: &Locations, talk: &mut dyn Write) -> u8 {
+    if io::stderr().is_terminal() {
+        bars::allow();
+    }
+    let done =
+        Reach::of(&args.reach, places, talk).and_then(|reach| reach::block_on(pull(args, &reach, talk)));
+    reach::finish(done, talk)
+}
+
+async fn pull(args: &PullArgs, reach: &Reach, talk: &mut dyn Write) -> anyhow::Result<()> {
+    let answer = if reach.is_here() {
+        let body = json!({"model": args.name, "on": args.on, "all": args.all});
+        reach.admin(Method::POST, "/v1/pull", &body).await?
+    } else {
+        if args.on.is_some() || args.all {
+            bail!(
+                "from afar the gate chooses the upstream\nhint: leave out --on and --all, or run this on the gate's own machine"
+            );
+        }
+        reach.gate(Method::POST, "/api/pull", &json!({"model": args.name})).await?
+    };
+    follow(answer.ok().await?, &args.name, &reach.name(), talk).await
+}
+
+/// One pull at one upstream, as it is shown.
+struct Shown {
+    progress: Progress,
+    bar: Option<Bar>,
+    told: Instant,
+    /// What became of it.
+    ended: Option<Result<(), String>>,
+}
+
+/// Shows each line until the last.
+async fn follow(mut answer: Answer, model: &str, usual: &str, talk: &mut dyn Write) -> anyhow::Result<()> {
+    let mut all: BTreeMap<String, Shown> = BTreeMap::new();
+    while let Some(line) = answer.line().await? {
+        let value: Value = serde_json::from_slice(&line).unwrap_or_default();
+        let Some(line) = Line::read(&line) else { continue };
+        let at = plain(value["upstream"].as_str().unwrap_or(usual));
+        let shown = all.entry(at.clone()).or_insert_with(|| Shown {
+            progress: Progress::begin(Instant::now()),
+            bar: Bar::begin(&format!("{model} at {at}")),
+            told: Instant::now(),
+            ended: None,
+        });
+        if let Some(error) = &line.error {
+            shown.bar = None;
+            shown.ended = Some(Err(error.clone()));
+            let error = refusal(&value).unwrap_or_else(|| anyhow!("{error}"));
+            say(talk, &format!("error: cannot pull {model} at {at}: {error:#}"));
+        } else if line.status == "success" {
+            shown.bar = None;
+            shown.ended = Some(Ok(()));
+            say(talk, &format!("pulled {model} at {at}: {}", shown.progress.summary(Instant::now())));
+        } else {
+            show(shown, &line, model, &at, talk);
+        }
+    }
+    let failed = all.values().filter(|shown| shown.ended != Some(Ok(()))).count();
+    if failed == 0 && !all.is_empty() {
+        return Ok(());
+    }
+    if all.values().any(|shown| shown.ended.is_none()) || all.is_empty() {
+        bail!("the gate broke off before the end\nhint: once more, and it goes on where it stopped");
+    }
+    bail!("{failed} of {} failed", all.len())
+}
+
+fn show(shown: &mut Shown, line: &Line, model: &str, at: &str, talk: &mut dyn Write) {
+    shown.progress.add(line, Instant::now());
+    match &shown.bar {
+        Some(bar) => bar.show(&shown.progress),
+        None if shown.told.elapsed() >= LINE_TIME => {
+            shown.told = Instant::now();
+            say(talk, &format!("pulling {model} at {at}: {}", shown.progress.words()));
+        }
+        None => {}
+    }
+}
+
+/// A closed standard error must not stop a pull.
+fn say(talk: &mut dyn Write, text: &str) {
+    let _closed = bars::aside(|| writeln!(talk, "{text}"));
+}

@@ -1,0 +1,225 @@
+//! How a command reaches a gate: by the admin socket in the data directory of this machine, in the operator's name; or from
+//! afar, by its URL and a key.
+
+use crate::client::{Access, Gate, InClear, Link};
+use crate::server::ShortSocket;
+use anyhow::{Context as _, anyhow, bail};
+use bytes::Bytes;
+use clap::Args;
+use gate_config::Locations;
+use http::uri::PathAndQuery;
+use http::{Method, Request, StatusCode, header};
+use http_body::Body as _;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use std::future::poll_fn;
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use tokio::net::UnixStream;
+
+/// Bytes of an answer that is read whole, and of one line of an answer.
+const WHOLE_BYTES: usize = 32 << 20;
+const LINE_BYTES: usize = 4 << 20;
+
+/// Which gate a command is for.
+#[derive(Debug, Default, Clone, Args)]
+pub(crate) struct ReachArgs {
+    /// A gate that is somewhere else, as https://host or http://host:port [default: the one that runs on the data directory]
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+    #[command(flatten)]
+    access: Access,
+}
+
+/// A gate that can be asked.
+pub(crate) enum Reach {
+    /// The one that runs on this data directory.
+    Here(PathBuf),
+    Afar(Box<Gate>),
+}
+
+impl Reach {
+    /// The gate that is meant. Connects to nothing.
+    pub(crate) fn of(args: &ReachArgs, places: &Locations, talk: &mut dyn Write) -> anyhow::Result<Self> {
+        let Some(url) = &args.url else { return Ok(Reach::Here(places.data.clone())) };
+        let gate = Gate::new(url, &args.access)?;
+        if gate.is_in_clear() {
+            // A closed standard error must not stop a command.
+            let _closed =
+                writeln!(talk, "warning: the key crosses the network in clear; use an https:// URL");
+        }
+        Ok(Reach::Afar(Box::new(gate)))
+    }
+
+    /// Whether it is on this machine, so that the operator asks.
+    pub(crate) fn is_here(&self) -> bool {
+        matches!(self, Reach::Here(_))
+    }
+
+    /// How it is called.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Reach::Here(data) => data.display().to_string(),
+            Reach::Afar(gate) => gate.url().to_string(),
+        }
+    }
+
+    /// Asks for one of the routes of the admin socket; only where that is.
+    pub(crate) async fn admin(&self, method: Method, path: &str, body: &Value) -> anyhow::Result<Answer> {
+        match self {
+            Reach::Here(data) => at_socket(data, method, path, body).await,
+            Reach::Afar(_) => bail!("only where the gate runs"),
+        }
+    }
+
+    /// Asks for one of the gate's own routes, which any client may ask for.
+    pub(crate) async fn gate(&self, method: Method, path: &str, body: &Value) -> anyhow::Result<Answer> {
+        match self {
+            Reach::Here(data) => at_socket(data, method, &format!("/v1/gate{path}"), body).await,
+            Reach::Afar(gate) => {
+                let link = gate.connect(InClear::Http1).await;
+                let link = link.map_err(|why| anyhow!("{}: {why}\nhint: {}", gate.url(), why.hint()))?;
+                let (mut parts, body) = request(method, path, body)?.into_parts();
+                gate.address(&mut parts, &PathAndQuery::try_from(path)?)?;
+                sent(link, Request::from_parts(parts, body)).await
+            }
+        }
+    }
+}
+
+async fn at_socket(data: &Path, method: Method, path: &str, body: &Value) -> anyhow::Result<Answer> {
+    let nobody = || {
+        anyhow!(
+            "no gate runs on {}\nhint: start it (herdgate serve), name its data directory with --data, or say --url URL for one \
+             that is somewhere else",
+            data.display()
+        )
+    };
+    let socket = match ShortSocket::of(data) {
+        Ok(socket) => socket,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Err(nobody()),
+        Err(error) => return Err(error).with_context(|| data.display().to_string()),
+    };
+    let stream = match UnixStream::connect(&socket.path).await {
+        Ok(stream) => stream,
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
+            return Err(nobody());
+        }
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => bail!(
+            "the gate on {} belongs to somebody else\nhint: run this as that user or as root (sudo), or say --url URL with a key",
+            data.display()
+        ),
+        Err(error) => return Err(error).with_context(|| format!("the gate on {}", data.display())),
+    };
+    let link = Link::begin(TokioIo::new(stream), false).await?;
+    let mut request = request(method, path, body)?;
+    request.headers_mut().insert(header::HOST, header::HeaderValue::from_static("localhost"));
+    sent(link, request).await
+}
+
+fn request(method: Method, path: &str, body: &Value) -> anyhow::Result<Request<Full<Bytes>>> {
+    let body = if body.is_null() { Bytes::new() } else { body.to_string().into() };
+    let request =
+        Request::builder().method(method).uri(path).header(header::CONTENT_TYPE, "application/json");
+    Ok(request.body(Full::new(body))?)
+}
+
+async fn sent(mut link: Link<Full<Bytes>>, request: Request<Full<Bytes>>) -> anyhow::Result<Answer> {
+    let answer = link.send(request).await;
+    let answer = answer.map_err(|failed| anyhow!(failed.error).context("the gate broke off"))?;
+    Ok(Answer { status: answer.status(), body: answer.into_body(), data: Vec::new(), _link: link })
+}
+
+/// The answer of a gate. Dropped early, what it comes from ends.
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    body: Incoming,
+    data: Vec<u8>,
+    _link: Link<Full<Bytes>>,
+}
+
+impl Answer {
+    /// The answer, where it is one and no refusal.
+    pub(crate) async fn ok(self) -> anyhow::Result<Self> {
+        if self.status.is_success() {
+            return Ok(self);
+        }
+        let status = self.status;
+        let said: Value = serde_json::from_slice(&self.whole().await?).unwrap_or_default();
+        Err(refusal(&said).unwrap_or_else(|| anyhow!("the gate answers {status}")))
+    }
+
+    /// All of it.
+    pub(crate) async fn whole(mut self) -> anyhow::Result<Vec<u8>> {
+        while self.more().await? {
+            if self.data.len() > WHOLE_BYTES {
+                bail!("the answer is far too long");
+            }
+        }
+        Ok(self.data)
+    }
+
+    /// All of it, as JSON.
+    pub(crate) async fn json(self) -> anyhow::Result<Value> {
+        serde_json::from_slice(&self.whole().await?).context("the answer is no JSON")
+    }
+
+    /// The next line, without its end; none behind the last.
+    pub(crate) async fn line(&mut self) -> anyhow::Result<Option<Vec<u8>>> {
+        loop {
+            if let Some(end) = self.data.iter().position(|byte| *byte == b'\n') {
+                let rest = self.data.split_off(end + 1);
+                let mut line = std::mem::replace(&mut self.data, rest);
+                line.pop();
+                return Ok(Some(line));
+            }
+            if !self.more().await? {
+                let last = std::mem::take(&mut self.data);
+                return Ok((!last.is_empty()).then_some(last));
+            }
+            if self.data.len() > LINE_BYTES {
+                bail!("a line of the answer is far too long");
+            }
+        }
+    }
+
+    async fn more(&mut self) -> anyhow::Result<bool> {
+        let Some(frame) = poll_fn(|cx| Pin::new(&mut self.body).poll_frame(cx)).await else {
+            return Ok(false);
+        };
+        let data = frame.context("the gate broke off")?.into_data().unwrap_or_default();
+        self.data.extend_from_slice(&data);
+        Ok(true)
+    }
+}
+
+/// What a gate says of a failure, with its hint.
+pub(crate) fn refusal(said: &Value) -> Option<anyhow::Error> {
+    let text = crate::progress::plain(said["error"].as_str()?);
+    Some(match said["hint"].as_str() {
+        Some(hint) => anyhow!("{text}\nhint: {}", crate::progress::plain(hint)),
+        None => anyhow!("{text}"),
+    })
+}
+
+/// Does it, and tells how it failed.
+pub(crate) fn finish(done: anyhow::Result<()>, talk: &mut dyn Write) -> u8 {
+    match done {
+        Ok(()) => 0,
+        Err(error) => {
+            // A closed standard error leaves the exit code to tell it. A hint is the last of its lines.
+            let _closed = writeln!(talk, "error: {error:#}");
+            crate::cli::EXIT_FAILURE
+        }
+    }
+}
+
+/// Runs a command's work to its end.
+pub(crate) fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
+    runtime.block_on(Box::pin(work))
+}
