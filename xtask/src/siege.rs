@@ -92,7 +92,7 @@ async fn besiege(options: &Options, herdgate: PathBuf, descriptors: u64) -> Resu
     let clock = Instant::now();
     let stub = Stub::start(clock).await?;
     let bench = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../bench");
-    let place = Place { stub: stub.address, core: options.gate_core, herdgate, bench };
+    let place = Place::plain(stub.address, options.gate_core, herdgate, bench);
     // Slow readers have keys and models: how many of them one upstream may carry is another setting.
     let gate = Gate::start_with(Kind::Herdgate, &place, &format!("[fleet]\nslots = {SLOTS}\n")).await?;
 

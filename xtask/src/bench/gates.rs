@@ -4,6 +4,7 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -11,6 +12,7 @@ use tempfile::TempDir;
 
 use super::load::{self, Clients, TOKEN, whole_request};
 use super::process::Process;
+use super::tls::Certificate;
 
 /// What can stand between load and stub.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -37,12 +39,21 @@ impl Kind {
 }
 
 /// Where things are and which core is whose.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Place {
     pub(crate) stub: SocketAddr,
     pub(crate) core: usize,
     pub(crate) herdgate: PathBuf,
     pub(crate) bench: PathBuf,
+    /// With it the gates speak TLS.
+    pub(crate) certificate: Option<Rc<Certificate>>,
+}
+
+impl Place {
+    /// One without TLS.
+    pub(crate) fn plain(stub: SocketAddr, core: usize, herdgate: PathBuf, bench: PathBuf) -> Self {
+        Self { stub, core, herdgate, bench, certificate: None }
+    }
 }
 
 /// A gate that answers, or (`direct`) the stub itself.
@@ -173,7 +184,7 @@ impl Gate {
 }
 
 /// All clients come from one address, and more streams are open than one upstream gets by default.
-const ROOMY: &str = "[limits]\nper_address = 100000\n[fleet]\nslots = 4096\n";
+pub(super) const ROOMY: &str = "[limits]\nper_address = 100000\n[fleet]\nslots = 4096\n";
 
 /// What it says, in its folder.
 const LOG: &str = "output.log";
@@ -201,7 +212,10 @@ fn command(kind: Kind, place: &Place, folder: &Path, address: SocketAddr, settin
         }
         Kind::Herdgate => {
             let config = folder.join("herdgate.toml");
-            fs::write(&config, format!("[server]\nthreads = 1\n{settings}"))?;
+            let tls = place.certificate.as_ref().map_or_else(String::new, |certificate| {
+                format!("[tls]\ncert = {:?}\nkey = {:?}\n", certificate.chain(), certificate.key())
+            });
+            fs::write(&config, format!("[server]\nthreads = 1\n{settings}{tls}"))?;
             command.arg(&place.herdgate).arg("serve").arg("--config").arg(&config);
             command.arg("--data").arg(folder.join("data")).arg("--listen").arg(address.to_string());
             command.arg("--upstream").arg(format!("http://{}", place.stub));
@@ -213,12 +227,18 @@ fn command(kind: Kind, place: &Place, folder: &Path, address: SocketAddr, settin
 
 fn configure(place: &Place, name: &str, folder: &Path, address: SocketAddr) -> Result<PathBuf> {
     let source = place.bench.join(name);
+    let certificate = place.certificate.as_ref().map_or_else(String::new, |certificate| {
+        let (chain, key) = (certificate.chain(), certificate.key());
+        format!("ssl_certificate {}; ssl_certificate_key {};", chain.display(), key.display())
+    });
     let text = fs::read_to_string(&source).with_context(|| source.display().to_string())?;
     let text = text
         .replace("@DIR@", &folder.display().to_string())
         .replace("@LISTEN@", &address.to_string())
         .replace("@UPSTREAM@", &place.stub.to_string())
-        .replace("@TOKEN@", TOKEN);
+        .replace("@TOKEN@", TOKEN)
+        .replace("@TLS@", if place.certificate.is_some() { "ssl" } else { "" })
+        .replace("@CERTIFICATE@", &certificate);
     let path = folder.join(name);
     fs::write(&path, text)?;
     Ok(path)

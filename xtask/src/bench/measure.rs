@@ -33,12 +33,12 @@ pub(crate) struct Series {
 
 const WARM_UP: Duration = Duration::from_millis(300);
 
-struct Table {
-    series: Vec<Series>,
+pub(super) struct Table {
+    pub(super) series: Vec<Series>,
 }
 
 impl Table {
-    fn new(gates: usize, rows: &[(String, &'static str)]) -> Self {
+    pub(super) fn new(gates: usize, rows: &[(String, &'static str)]) -> Self {
         let series = rows.iter().map(|(name, unit)| Series {
             name: name.clone(),
             unit,
@@ -47,7 +47,7 @@ impl Table {
         Self { series: series.collect() }
     }
 
-    fn add(&mut self, gate: usize, figures: &[Option<f64>]) {
+    pub(super) fn add(&mut self, gate: usize, figures: &[Option<f64>]) {
         for (series, figure) in self.series.iter_mut().zip(figures) {
             series.values[gate].extend(figure);
         }
@@ -55,7 +55,7 @@ impl Table {
 }
 
 /// Gate numbers for one round: every second round runs backwards, so that no gate is always first.
-fn order(gates: usize, round: usize) -> Vec<usize> {
+pub(super) fn order(gates: usize, round: usize) -> Vec<usize> {
     let forward = 0..gates;
     if round.is_multiple_of(2) { forward.collect() } else { forward.rev().collect() }
 }
@@ -199,7 +199,7 @@ async fn per_stream(gate: &Gate, streams: u32, clock: Instant) -> Result<f64> {
     Ok(ratio(grown, 1024) / f64::from(streams))
 }
 
-fn cpu(gate: &Gate, used: u64, count: u64) -> Option<f64> {
+pub(super) fn cpu(gate: &Gate, used: u64, count: u64) -> Option<f64> {
     (gate.kind != Kind::Direct && count > 0).then(|| micros(used) / ratio(count, 1))
 }
 
@@ -208,7 +208,7 @@ fn micros(nanos: u64) -> f64 {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts and nanoseconds of a run stay far below 2^53")]
-fn ratio(part: u64, whole: u64) -> f64 {
+pub(super) fn ratio(part: u64, whole: u64) -> f64 {
     part as f64 / whole as f64
 }
 

@@ -8,6 +8,7 @@ mod measure;
 pub(crate) mod process;
 mod report;
 pub(crate) mod stub;
+mod tls;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -30,6 +31,9 @@ pub(crate) struct Options {
     /// Measure HAProxy too
     #[arg(long, conflicts_with = "only")]
     haproxy: bool,
+    /// Measure what TLS costs, too
+    #[arg(long)]
+    tls: bool,
     /// The herdgate to measure
     #[arg(long, value_name = "PATH", default_value = "target/release/herdgate")]
     herdgate: PathBuf,
@@ -104,7 +108,7 @@ async fn measure_all(options: &Options, kinds: &[Kind], herdgate: PathBuf) -> Re
     let clock = Instant::now();
     let stub = Stub::start(clock).await?;
     let bench = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../bench");
-    let place = Place { stub: stub.address, core: options.gate_core, herdgate, bench };
+    let place = Place::plain(stub.address, options.gate_core, herdgate, bench);
     let mut gates = Vec::new();
     for kind in kinds {
         gates.push(Gate::start(*kind, &place).await?);
@@ -123,6 +127,10 @@ async fn measure_all(options: &Options, kinds: &[Kind], herdgate: PathBuf) -> Re
     drop(gates);
     say(clock, "memory")?;
     series.extend(measure::memory(kinds, &place, amount, clock).await?);
+    if options.tls {
+        say(clock, "TLS")?;
+        series.extend(tls::measure(kinds, &place, amount).await?);
+    }
     let facts = facts(options, kinds, &place)?;
     say(clock, "done")?;
     Ok(Report { kinds: kinds.to_vec(), series, facts })

@@ -147,8 +147,7 @@ async fn measure(options: &Options, herdgate: PathBuf) -> Result<String> {
     let mut upstream = Upstream::start()?;
     let deaf = Deaf::start().await?;
     let bench = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../bench");
-    let place =
-        |stub| Place { stub, core: options.gate_core, herdgate: herdgate.clone(), bench: bench.clone() };
+    let place = |stub| Place::plain(stub, options.gate_core, herdgate.clone(), bench.clone());
     let mut stands = vec![
         Stand::start(Kind::Herdgate, &place(upstream.address), &place(deaf.address), &mut upstream).await?,
     ];

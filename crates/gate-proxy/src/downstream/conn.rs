@@ -104,7 +104,7 @@ impl<IO: ClientStream> Conn<IO> {
             }
             if !self.read.is_empty() && preface == Preface::No {
                 match Head::take(&mut self.read, &mut self.scan, &limits.framing) {
-                    Ok(Some(head)) => return Next::Head(Rc::new(head)),
+                    Ok(Some(head)) => return Next::Head(head),
                     Ok(None) => {}
                     Err(error) => return Next::Refused(error),
                 }
@@ -169,7 +169,7 @@ impl<IO: ClientStream> Conn<IO> {
                 match Head::read(came, scan, limits) {
                     Ok(Some((whole, length))) => {
                         used = length;
-                        head = Some(Ok(Rc::new(whole)));
+                        head = Some(Ok(whole));
                     }
                     Ok(None) => {}
                     Err(error) => head = Some(Err(error)),

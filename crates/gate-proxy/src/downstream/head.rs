@@ -1,6 +1,7 @@
 //! A request head that owns its bytes: what every stage reads, whichever protocol it came in by.
 
 use gate_h1::{Framing, H1Error, HeadScan, Limits, Parsed, RequestHead, Version, same_name};
+use std::rc::Rc;
 
 /// So many fields need no room of their own: nearly every head has fewer.
 const FEW: usize = 12;
@@ -85,10 +86,10 @@ impl Head {
         bytes: &[u8],
         scan: &mut HeadScan,
         limits: &Limits,
-    ) -> Result<Option<(Self, usize)>, H1Error> {
+    ) -> Result<Option<(Rc<Self>, usize)>, H1Error> {
         match scan.request(bytes, limits)? {
             Parsed::Partial => Ok(None),
-            Parsed::Done(parsed, used) => Ok(Some((Head::places(&bytes[..used], &parsed), used))),
+            Parsed::Done(parsed, used) => Ok(Some((Rc::new(Head::places(&bytes[..used], &parsed)), used))),
         }
     }
 
@@ -100,7 +101,7 @@ impl Head {
         buf: &mut Vec<u8>,
         scan: &mut HeadScan,
         limits: &Limits,
-    ) -> Result<Option<Self>, H1Error> {
+    ) -> Result<Option<Rc<Self>>, H1Error> {
         let Some((head, used)) = Self::read(buf, scan, limits)? else { return Ok(None) };
         buf.drain(..used);
         Ok(Some(head))
@@ -110,7 +111,8 @@ impl Head {
     #[cfg(test)]
     pub(crate) fn parse(text: &str) -> Self {
         let mut bytes = text.as_bytes().to_vec();
-        Self::take(&mut bytes, &mut HeadScan::default(), &Limits::DEFAULT).unwrap().unwrap()
+        let head = Self::take(&mut bytes, &mut HeadScan::default(), &Limits::DEFAULT).unwrap().unwrap();
+        Rc::into_inner(head).unwrap()
     }
 
     /// `parsed` was read from `bytes`.

@@ -9,6 +9,7 @@ use ::h2::server::SendResponse;
 use bytes::Bytes;
 use gate_h1::{Framing, H1Error, HeadScan, Limits, encode};
 use http::request::Parts;
+use std::rc::Rc;
 
 /// Fields of HTTP/1.1 connections, which have no place here (RFC 9113, section 8.2.2).
 const OF_CONNECTIONS: [&str; 5] =
@@ -22,7 +23,8 @@ pub(super) fn read(parts: &Parts, is_whole: bool, limits: &Limits) -> Result<Hea
     let mut text = Vec::with_capacity(512);
     write(&mut text, parts, limits)?;
     let head = Head::take(&mut text, &mut HeadScan::default(), limits)?;
-    let mut head = head.filter(|_| text.is_empty()).ok_or(H1Error::Field)?;
+    let head = head.filter(|_| text.is_empty());
+    let mut head = head.and_then(Rc::into_inner).ok_or(H1Error::Field)?;
     head.framing = match (head.framing, is_whole) {
         (Framing::None | Framing::Length(0), true) => Framing::None,
         // A body was announced and will not come.
