@@ -35,13 +35,15 @@ pub enum Why {
     NoUpstream,
     /// Each upstream that comes into question was tried already.
     AllTried,
+    /// Whatever is left leads back to this gate.
+    Loop,
 }
 
 /// Chooses the upstream for a call among those that are not in `tried`.
 ///
 /// Best first: up and known to have the model, warm before cold, fewest in flight for its weight, chance among equals; then one that
 /// has it but is down (its list is what was known last, and nobody else can help); then one that is up and may have
-/// got the model since its last probe; last, any. Without a model only health and load count.
+/// got the model since its last probe; last, any but one that leads back to this gate. Without a model only health and load count.
 ///
 /// A call that runs a model goes to one that is ejected only where no other of its kind is left, busy or not: who fails at once
 /// always has a slot free, and would draw all who wait.
@@ -108,6 +110,7 @@ pub(crate) fn weigh(fleet: &Fleet, ask: &Ask<'_>, tried: &[UpstreamId], chance: 
     }
     match best {
         None => Weighed::Reject(Why::AllTried),
+        Some((merit, _)) if merit.tier == Tier::Never => Weighed::Reject(Why::Loop),
         Some((merit, _)) if merit.is_full => Weighed::Wait(Wish(merit.tier)),
         Some((_, id)) => Weighed::Send(id),
     }
@@ -130,17 +133,19 @@ enum Tier {
     DownWithModel,
     MayHaveIt,
     Down,
+    /// It leads back here.
+    Never,
 }
 
 impl Tier {
     fn of(upstream: &Upstream, ask: &Ask<'_>) -> Self {
-        let is_down = upstream.health() == Health::Down;
         let has = ask.model.is_some_and(|model| upstream.has(model));
-        match (has, is_down) {
-            (true, false) => Tier::UpWithModel,
-            (true, true) => Tier::DownWithModel,
-            (false, false) => Tier::MayHaveIt,
-            (false, true) => Tier::Down,
+        match (upstream.health(), has) {
+            (Health::Up | Health::Unknown, true) => Tier::UpWithModel,
+            (Health::Up | Health::Unknown, false) => Tier::MayHaveIt,
+            (Health::Down, true) => Tier::DownWithModel,
+            (Health::Down, false) => Tier::Down,
+            (Health::Loop, _) => Tier::Never,
         }
     }
 }

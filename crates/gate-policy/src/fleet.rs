@@ -27,6 +27,8 @@ pub enum Observation {
     },
     /// A probe got no answer, or a wrong one.
     ProbeFailed,
+    /// What was sent there came back to this gate.
+    Looped,
     /// A request found nobody listening, or no way there.
     ConnectFailed,
     /// A request was answered, with whatever status that is not the upstream's own failure.
@@ -136,7 +138,12 @@ impl Fleet {
                     upstream.loaded = in_order(loaded);
                 }
                 upstream.failures = 0;
-                upstream.turn(Health::Up);
+                upstream.set(Health::Up);
+            }
+            Observation::Looped => {
+                upstream.version = None;
+                upstream.models = Box::default();
+                upstream.set(Health::Loop);
             }
             Observation::ProbeFailed => {
                 upstream.failures = upstream.failures.saturating_add(1);
@@ -325,6 +332,26 @@ mod tests {
         assert_eq!(fleet.lowest_version(), Some("0.9.1"));
         fleet.apply(ONE, Observation::ConnectFailed);
         assert_eq!(fleet.lowest_version(), Some("0.32.15"));
+    }
+
+    #[test]
+    fn out_of_a_loop_only_a_probe_leads() {
+        let mut fleet = Fleet::new(1, 64);
+        fleet.apply(ONE, probed("0.32.15", &["demo"], &["demo"]));
+        fleet.apply(ONE, Observation::Looped);
+        assert!(!fleet.get(ONE).unwrap().has(&name("demo")), "what it listed was another's");
+        for seen in [
+            Observation::Answered,
+            Observation::ConnectFailed,
+            Observation::ProbeFailed,
+            Observation::ModelMissing(name("demo")),
+        ] {
+            fleet.apply(ONE, seen);
+            assert_eq!(fleet.get(ONE).unwrap().health(), Health::Loop);
+        }
+        assert_eq!(fleet.lowest_version(), None);
+        fleet.apply(ONE, probed("0.32.15", &["demo"], &[]));
+        assert_eq!(fleet.get(ONE).unwrap().health(), Health::Up);
     }
 
     #[test]

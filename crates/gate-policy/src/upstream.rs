@@ -27,6 +27,8 @@ pub enum Health {
     Up,
     /// It could not be reached, or failed several probes in a row.
     Down,
+    /// What is sent there comes back to this gate. Nothing is, until a probe shows otherwise.
+    Loop,
 }
 
 /// One upstream as the gate sees it.
@@ -177,10 +179,16 @@ impl Upstream {
         self.rows.iter().find(|(name, _)| Some(name) == model).map(|(_, row)| row)
     }
 
-    /// Takes on another health; what is down has nothing in memory.
+    /// Takes on another health; what is down has nothing in memory. From a loop only a probe leads out.
     pub(crate) fn turn(&mut self, health: Health) {
+        if self.health != Health::Loop {
+            self.set(health);
+        }
+    }
+
+    pub(crate) fn set(&mut self, health: Health) {
         self.health = health;
-        if health == Health::Down {
+        if matches!(health, Health::Down | Health::Loop) {
             self.loaded = Box::default();
         }
     }

@@ -12,6 +12,14 @@ pub(crate) fn compare(a: &str, b: &str) -> Ordering {
     }
 }
 
+/// Whether it is a version that Ollama gave out, if only to be tried.
+pub(crate) fn is_release(text: &str) -> bool {
+    read(text).is_some_and(|(numbers, full, early)| {
+        let is_early = early.iter().all(|(_, word)| word.starts_with("rc"));
+        numbers.iter().any(|number| *number > 0) && (full || is_early)
+    })
+}
+
 /// Numbers, whether it is a full release, and the numbers and text of the pre-release.
 type Read<'t> = (Vec<u64>, bool, Vec<(u64, &'t str)>);
 

@@ -25,7 +25,7 @@ fn names(list: &str) -> Vec<ModelName> {
     list.split_whitespace().map(name).collect()
 }
 
-/// One upstream from a line `up|down|new; models; loaded; in flight`.
+/// One upstream from a line `up|down|new|loop; models; loaded; in flight`.
 fn fleet(lines: &[&str]) -> Fleet {
     let mut fleet = Fleet::new(u16::try_from(lines.len()).unwrap(), SLOTS);
     for (id, line) in (0..).map(UpstreamId).zip(lines) {
@@ -42,6 +42,9 @@ fn fleet(lines: &[&str]) -> Fleet {
         }
         if health == "down" {
             fleet.apply(id, Observation::ConnectFailed);
+        }
+        if health == "loop" {
+            fleet.apply(id, Observation::Looped);
         }
         for _ in 0..in_flight.parse::<u32>().unwrap() {
             fleet.start(id, true);
@@ -68,6 +71,8 @@ fn the_table() {
         ("all down: still one", &["down; x; ; 0"], &[], send(0)),
         ("a tried one is not tried again", &["up; m; m; 0", "up; m; ; 5"], &[0], send(1)),
         ("all tried", &["up; m; ; 0", "up; m; ; 0"], &[0, 1], Decision::Reject(Why::AllTried)),
+        ("what is down before what leads back", &["loop; m; ; 0", "down; ; ; 9"], &[], send(1)),
+        ("whatever is left leads back", &["up; m; ; 0", "loop; m; m; 0"], &[0], Decision::Reject(Why::Loop)),
         ("none at all", &[], &[], Decision::Reject(Why::NoUpstream)),
         ("a full one is no candidate", &["up; m; ; 100", "up; m; ; 99"], &[], send(1)),
         (
@@ -219,6 +224,7 @@ fn any_observation() -> impl Strategy<Value = Observation> {
         1 => Just(Observation::ProbeFailed),
         1 => Just(Observation::ConnectFailed),
         1 => Just(Observation::Answered),
+        1 => Just(Observation::Looped),
         1 => prop::sample::select(&MODELS[..]).prop_map(|model| Observation::ModelMissing(name(model))),
     ]
 }
@@ -250,12 +256,14 @@ proptest! {
         );
         let open: Vec<_> = fleet.iter().filter(|(id, _)| !tried.contains(id)).collect();
         let Decision::Send(id) = decision else {
-            prop_assert!(open.is_empty());
+            prop_assert!(open.iter().all(|(_, other)| other.health() == Health::Loop));
             prop_assert_eq!(decision == Decision::Reject(Why::NoUpstream), fleet.is_empty());
             return Ok(());
         };
+        let open: Vec<_> = open.into_iter().filter(|(_, other)| other.health() != Health::Loop).collect();
         prop_assert!(!tried.contains(&id), "never one that was tried");
         let chosen = fleet.get(id).unwrap();
+        prop_assert!(chosen.health() != Health::Loop, "never one that leads back");
         let is_up = |upstream: &gate_policy::Upstream| upstream.health() != Health::Down;
         let Some(model) = model else {
             prop_assert!(is_up(chosen) || open.iter().all(|(_, other)| !is_up(other)), "up before down");

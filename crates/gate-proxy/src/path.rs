@@ -10,7 +10,7 @@ use crate::lease::Lease;
 use crate::outcome::{Done, Ended};
 use crate::rules::Rules;
 use crate::stages::{
-    admission, answer, attempt, auth, call, cors, intake, own, proxied, redirect, route, show,
+    admission, answer, attempt, auth, call, cors, hops, intake, own, proxied, redirect, route, show,
 };
 use crate::trace::Trace;
 use gate_wire::{Answering, Class};
@@ -47,6 +47,7 @@ async fn serve<D: Downstream>(
     if let Some(port) = down.entered().redirect() {
         return Box::pin(redirect::answer(port, &head, target, down, trace)).await; // points to TLS    308 403
     }
+    hops::check(gate, &head, trace)?; //                                    what this gate sent itself 503
     if let Some(preflight) = cors::check(rules, &head, target, trace)? {
         return cors::answer(preflight, down, trace).await; //                   pages of other origins  403
     }

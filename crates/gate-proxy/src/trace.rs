@@ -49,6 +49,8 @@ pub(crate) struct Trace {
     pub(crate) upstream: Option<UpstreamId>,
     /// The status that the client was told; 0 before that.
     pub(crate) status: u16,
+    /// Whether it came by another gate.
+    pub(crate) came_by_gate: bool,
     /// How long it waited for its turn.
     pub(crate) queued: Duration,
     /// What the answer tells browsers.
@@ -87,6 +89,7 @@ impl Trace {
             model: None,
             upstream: None,
             status: 0,
+            came_by_gate: false,
             queued: Duration::ZERO,
             cors: Cors::default(),
             first_byte: None,

@@ -20,6 +20,7 @@ use crate::request::Ask;
 pub const TIME_LIMIT: Duration = Duration::from_secs(5);
 /// Bytes of each answer. A listing has about 400 per model.
 pub const BYTE_LIMIT: usize = 8 << 20;
+const VERSION: &str = "/api/version";
 /// Longer than any version or digest; longer names are no model names (350 + 3 × 80 and separators).
 const LONGEST_TEXT: usize = 640;
 
@@ -27,9 +28,15 @@ const LONGEST_TEXT: usize = 640;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reason(String);
 
+/// The field by which gates know again what they sent: the marks of the gates that a request came by, and in an answer a
+/// word to say that a gate gave it.
+pub const HOPS: &str = "Herdgate-Hops";
+
 /// What an upstream was found to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Probe {
+    /// The question came back to this very gate: the upstream is the gate itself, or leads to it. Nothing else is known then.
+    pub leads_back: bool,
     /// What `GET /api/version` says. Where that fails, nothing else is asked.
     pub version: Result<String, Reason>,
     /// What `GET /api/tags` lists; its order means nothing.
@@ -53,12 +60,36 @@ pub struct ModelEntry {
 
 /// Asks all three questions, one after the other.
 pub async fn probe(client: &Client, id: UpstreamId) -> Probe {
-    match version(client, id).await {
-        Ok(version) => {
-            Probe { version: Ok(version), models: models(client, id).await, loaded: loaded(client, id).await }
-        }
-        Err(reason) => {
-            Probe { models: Err(reason.clone()), loaded: Err(reason.clone()), version: Err(reason) }
+    let before = client.roster().returns(id);
+    let found = match version(client, id).await {
+        Ok(version) => Probe {
+            leads_back: false,
+            version: Ok(version),
+            models: models(client, id).await,
+            loaded: loaded(client, id).await,
+        },
+        Err(reason) => Probe::failed(reason),
+    };
+    if client.roster().returns(id) == before {
+        return found;
+    }
+    Probe::leading_back()
+}
+
+impl Probe {
+    /// What is known of an upstream that is this very gate, or leads to it.
+    #[must_use]
+    pub fn leading_back() -> Self {
+        let reason = "it is this gate itself, or a gate or proxy that leads back to it";
+        Probe { leads_back: true, ..Probe::failed(Reason(reason.to_owned())) }
+    }
+
+    fn failed(reason: Reason) -> Self {
+        Probe {
+            leads_back: false,
+            models: Err(reason.clone()),
+            loaded: Err(reason.clone()),
+            version: Err(reason),
         }
     }
 }
@@ -72,7 +103,7 @@ pub async fn version(client: &Client, id: UpstreamId) -> Result<String, Reason> 
     struct Said {
         version: String,
     }
-    let path = "/api/version";
+    let path = VERSION;
     let body = ask(client, id, path).await?;
     match serde_json::from_slice::<Said>(&body) {
         Ok(said) if !said.version.is_empty() && is_plain(&said.version) => Ok(said.version),
@@ -138,9 +169,17 @@ async fn list<T: DeserializeOwned>(client: &Client, id: UpstreamId, path: &str) 
 
 async fn ask(client: &Client, id: UpstreamId, path: &str) -> Result<Vec<u8>, Reason> {
     let exchange = async {
-        let fields = [("Accept", "application/json"), ("User-Agent", "herdgate")];
-        let answer = client.send(id, &Ask { method: "GET", path, fields: &fields, body: b"" }).await;
+        let fields = [
+            ("Accept", "application/json"),
+            ("User-Agent", "herdgate"),
+            (HOPS, client.roster().mark(id).unwrap_or_default()),
+        ];
+        let fields = if fields[2].1.is_empty() { &fields[..2] } else { &fields[..] };
+        let answer = client.send(id, &Ask { method: "GET", path, fields, body: b"" }).await;
         let answer = answer.map_err(|error| unreached(client, id, path, &error))?;
+        if path == VERSION {
+            client.roster().set_gate(id, answer.field(HOPS).is_some());
+        }
         if answer.status() != 200 {
             return Err(refused(client, id, path, answer.status()));
         }

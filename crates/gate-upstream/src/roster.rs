@@ -8,7 +8,9 @@ use crate::access::Access;
 use crate::endpoint::Endpoint;
 use gate_types::UpstreamId;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use subtle::ConstantTimeEq as _;
 
 const PAGE: usize = 64;
 const PAGES: usize = 64;
@@ -21,11 +23,36 @@ pub struct Roster {
 
 struct Enrolled {
     endpoint: Endpoint,
+    /// Sent with what goes there by way of other gates, so that it is known again should it come back. None where the system
+    /// has no randomness: then no loop is noticed.
+    mark: Option<Mark>,
+    /// How often it has come back.
+    returns: AtomicU32,
+    /// Whether it may pass requests on, as a gate does: not known of it that it does not.
+    is_gate: AtomicBool,
     /// Looked at when settings change, and never by a request.
     access: Mutex<Arc<Access>>,
 }
 
+/// Bytes of randomness in a mark, each two digits in its text.
+const MARK_BYTES: usize = 16;
+
+/// A name of an upstream that nobody can guess. Every upstream has its own: whoever learns one can at most have that upstream
+/// refused, and it alone learns it.
+struct Mark(Box<str>);
+
+impl Mark {
+    fn random() -> Option<Self> {
+        let mut bytes = [0; MARK_BYTES];
+        getrandom::fill(&mut bytes).ok()?;
+        Some(Mark(bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into()))
+    }
+}
+
 impl Roster {
+    /// Digits of a mark.
+    pub const MARK_LENGTH: usize = 2 * MARK_BYTES;
+
     /// How many it can hold.
     pub const MOST: usize = PAGE * PAGES;
 
@@ -63,10 +90,57 @@ impl Roster {
         let page = self.pages.get(*len / PAGE)?;
         let page = page.get_or_init(|| Box::new([const { OnceLock::new() }; PAGE]));
         // Under the lock nobody else can have taken the place.
-        page[*len % PAGE].get_or_init(|| Enrolled { endpoint, access: Mutex::default() });
+        page[*len % PAGE].get_or_init(|| Enrolled {
+            endpoint,
+            mark: Mark::random(),
+            returns: AtomicU32::new(0),
+            is_gate: AtomicBool::new(true),
+            access: Mutex::default(),
+        });
         let id = UpstreamId(u16::try_from(*len).ok()?);
         *len += 1;
         Some(id)
+    }
+
+    /// What is sent along to this upstream, to be known again.
+    #[must_use]
+    pub fn mark(&self, id: UpstreamId) -> Option<&str> {
+        self.enrolled(id)?.mark.as_ref().map(|mark| &*mark.0)
+    }
+
+    /// Whose mark this is: what it came with was sent to that upstream by this very gate.
+    #[must_use]
+    pub fn find_marked(&self, mark: &str) -> Option<UpstreamId> {
+        let is_it = |id: &UpstreamId| {
+            self.mark(*id).is_some_and(|own| bool::from(own.as_bytes().ct_eq(mark.as_bytes())))
+        };
+        (0..).map(UpstreamId).take(self.len()).find(is_it)
+    }
+
+    /// Something that was sent to this upstream came back.
+    pub fn came_back(&self, id: UpstreamId) {
+        if let Some(enrolled) = self.enrolled(id) {
+            enrolled.returns.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// How often that has happened.
+    #[must_use]
+    pub fn returns(&self, id: UpstreamId) -> u32 {
+        self.enrolled(id).map_or(0, |enrolled| enrolled.returns.load(Ordering::Relaxed))
+    }
+
+    /// Whether what is sent there may be passed on by another gate. True of one of which nothing is known.
+    #[must_use]
+    pub fn is_gate(&self, id: UpstreamId) -> bool {
+        self.enrolled(id).is_some_and(|enrolled| enrolled.is_gate.load(Ordering::Relaxed))
+    }
+
+    /// A probe found out whether it is one.
+    pub fn set_gate(&self, id: UpstreamId, is_gate: bool) {
+        if let Some(enrolled) = self.enrolled(id) {
+            enrolled.is_gate.store(is_gate, Ordering::Relaxed);
+        }
     }
 
     /// The id of an endpoint that has one.
@@ -133,6 +207,19 @@ mod tests {
         assert_eq!(roster.get(UpstreamId(1)), Some(&at(2)));
         assert_eq!(roster.get(UpstreamId(3)), None);
         assert_eq!(roster.get(UpstreamId(u16::MAX)), None);
+    }
+
+    #[test]
+    fn each_has_a_mark_of_its_own() {
+        let roster: Roster = [at(1), at(2)].into_iter().collect();
+        let mark = roster.mark(UpstreamId(1)).unwrap();
+        assert!(mark.len() == Roster::MARK_LENGTH && mark.bytes().all(|b| b.is_ascii_hexdigit()));
+        assert_eq!(roster.find_marked(mark), Some(UpstreamId(1)));
+        assert_ne!(roster.mark(UpstreamId(0)), Some(mark));
+        let other: Roster = [at(1), at(2)].into_iter().collect();
+        assert_eq!(other.find_marked(mark), None, "that of another gate");
+        assert_eq!(roster.find_marked(""), None);
+        assert!(!format!("{roster:?}").contains(mark));
     }
 
     #[test]

@@ -99,6 +99,8 @@ pub enum Reason {
     UnsupportedHttpVersion,
     /// No upstream to ask: none set up, or none found.
     NoUpstream,
+    /// The request came back to this gate, or would.
+    UpstreamLoop,
     /// The local model server is starting.
     Loading,
     /// The model is being pulled.
@@ -164,6 +166,7 @@ impl Reason {
             UnsupportedTransferCoding,
             UnsupportedHttpVersion,
             NoUpstream,
+            UpstreamLoop,
             Loading,
             ModelPulling,
             ModelsUnlisted,

@@ -132,6 +132,7 @@ async fn wait<D: Downstream>(
 pub(crate) fn nobody(gate: &Gate, why: Why) -> GateError {
     gate.shared.none_yet().unwrap_or_else(|| match why {
         Why::NoUpstream => GateError::new(Reason::NoUpstream),
+        Why::Loop => GateError::new(Reason::UpstreamLoop),
         Why::AllTried => GateError::new(Reason::UpstreamUnreachable),
     })
 }

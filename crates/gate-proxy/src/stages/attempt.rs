@@ -13,10 +13,12 @@ use crate::stages::admission::{self, Again, Turn, nobody};
 use crate::stages::allowed;
 use crate::stages::auth::Caller;
 use crate::stages::call::{self, Call};
+use crate::stages::hops;
 use crate::stages::upload::{self, FromClient};
 use crate::trace::Trace;
 use gate_policy::{Health, Observation, Why};
 use gate_types::{ModelName, Scope, UpstreamId};
+use gate_upstream::probe::HOPS;
 use gate_upstream::{Answer, UpstreamError};
 use gate_wire::{BodyKind, Class, GateError, Reason};
 use std::pin::pin;
@@ -314,9 +316,10 @@ async fn exchange<D: Downstream>(
         ("User-Agent", text("user-agent")),
         ("X-Request-Id", Some(trace.id.as_str())),
     ];
-    let mut fields = [("", ""); 4];
+    let hops = hops::onward(gate, &head, trace, id);
+    let mut fields = [("", ""); 5];
     let mut count = 0;
-    for (name, value) in passed {
+    for (name, value) in passed.into_iter().chain([(HOPS, hops.as_deref())]) {
         if let Some(value) = value {
             fields[count] = (name, value);
             count += 1;

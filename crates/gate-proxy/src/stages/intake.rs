@@ -53,11 +53,12 @@ pub(crate) fn check<'h>(rules: &Rules, head: &'h Head) -> Result<Target<'h>, Gat
 }
 
 /// Fields that the gate or an upstream reads, and what their names begin with.
-const READ: [&str; 9] = [
+const READ: [&str; 10] = [
     "content-length",
     "transfer-encoding",
     "content-type",
     "content-encoding",
+    "herdgate-hops",
     "x-api-key",
     "x-request-id",
     "x-real-ip",

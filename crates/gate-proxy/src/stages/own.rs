@@ -10,13 +10,16 @@ use crate::stages::allowed;
 use crate::stages::attempt::unknown_model;
 use crate::stages::auth::Caller;
 use crate::stages::call::Call;
+use crate::stages::hops;
 use crate::trace::{Trace, answer_whole};
 use gate_policy::{Health, Observation, Upstream};
 use gate_types::{Dialect, ModelName, Scope, UpstreamId};
+use gate_upstream::probe::HOPS;
 use gate_upstream::{Ask, UpstreamError};
 use gate_wire::{GateError, Greeting, Merged, Param, Reason};
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -42,7 +45,10 @@ pub(crate) async fn greet<D: Downstream>(
             let version = gate.shared.with_fleet(|fleet| fleet.lowest_version().map(str::to_owned));
             let Some(version) = version else { return Err(nobody_up(gate).into()) };
             let body = serde_json::json!({ "version": version }).to_string();
-            answer_whole(down, 200, vec![JSON], body.as_bytes(), trace).await
+            // A gate that asks learns that this is one, so that its requests bring their marks.
+            let gate: (&str, &[u8]) = (HOPS, b"gate");
+            let fields = if trace.came_by_gate { vec![JSON, gate] } else { vec![JSON] };
+            answer_whole(down, 200, fields, body.as_bytes(), trace).await
         }
         Greeting::Alive => answer_whole(down, 200, vec![TEXT, NOT_KEPT], b"ok", trace).await,
         Greeting::Ready => {
@@ -81,7 +87,7 @@ enum Readiness {
 fn readiness(gate: &Gate) -> Readiness {
     let (up, down) = gate.shared.with_fleet(|fleet| {
         let count = |health| fleet.iter().filter(|(_, upstream)| upstream.health() == health).count();
-        (count(Health::Up), count(Health::Down))
+        (count(Health::Up), count(Health::Down) + count(Health::Loop))
     });
     let vouched = gate.shared.certificate.get();
     let is_expired = matches!(vouched, Vouched::For(life) if life.is_over(since_1970().as_secs()));
@@ -104,7 +110,7 @@ pub(crate) async fn list<D: Downstream>(
     down: &mut D,
     trace: &mut Trace,
 ) -> Result<Done, Ended> {
-    let listings = gather(gate, call, down).await?;
+    let listings = gather(gate, call, down, trace).await?;
     let bodies: Vec<&[u8]> = listings.iter().map(|(_, body)| body.as_slice()).collect();
     let visible = |name: &ModelName, is_stub: bool| {
         (!is_stub || caller.holds(Scope::Cloud)) && allowed::may_see(&gate.shared, caller, name)
@@ -147,14 +153,17 @@ async fn gather<D: Downstream>(
     gate: &Gate,
     call: &Call,
     down: &mut D,
+    trace: &Trace,
 ) -> Result<Vec<(UpstreamId, Vec<u8>)>, Ended> {
     let whom = whom_to_ask(gate);
     if whom.is_empty() {
         return Err(nobody_up(gate).into());
     }
     let path = call.open.route.upstream_path(None);
+    let head = Rc::clone(down.head());
+    let hops = |id| hops::onward(gate, &head, trace, id);
     let mut asked: Vec<_> =
-        whom.iter().map(|id| Asked::Waiting(Box::pin(ask_one(gate, *id, &path)))).collect();
+        whom.iter().map(|id| Asked::Waiting(Box::pin(ask_one(gate, *id, &path, hops(*id))))).collect();
     down.limit_silence(Some(LISTING_TIME));
     let all = poll_fn(|cx| {
         let mut is_waiting = false;
@@ -191,9 +200,13 @@ async fn gather<D: Downstream>(
 /// Those that are not known to be down; all of them where that leaves none, for one may be back.
 fn whom_to_ask(gate: &Gate) -> Vec<UpstreamId> {
     gate.shared.with_fleet(|fleet| {
-        let is_up = |(_, upstream): &(UpstreamId, &Upstream)| upstream.health() != Health::Down;
+        let is_up = |(_, upstream): &(UpstreamId, &Upstream)| match upstream.health() {
+            Health::Up | Health::Unknown => true,
+            Health::Down | Health::Loop => false,
+        };
         let any_up = fleet.iter().any(|one| is_up(&one));
-        fleet.iter().filter(|one| !any_up || is_up(one)).map(|(id, _)| id).collect()
+        let may_be = |(_, upstream): &(UpstreamId, &Upstream)| upstream.health() != Health::Loop;
+        fleet.iter().filter(|one| if any_up { is_up(one) } else { may_be(one) }).map(|(id, _)| id).collect()
     })
 }
 
@@ -235,8 +248,10 @@ impl<F: Future<Output = Result<Vec<u8>, Unlisted>>> Asked<F> {
 }
 
 /// One upstream's listing.
-async fn ask_one(gate: &Gate, id: UpstreamId, path: &str) -> Result<Vec<u8>, Unlisted> {
-    let ask = Ask { method: "GET", path, fields: &[("Accept", "application/json")], body: b"" };
+async fn ask_one(gate: &Gate, id: UpstreamId, path: &str, hops: Option<String>) -> Result<Vec<u8>, Unlisted> {
+    let fields = [("Accept", "application/json"), (HOPS, hops.as_deref().unwrap_or_default())];
+    let fields = if hops.is_some() { &fields[..] } else { &fields[..1] };
+    let ask = Ask { method: "GET", path, fields, body: b"" };
     let answer = gate.upstream.send(id, &ask).await.map_err(Unlisted::Upstream)?;
     let status = answer.status();
     let body = answer.read_all(LISTING_BYTES).await.map_err(Unlisted::Upstream)?;
@@ -244,5 +259,8 @@ async fn ask_one(gate: &Gate, id: UpstreamId, path: &str) -> Result<Vec<u8>, Unl
 }
 
 fn nobody_up(gate: &Gate) -> GateError {
-    gate.shared.none_yet().unwrap_or_else(|| GateError::new(Reason::UpstreamUnreachable))
+    let leads_back = |(_, upstream): (UpstreamId, &Upstream)| upstream.health() == Health::Loop;
+    let only_loops = gate.shared.with_fleet(|fleet| !fleet.is_empty() && fleet.iter().all(leads_back));
+    let reason = if only_loops { Reason::UpstreamLoop } else { Reason::UpstreamUnreachable };
+    gate.shared.none_yet().unwrap_or_else(|| GateError::new(reason))
 }

@@ -132,6 +132,8 @@ impl House {
         let rules = Rules { limits, queue: QUEUE, manage: manage(), door, own_idle: Vec::new() };
         let shared = Arc::new(Shared::new(KeyRing::default(), rules, Arc::clone(client.roster()), not_yet));
         let records = Records::default();
+        // As a probe of an Ollama tells.
+        (0..).map(UpstreamId).take(upstreams.len()).for_each(|id| client.roster().set_gate(id, false));
         let gate = Rc::new(Gate::new(Arc::clone(&shared), client, Box::new(records.clone()), 7));
         tokio::task::spawn_local(Rc::clone(&gate.sweep).run());
         let tended = Rc::clone(&gate);

@@ -38,6 +38,8 @@ mod h2_cancel;
 #[cfg(test)]
 mod h2_windows;
 #[cfg(test)]
+mod hops;
+#[cfg(test)]
 mod house;
 #[cfg(test)]
 mod lease;

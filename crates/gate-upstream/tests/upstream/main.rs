@@ -2,6 +2,8 @@
 //! matters, over loopback sockets where the system's behaviour does.
 
 #[cfg(test)]
+mod access;
+#[cfg(test)]
 mod ahead;
 #[cfg(test)]
 mod connections;

@@ -157,9 +157,13 @@ async fn what_is_asked_names_no_caller() {
         }),
     );
     assert_eq!(probe::version(&client, ID).await.unwrap(), "1");
+    let mark = client.roster().mark(ID).unwrap();
     assert_eq!(
         String::from_utf8(seen.borrow().bytes.clone()).unwrap(),
-        "GET /x/api/version HTTP/1.1\r\nHost: gpu1:11434\r\nAccept: application/json\r\nUser-Agent: herdgate\r\n\r\n"
+        format!(
+            "GET /x/api/version HTTP/1.1\r\nHost: gpu1:11434\r\nAccept: application/json\r\nUser-Agent: herdgate\r\n\
+             Herdgate-Hops: {mark}\r\n\r\n"
+        )
     );
 }
 

@@ -289,6 +289,15 @@ impl Reason {
                 "Start Ollama, or name a server: `herdgate serve --upstream URL`; the gate's start-up says what it tried.",
             )
             .again_after(5),
+            Reason::UpstreamLoop => Facts::new(
+                503,
+                "upstream_loop",
+                Gate,
+                "an upstream of this gate leads back to it",
+                "Take the upstream that is the gate itself, or a gate or proxy before it, out of the settings; the gate's log \
+                 names it.",
+            )
+            .again_after(30),
             Reason::Loading => Facts::new(
                 503,
                 "loading",

@@ -1,6 +1,6 @@
 //! Looks at each upstream again and again, and tells the fleet what it saw. Requests never wait for it.
 
-use gate_policy::Observation;
+use gate_policy::{Health, Observation, holes, mended_by};
 use gate_proxy::Shared;
 use gate_types::{ModelName, UpstreamId};
 use gate_upstream::Client;
@@ -112,12 +112,16 @@ async fn run(
     tells_first: bool,
 ) {
     let begun = Instant::now();
-    let mut was_up: Option<bool> = None;
-    let mut listed = true;
+    let mut was: Option<State> = None;
+    // The version that was looked up last.
+    let mut named: Option<String> = None;
+    let mut caution = Caution::default();
     let mut doubts = shared.doubts();
     loop {
         doubts.mark_unchanged();
-        let found = Arc::new(probe(&client, id).await);
+        let found = probe(&client, id).await;
+        let refused = caution.refuses(found.leads_back, is_refused(&shared, id), any_number);
+        let found = Arc::new(if refused { Probe::leading_back() } else { found });
         // What leaves the machine is known before anybody is sent to it.
         match &found.models {
             Ok(models) => shared.stubs.learn(id, &stubs(models)),
@@ -125,13 +129,18 @@ async fn run(
             Err(_) => {}
         }
         shared.observe(id, observation(&found));
-        let is_up = found.version.is_ok();
-        let lists = found.models.is_ok() || !is_up;
-        if (was_up != Some(is_up) || listed != lists) && (was_up.is_some() || tells_first) {
+        let state = State::of(&found);
+        if was != Some(state) && (was.is_some() || tells_first || state == State::Refused) {
             tell(shared.upstream_name(id), &found);
         }
-        let never_up = was_up != Some(true) && !is_up;
-        (was_up, listed) = (Some(is_up), lists);
+        if let Ok(version) = &found.version
+            && named.as_ref() != Some(version)
+        {
+            named = Some(version.clone());
+            warn_of_holes(shared.upstream_name(id), version);
+        }
+        let never_up = !matches!(was, Some(State::Up { .. })) && state == State::Down;
+        was = Some(state);
         // Nobody listening any more is no reason to stop looking.
         let _unread = latest.send_replace(Some(found));
         let usual = *interval.borrow_and_update();
@@ -146,7 +155,61 @@ async fn run(
     }
 }
 
+/// What is told of, once each time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Up {
+        lists: bool,
+    },
+    Down,
+    /// It leads back to this gate.
+    Refused,
+}
+
+impl State {
+    fn of(found: &Probe) -> Self {
+        match &found.version {
+            Ok(_) => State::Up { lists: found.models.is_ok() },
+            Err(_) if found.leads_back => State::Refused,
+            Err(_) => State::Down,
+        }
+    }
+}
+
+/// How long one that led back is refused still, in looks that found it sound. Two gates that lead to each other would else find
+/// each other sound at the same moment, because each refuses the other, and be a loop again at the next: so chance has a say.
+#[derive(Debug, Default)]
+struct Caution {
+    left: u64,
+}
+
+impl Caution {
+    const LEAST: u64 = 2;
+    const SPREAD: u64 = 4;
+
+    /// Whether it is refused after this look; `was_refused` where a request found out that it leads back, or an earlier look.
+    fn refuses(&mut self, leads_back: bool, was_refused: bool, chance: impl FnOnce() -> u64) -> bool {
+        if leads_back || (was_refused && self.left == 0) {
+            self.left = Self::LEAST + chance() % Self::SPREAD;
+            return true;
+        }
+        self.left = self.left.saturating_sub(1);
+        self.left > 0
+    }
+}
+
+fn any_number() -> u64 {
+    getrandom::u64().unwrap_or_default()
+}
+
+fn is_refused(shared: &Shared, id: UpstreamId) -> bool {
+    shared.with_fleet(|fleet| fleet.get(id).is_some_and(|upstream| upstream.health() == Health::Loop))
+}
+
 fn observation(found: &Probe) -> Observation {
+    if found.leads_back {
+        return Observation::Looped;
+    }
     match &found.version {
         Ok(version) => Observation::Probed {
             version: version.clone(),
@@ -179,8 +242,29 @@ fn tell(name: &str, found: &Probe) {
             Ok(models) => tracing::info!("{name} is up: version {version}, {} models", models.len()),
             Err(reason) => tracing::warn!("{name} is up: version {version}, but lists no models: {reason}"),
         },
+        Err(reason) if found.leads_back => tracing::error!(
+            "{name} is refused: {reason}; nothing is sent there: take it out of the settings, here or there"
+        ),
         Err(reason) => tracing::warn!("{name} is down: {reason}"),
     }
+}
+
+/// Names of holes that one line holds.
+const HOLES_SHOWN: usize = 3;
+
+/// Tells what is known against a version, and which one mends it.
+fn warn_of_holes(name: &str, version: &str) {
+    let holes = holes(version);
+    let Some(mended) = mended_by(version).filter(|_| !holes.is_empty()) else { return };
+    let ids: Vec<&str> = holes.iter().take(HOLES_SHOWN).map(|hole| hole.id).collect();
+    let more = match holes.len().saturating_sub(HOLES_SHOWN) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let ids = ids.join(", ");
+    tracing::warn!(
+        "{name} runs Ollama {version}, which has known holes ({ids}{more}): Ollama {mended} has none of them"
+    );
 }
 
 #[cfg(test)]
@@ -193,6 +277,19 @@ mod tests {
         assert_eq!(names(Err(())), None);
         assert_eq!(names(Ok(vec![])), Some(vec![]));
         assert_eq!(names(Ok(vec!["demo", "no name"])), Some(vec![ModelName::parse("demo").unwrap()]));
+    }
+
+    #[test]
+    fn one_that_led_back_is_believed_after_some_sound_looks() {
+        for chance in 0..9 {
+            let mut caution = Caution::default();
+            assert!(!caution.refuses(false, false, || chance));
+            assert!(caution.refuses(true, false, || chance));
+            let sound = (1..=9).find(|_| !caution.refuses(false, true, || chance)).unwrap();
+            assert!((2..=5).contains(&sound), "{sound}");
+            assert!(!caution.refuses(false, false, || chance), "and then it is");
+            assert!(caution.refuses(false, true, || chance), "a request came back");
+        }
     }
 
     #[test]

@@ -214,6 +214,9 @@ pub(super) fn upstreams(
 fn state(endpoint: &Endpoint, probe: &Probe) -> String {
     let version = match &probe.version {
         Ok(version) => version,
+        Err(reason) if probe.leads_back => {
+            return format!("refused: {reason}; take it out of the settings");
+        }
         Err(reason) => return reason.as_str().to_owned(),
     };
     let server = match version.strip_suffix("-herdgate") {

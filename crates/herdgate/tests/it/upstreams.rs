@@ -1,6 +1,7 @@
 //! The same calls in all dialects against every kind of upstream: the gate must make no difference between them.
 
 mod guarded;
+mod loops;
 
 use crate::harness::peer::Kind;
 use crate::harness::{Answer, Ask, Demo, Gate, Home, Peer};

@@ -1,0 +1,103 @@
+//! The way of a request through gates: who sends it on adds a mark that nobody can guess, and knows it again should the request
+//! come back. So a loop ends at its first turn, and the upstream that it went by is refused.
+//!
+//! A client can write the field too. All that it gets by that is its own request refused: it knows no mark, marks that are
+//! nobody's are passed on as they are, and no answer tells whether one was somebody's. The field is checked before the key, for
+//! what comes back may have lost that. What goes to an Ollama goes without it.
+
+use crate::downstream::Head;
+use crate::gate::Gate;
+use crate::trace::Trace;
+use gate_policy::Observation;
+use gate_types::UpstreamId;
+use gate_upstream::Roster;
+use gate_upstream::probe::HOPS;
+use gate_wire::{GateError, Reason};
+
+/// So many gates may stand one behind the other.
+const MOST_HOPS: usize = 16;
+
+/// Refuses what this gate has sent itself, and what has come too far.
+pub(crate) fn check(gate: &Gate, head: &Head, trace: &mut Trace) -> Result<(), GateError> {
+    if head.first(HOPS).is_none() {
+        return Ok(());
+    }
+    trace.came_by_gate = true;
+    let Some(marks) = marks(head) else {
+        return Err(GateError::new(Reason::BadRequest).saying("Herdgate-Hops is not as gates write it"));
+    };
+    let roster = gate.upstream.roster();
+    let mut count = 0;
+    for mark in marks.split(',') {
+        count += 1;
+        if let Some(id) = roster.find_marked(mark) {
+            roster.came_back(id);
+            gate.shared.observe(id, Observation::Looped);
+            gate.shared.doubt();
+            let way = format!("what was sent to {} came back", gate.shared.upstream_name(id));
+            return Err(GateError::new(Reason::UpstreamLoop).because(way));
+        }
+    }
+    if count >= MOST_HOPS {
+        let way = format!("the request came by {count} gates");
+        return Err(GateError::new(Reason::UpstreamLoop).because(way));
+    }
+    Ok(())
+}
+
+/// The marks as they were sent, where they are what gates write: one field of hexadecimal texts of one length, no blank.
+fn marks(head: &Head) -> Option<&str> {
+    let mut all = head.all(HOPS);
+    let (Some(_), None) = (all.next(), all.next()) else { return None };
+    let marks = head.first_text(HOPS)?;
+    let is_digit = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+    let is_mark = |mark: &str| mark.len() == Roster::MARK_LENGTH && mark.bytes().all(is_digit);
+    (marks.len() < MOST_HOPS * (Roster::MARK_LENGTH + 1) && marks.split(',').all(is_mark)).then_some(marks)
+}
+
+/// What goes along to this upstream: the marks that came, and its own. Nothing where nobody there would send it on.
+pub(crate) fn onward(gate: &Gate, head: &Head, trace: &Trace, id: UpstreamId) -> Option<String> {
+    let roster = gate.upstream.roster();
+    if !trace.came_by_gate && !roster.is_gate(id) {
+        return None;
+    }
+    let came = if trace.came_by_gate { marks(head) } else { None };
+    match (came, roster.mark(id)) {
+        (Some(came), Some(own)) => Some(format!("{came},{own}")),
+        (Some(one), None) | (None, Some(one)) => Some(one.to_owned()),
+        (None, None) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(fields: &str) -> Option<String> {
+        let text = format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
+        marks(&Head::parse(&text)).map(str::to_owned)
+    }
+
+    #[test]
+    fn only_what_gates_write_is_read() {
+        let (one, other) = ("0123456789abcdef0123456789abcdef", "ffffffffffffffffffffffffffffffff");
+        let field = |value: &str| read(&format!("herdgate-hops: {value}\r\n"));
+        assert_eq!(field(one).as_deref(), Some(one));
+        let both = format!("{one},{other}");
+        assert_eq!(field(&both), Some(both.clone()));
+        let sixteen = [one; 16].join(",");
+        assert_eq!(field(&sixteen), Some(sixteen.clone()));
+        for bad in [
+            String::new(),
+            "gate".to_owned(),
+            one.to_uppercase(),
+            one[1..].to_owned(),
+            format!("{one}, {other}"),
+            format!("{one},"),
+            [one; 17].join(","),
+        ] {
+            assert_eq!(field(&bad), None, "{bad}");
+        }
+        assert_eq!(read(&format!("Herdgate-Hops: {one}\r\nHerdgate-Hops: {other}\r\n")), None);
+    }
+}

@@ -1,0 +1,97 @@
+//! What is sent to one upstream alone, and its change while connections stay.
+
+use gate_upstream::probe::{HOPS, probe};
+use gate_upstream::{Access, Client, Tls};
+
+use crate::played::{GET, ID};
+use crate::scripted::{Scripted, Step, serve};
+
+const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+async fn ask(client: &Client) {
+    assert_eq!(client.send(ID, &GET).await.unwrap().read_all(9).await.unwrap(), b"ok");
+}
+
+fn with(value: &str) -> Access {
+    Access::default().with_fields([("Authorization", value)]).unwrap()
+}
+
+/// What each connection was asked, as text.
+fn asked(server: Scripted) -> Vec<String> {
+    server.saw().into_iter().map(|saw| String::from_utf8(saw.bytes).unwrap()).collect()
+}
+
+#[tokio::test]
+async fn a_credential_goes_along_and_another_one_needs_no_other_connection() {
+    let mut script: Vec<Step> = (0..3).flat_map(|_| [Step::Request, Step::Send(OK)]).collect();
+    script.push(Step::Gone);
+    let server = serve(vec![script]);
+    let client = server.client();
+    ask(&client).await;
+    client.roster().set_access(ID, with("Bearer one"));
+    client.refresh();
+    ask(&client).await;
+    client.roster().set_access(ID, with("Bearer two"));
+    client.refresh();
+    client.refresh();
+    ask(&client).await;
+    assert_eq!((client.counts(ID).opened, client.counts(ID).reused), (1, 2));
+    drop(client);
+    let asked = asked(server).concat();
+    let heads: Vec<&str> = asked.split("\r\n\r\n").collect();
+    assert!(!heads[0].contains("Authorization"), "{asked}");
+    assert!(heads[1].ends_with("\r\nAuthorization: Bearer one"), "{asked}");
+    assert!(heads[2].ends_with("\r\nAuthorization: Bearer two"), "{asked}");
+}
+
+#[tokio::test]
+async fn other_certificates_need_other_connections_and_answers_end_on_their_own() {
+    let script = || vec![Step::Request, Step::Send(OK), Step::Gone];
+    let server = serve(vec![script(), script()]);
+    let client = server.client();
+    let answer = client.send(ID, &GET).await.unwrap();
+    client.roster().set_access(ID, Access::default().with_tls(Some(Tls::own(None, None))));
+    client.refresh();
+    // Its connection was made the old way, and is not kept for the new one.
+    assert_eq!(answer.read_all(9).await.unwrap(), b"ok");
+    assert_eq!(client.idle(ID), 0);
+    ask(&client).await;
+    assert_eq!((client.counts(ID).opened, client.counts(ID).reused), (2, 0));
+    drop(client);
+    assert_eq!(asked(server).len(), 2);
+}
+
+#[tokio::test]
+async fn a_probe_brings_the_mark_and_learns_whether_a_gate_answers() {
+    for (answers, is_gate) in [
+        ("HTTP/1.1 200 OK\r\nHerdgate-Hops: gate\r\nContent-Length: 2\r\n\r\n{}", true),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", false),
+    ] {
+        let server = serve(vec![vec![Step::Request, Step::Send(answers), Step::Gone]]);
+        let client = server.client();
+        assert!(client.roster().is_gate(ID), "nobody knows yet");
+        let found = probe(&client, ID).await;
+        assert!(!found.leads_back && found.version.is_err());
+        assert_eq!(client.roster().is_gate(ID), is_gate);
+        let mark = format!("{HOPS}: {}\r\n", client.roster().mark(ID).unwrap());
+        drop(client);
+        assert!(asked(server)[0].contains(&mark));
+    }
+}
+
+#[tokio::test]
+async fn what_came_back_while_it_was_asked_is_no_upstream() {
+    let (tell, told) = crate::scripted::signal();
+    let refused = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n";
+    let server = serve(vec![vec![Step::Request, Step::Wait(told), Step::Send(refused), Step::Gone]]);
+    let client = server.client();
+    client.roster().came_back(ID);
+    let looks = probe(&client, ID);
+    let comes = async {
+        client.roster().came_back(ID);
+        tell();
+    };
+    let (found, ()) = tokio::join!(looks, comes);
+    assert!(found.leads_back);
+    assert!(found.version.unwrap_err().to_string().contains("leads back to it"));
+}
