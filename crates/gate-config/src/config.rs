@@ -133,6 +133,8 @@ pub struct Server {
     pub threads: Option<u16>,
     /// For requests that run when the gate is told to end.
     pub grace: Duration,
+    /// For requests that run when another process has taken the gate over.
+    pub handover_grace: Duration,
     /// The proxies that may say where a client is, at listeners that name none of their own.
     pub trusted_proxies: Vec<Cidr>,
 }
@@ -338,7 +340,12 @@ impl Default for Config {
                 idle: Duration::from_mins(10),
                 keep_alive: Duration::from_secs(75),
             },
-            server: Server { threads: None, grace: Duration::from_secs(30), trusted_proxies: Vec::new() },
+            server: Server {
+                threads: None,
+                grace: Duration::from_secs(30),
+                handover_grace: Duration::from_secs(3600),
+                trusted_proxies: Vec::new(),
+            },
             fleet: Fleet { probe_interval: Duration::from_secs(5), slots: 64 },
             queue: Queue { max_wait: Duration::from_secs(30), depth: 256 },
             manage: Manage {

@@ -242,6 +242,17 @@ pub(crate) static SETTINGS: &[Setting] = &[
                 ends as soon as the last of them has. A second signal ends it at once.",
     },
     Setting {
+        key: "server.handover_grace",
+        flag: None,
+        form: Form::Time {
+            slot: |config| &mut config.server.handover_grace,
+            least: Duration::ZERO,
+            most: secs(24 * 3600),
+        },
+        about: "How long requests that run may go on in the old process after SIGUSR2 has put another in its place. Nobody \
+                waits for it, so this is long: it ends as soon as the last of them has.",
+    },
+    Setting {
         key: "server.trusted_proxies",
         flag: None,
         form: Form::Networks {

@@ -26,7 +26,7 @@ pub(crate) struct BackupArgs {
     /// With the models of this machine's Ollama and of the engine
     #[arg(long)]
     models: bool,
-    /// Ollama's store of models [default: OLLAMA_MODELS, else ~/.ollama/models, else that of its service]
+    /// Ollama's store of models [default: local.models_dir, else OLLAMA_MODELS, else ~/.ollama/models, else that of its service]
     #[arg(long, value_name = "DIR")]
     models_dir: Option<PathBuf>,
 }
@@ -170,7 +170,8 @@ impl Desk<'_> {
 
     /// The list of models always, the models themselves where they are wanted. Blobs stand before what names them.
     fn add_models(&mut self, dir: Option<&DataDir>, pack: &mut Out<'_, '_>) -> anyhow::Result<()> {
-        let store = Store::place(self.args.models_dir.as_deref(), |name| std::env::var_os(name));
+        let named = self.args.models_dir.as_deref().or(self.config.local.models_dir.as_deref());
+        let store = Store::place(named, |name| std::env::var_os(name));
         let (models, broken) = store.as_ref().map(Store::models).unwrap_or_default();
         let mut upstreams = asked::upstreams(self.config)?;
         if !self.config.upstreams_given {

@@ -152,15 +152,15 @@ async fn watch_over(duties: Duties, keys: Keys, talk: &mut dyn Write) -> anyhow:
         () = handed_over => Ending::HandedOver,
     };
     locals.care.send_replace(Care::LastUse);
-    let grace = settings.loaded.config.server.grace;
+    let server = settings.loaded.config.server.clone();
     // Copies of the sockets that are about to be closed.
     let Offer { lock: _lock, .. } = offer;
     match ending {
-        Ending::Signal(signal) => drain(signal, grace, &stage, &mut core_ended, &mut signals).await,
+        Ending::Signal(signal) => drain(signal, server.grace, &stage, &mut core_ended, &mut signals).await,
         Ending::HandedOver => {
             // Two would be in each other's way.
             renewal.inspect(AbortHandle::abort);
-            leave(grace, &stage, &mut core_ended, &mut signals).await;
+            leave(server.handover_grace, &stage, &mut core_ended, &mut signals).await;
         }
         Ending::Broken => tracing::error!("a data-plane thread ended: ending"),
     }

@@ -195,7 +195,8 @@ fn a_stream_ends_in_the_old_gate_and_its_key_is_still_watched() {
     let ollama = testkit(Setup::default());
     let pause = Some(Duration::from_secs(6));
     ollama.order(Order::always(Fault::StallAfter { bytes: 600, pause }).on("/api/chat"));
-    let home = home();
+    // The time of an end has nothing to do with it.
+    let home = home().settings("[server]\ngrace = \"1s\"\n");
     let mut gate = home.serve(&["--upstream", &ollama.url()]);
     let key = home.key("doomed", &[]);
     gate.takes(&key);
@@ -214,6 +215,22 @@ fn a_stream_ends_in_the_old_gate_and_its_key_is_still_watched() {
     let lines = whole.rest().ok().lines();
     assert_eq!(lines.last().unwrap()["done"], true, "{lines:?}");
     assert!(gate.running.left().success(), "{}", gate.running.err());
+    fresh.end();
+}
+
+#[test]
+fn the_old_gate_does_not_wait_for_ever() {
+    let ollama = testkit(Setup::default());
+    ollama.order(Order::always(Fault::StallAfter { bytes: 600, pause: None }).on("/api/chat"));
+    let home = home().settings("[server]\nhandover_grace = \"1s\"\n");
+    let mut gate = home.serve(&["--upstream", &ollama.url()]);
+    let stream = chat().open(gate.address);
+    gate.running.signal(Signal::USR2);
+    let fresh = Fresh::of(&gate.running);
+    let cut = stream.rest();
+    let last = cut.text().lines().last().map(str::to_owned).unwrap_or_default();
+    assert!(cut.cut.is_some() && last.contains("\"shutting_down\""), "{cut}");
+    assert!(gate.running.left().success());
     fresh.end();
 }
 
