@@ -58,6 +58,8 @@ mod store;
 #[cfg(test)]
 mod terminal;
 #[cfg(test)]
+mod testssl;
+#[cfg(test)]
 mod tls;
 #[cfg(test)]
 mod unkeyed;
