@@ -21,7 +21,9 @@ fn before_each(check: impl Fn(&Row<'_>)) {
         println!("before {}", peer.name());
         let home = Home::new();
         let gate = home.serve(&["--upstream", &peer.url()]);
-        let line = gate.running.says("its upstream", |line| line.contains(&peer.url()));
+        let line = gate
+            .running
+            .says("its upstream", |line| line.starts_with("  upstream ") && line.contains(&peer.url()));
         assert!(line.contains(peer.model()), "{line}");
         check(&Row { peer: &peer, gate, demo: &demo });
     }
