@@ -62,7 +62,7 @@ struct Shown {
     bar: Option<Bar>,
     told: Instant,
     /// What became of it.
-    ended: Option<Result<(), String>>,
+    ended: Option<Result<(), anyhow::Error>>,
 }
 
 /// Shows each line until the last.
@@ -80,9 +80,8 @@ async fn follow(mut answer: Answer, model: &str, usual: &str, talk: &mut dyn Wri
         });
         if let Some(error) = &line.error {
             shown.bar = None;
-            shown.ended = Some(Err(error.clone()));
             let error = refusal(&value).unwrap_or_else(|| anyhow!("{error}"));
-            say(talk, &format!("error: cannot pull {model} at {at}: {error:#}"));
+            shown.ended = Some(Err(anyhow!("cannot pull {model} at {at}: {error:#}")));
         } else if line.status == "success" {
             shown.bar = None;
             shown.ended = Some(Ok(()));
@@ -91,14 +90,33 @@ async fn follow(mut answer: Answer, model: &str, usual: &str, talk: &mut dyn Wri
             show(shown, &line, model, &at, talk);
         }
     }
-    let failed = all.values().filter(|shown| shown.ended != Some(Ok(()))).count();
-    if failed == 0 && !all.is_empty() {
-        return Ok(());
+    let (count, mut failed) = (all.len(), Vec::new());
+    for shown in all.into_values() {
+        match shown.ended {
+            Some(Ok(())) => {}
+            Some(Err(error)) => failed.push(error),
+            None => failed.push(broke_off()),
+        }
     }
-    if all.values().any(|shown| shown.ended.is_none()) || all.is_empty() {
-        bail!("the gate broke off before the end\nhint: once more, and it goes on where it stopped");
+    if count == 0 {
+        failed.push(broke_off());
     }
-    bail!("{failed} of {} failed", all.len())
+    several(failed, count, talk)
+}
+
+fn broke_off() -> anyhow::Error {
+    anyhow!("the gate broke off before the end\nhint: once more, and it goes on where it stopped")
+}
+
+/// One failure is the command's own; several are told one by one.
+pub(super) fn several(mut failed: Vec<anyhow::Error>, of: usize, talk: &mut dyn Write) -> anyhow::Result<()> {
+    if failed.len() <= 1 {
+        return failed.pop().map_or(Ok(()), Err);
+    }
+    for error in &failed {
+        say(talk, &format!("error: {error:#}"));
+    }
+    bail!("{} of {of} failed", failed.len())
 }
 
 fn show(shown: &mut Shown, line: &Line, model: &str, at: &str, talk: &mut dyn Write) {

@@ -2,7 +2,7 @@
 
 use crate::progress::plain;
 use crate::reach::{self, Reach, ReachArgs};
-use anyhow::bail;
+use anyhow::{anyhow, bail};
 use clap::Args;
 use gate_config::Locations;
 use http::Method;
@@ -46,19 +46,13 @@ async fn remove(args: &RmArgs, reach: &Reach, talk: &mut dyn Write) -> anyhow::R
     let body = json!({"model": name, "on": args.on, "all": args.all});
     let told = reach.admin(Method::POST, "/v1/rm", &body).await?.ok().await?.json().await?;
     let upstreams = told["upstreams"].as_array().cloned().unwrap_or_default();
-    let mut failed = 0;
+    let mut failed = Vec::new();
     for one in &upstreams {
         let at = plain(one["upstream"].as_str().unwrap_or_default());
         match one["error"].as_str() {
             None => writeln!(talk, "removed {name} from {at}")?,
-            Some(error) => {
-                failed += 1;
-                writeln!(talk, "error: {name} stays at {at}: {}", plain(error))?;
-            }
+            Some(error) => failed.push(anyhow!("{name} stays at {at}: {}", plain(error))),
         }
     }
-    if failed > 0 {
-        bail!("{failed} of {} failed", upstreams.len());
-    }
-    Ok(())
+    super::pull::several(failed, upstreams.len(), talk)
 }

@@ -115,7 +115,7 @@ async fn watch_over(duties: Duties, keys: Keys, talk: &mut dyn Write) -> anyhow:
     let feeds = Feeds::new(puller.clone(), may_begin);
     let operators_key = operator.key();
     let admin = Admin::new(puller, Arc::clone(&roster), ollamas.clone(), operator);
-    told.spawn_local(admin.serve(duties.data));
+    let commands = told.spawn_local(admin.serve(duties.data));
     let (tls, first, file) = (upstreams.tls.clone(), loaded.clone(), Looks::new(file));
     let upstream_files = Looks::new(Some(stamps(&loaded.config)));
     let mut settings = Settings {
@@ -160,6 +160,8 @@ async fn watch_over(duties: Duties, keys: Keys, talk: &mut dyn Write) -> anyhow:
         Ending::HandedOver => {
             // Two would be in each other's way.
             renewal.inspect(AbortHandle::abort);
+            commands.abort();
+            settings.feeds.follow(Vec::new());
             leave(server.handover_grace, &stage, &mut core_ended, &mut signals).await;
         }
         Ending::Broken => tracing::error!("a data-plane thread ended: ending"),

@@ -170,7 +170,7 @@ impl One {
             }
             let trouble = {
                 let Ok(_turn) = self.turn.acquire().await else { return false };
-                match self.pull().await {
+                match self.pull(said.is_none()).await {
                     Ok(()) => return true,
                     Err(trouble) => trouble,
                 }
@@ -211,10 +211,13 @@ impl One {
     }
 
     /// One try, told of as it goes.
-    async fn pull(&self) -> Result<(), Trouble> {
+    async fn pull(&self, is_first: bool) -> Result<(), Trouble> {
         let (at, model) = (self.puller.shared.upstream_name(self.id).to_owned(), self.model.clone());
         let bar = Bar::begin(&format!("pulling {model}"));
-        tracing::info!("pulling {model} at {at}");
+        // The others were told of with the trouble that made them needed.
+        if is_first {
+            tracing::info!("pulling {model} at {at}");
+        }
         let mut last = Instant::now();
         let progress = self.puller.pull(self.id, &self.model, |_line, progress| {
             if let Some(bar) = &bar {
