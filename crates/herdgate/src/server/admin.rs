@@ -96,8 +96,8 @@ impl Admin {
             async move { Ok::<_, Infallible>(admin.answer(request).await) }
         });
         let mut builder = hyper::server::conn::http1::Builder::new();
-        // A command that has said all it wants still listens.
-        let conversation = builder.half_close(true).serve_connection(TokioIo::new(stream), answer);
+        // A command that has left is not waited for, and what it asked for ends: a pull, a model that answers.
+        let conversation = builder.half_close(false).serve_connection(TokioIo::new(stream), answer);
         if let Err(error) = conversation.await {
             tracing::debug!("a command left: {error}");
         }
