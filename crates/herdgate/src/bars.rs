@@ -30,7 +30,7 @@ pub(crate) struct Bar(ProgressBar);
 impl Bar {
     /// A bar with this in front; none where bars are not allowed.
     pub(crate) fn begin(name: &str) -> Option<Self> {
-        let bar = BARS.get()?.add(ProgressBar::new(0));
+        let bar = BARS.get()?.add(ProgressBar::new(1));
         // The template is a constant; a wrong one would only look different.
         let style = ProgressStyle::with_template("{prefix}  [{bar:30}] {msg}").ok()?;
         bar.set_style(style.progress_chars("=> "));
@@ -40,7 +40,8 @@ impl Bar {
 
     /// Shows how far it is.
     pub(crate) fn show(&self, progress: &Progress) {
-        self.0.set_length(progress.total());
+        // A bar of nothing would look full.
+        self.0.set_length(progress.total().max(1));
         self.0.set_position(progress.done());
         self.0.set_message(progress.words());
     }
