@@ -80,7 +80,7 @@ impl Progress {
                     let done = line.completed.min(line.total);
                     if !known {
                         // What lies there from an earlier try did not come now.
-                        self.mark.1 += done;
+                        self.mark.1 = self.mark.1.saturating_add(done);
                     }
                     self.layers.insert(digest.clone(), (done, line.total));
                 }
