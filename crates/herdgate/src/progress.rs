@@ -110,7 +110,7 @@ impl Progress {
     /// How long the rest takes, where that can be said.
     pub(crate) fn left(&self) -> Option<Duration> {
         let speed = self.speed.filter(|speed| *speed > 0)?;
-        Some(Duration::from_secs((self.total() - self.done()).div_ceil(speed)))
+        Some(Duration::from_secs(self.total().saturating_sub(self.done()).div_ceil(speed)))
     }
 
     /// In words: `42 %, 2.1 of 5.0 GB, 35 MB/s, 1 min 23 s left`.
