@@ -5,6 +5,7 @@
 use crate::check::Loaded;
 use crate::keys::KeySetting;
 use crate::problem::Plain;
+use crate::route::RouteSetting;
 use crate::setting::{Form, SETTINGS};
 use crate::show::{shown, toml_text};
 use std::fmt;
@@ -86,6 +87,9 @@ pub fn changes(old: &Loaded, new: &Loaded) -> Vec<Change> {
     let addresses = |loaded: &Loaded| loaded.config.listen.iter().map(|one| one.address).collect::<Vec<_>>();
     if old.config.listen != new.config.listen && addresses(old) == addresses(new) {
         changes.push(Change { key: "listen", at_start: true, values: None });
+    }
+    if !RouteSetting::are_same(&old.config.routes, &new.config.routes) {
+        changes.push(Change { key: "route", at_start: false, values: None });
     }
     if !KeySetting::are_same(&old.config.keys, &new.config.keys) {
         changes.push(Change { key: "key", at_start: false, values: None });

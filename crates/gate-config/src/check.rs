@@ -5,6 +5,7 @@ use crate::listen::Listen;
 use crate::listener::{self, Listener};
 use crate::problem::{Place, Problem};
 use crate::read::apply;
+use crate::route;
 use crate::spec::{Given, Item, Known, Rank, Raw, Spec};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -26,8 +27,8 @@ pub struct Loaded {
 impl Config {
     /// Makes the settings of what was said.
     pub(crate) fn check(mut spec: Spec) -> Result<Loaded, Vec<Problem>> {
-        let keys = std::mem::take(&mut spec.keys);
-        let mut config = Config { auth_token: spec.auth_token.take(), keys, ..Config::default() };
+        let (keys, routes) = (std::mem::take(&mut spec.keys), std::mem::take(&mut spec.routes));
+        let mut config = Config { auth_token: spec.auth_token.take(), keys, routes, ..Config::default() };
         let mut origins = BTreeMap::new();
         let (mut problems, mut warnings) = (spec.problems, spec.warnings);
         // Stable, and lowest first: the last to be applied is the one that is heard.
@@ -42,6 +43,7 @@ impl Config {
         }
         if problems.is_empty() {
             problems.extend(own_upstream(&config, &origins));
+            problems.extend(route::astray(&config));
             problems.extend(metrics_at_listener(&config, &origins));
             problems.extend(no_pair(&config, &origins));
             problems.extend(callers(&config, &origins));

@@ -3,6 +3,7 @@
 use crate::keys::KeySetting;
 use crate::listen::Listen;
 use crate::listener::Listener;
+use crate::route::RouteSetting;
 use crate::token::AuthToken;
 use crate::units::ByteSize;
 use crate::upstream::Upstream;
@@ -46,6 +47,8 @@ pub struct Config {
     pub metrics: Metrics,
     /// What is logged, and how.
     pub log: Log,
+    /// The paths that are open beside the built-in ones.
+    pub routes: Vec<RouteSetting>,
     /// The keys that stand in the settings.
     pub keys: Vec<KeySetting>,
     /// The one key that comes from the environment, where there is one.
@@ -365,6 +368,7 @@ impl Default for Config {
             },
             metrics: Metrics { address: None },
             log: Log { level: Level::Info, format: LogFormat::Auto },
+            routes: Vec::new(),
             keys: Vec::new(),
             auth_token: None,
         }

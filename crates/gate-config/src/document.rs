@@ -8,6 +8,7 @@ use crate::keys;
 use crate::listener;
 use crate::nearest::nearest;
 use crate::problem::{Place, Plain, Problem};
+use crate::route;
 use crate::setting::{Form, SETTINGS, Setting, sections};
 use crate::spec::{Item, Rank, Raw, Spec};
 use crate::statements;
@@ -103,6 +104,10 @@ impl Walk<'_> {
             self.upstreams((key, value));
             return;
         }
+        if name == route::SECTION {
+            self.routes((key, value));
+            return;
+        }
         let Some(section) = sections().find(|section| *section == name) else {
             self.unknown(None, (key, value));
             return;
@@ -157,6 +162,19 @@ impl Walk<'_> {
             _ => {
                 let problem = Problem::new(self.place(key), "upstreams stand in [[upstream]], one each");
                 let hint = "write [[upstream]] and below it url = …, or upstreams = [\"http://host:11434\"]";
+                self.spec.problems.push(problem.hint(hint));
+            }
+        }
+    }
+
+    /// One route for each table.
+    fn routes(&mut self, (key, value): Entry<'_, '_>) {
+        match self.tables((key, value)) {
+            Some(tables) => self.spec.raw_routes.extend(tables),
+            None if self.is_broken(key) => {}
+            None => {
+                let problem = Problem::new(self.place(key), "routes stand in [[route]], one each");
+                let hint = "write [[route]], and below it path, class and upstream";
                 self.spec.problems.push(problem.hint(hint));
             }
         }
@@ -259,7 +277,8 @@ impl Walk<'_> {
 fn hint(section: Option<&str>, name: &str, is_section: bool) -> Option<String> {
     let here = SETTINGS.iter().map(Setting::section_and_name).filter(|(at, _)| *at == section);
     let here = here.map(|(_, name)| name).filter(|_| !is_section);
-    let around = sections().chain([keys::SECTION, upstream::SECTION]).filter(|_| section.is_none());
+    let around =
+        sections().chain([keys::SECTION, upstream::SECTION, route::SECTION]).filter(|_| section.is_none());
     if let Some(near) = nearest(name, here.chain(around)) {
         return Some(format!("did you mean \"{near}\"?"));
     }

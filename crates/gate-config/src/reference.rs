@@ -128,6 +128,39 @@ models = [\"qwen3:8b\"]                         # what it shall have
 - `models`: what an upstream lacks of these is pulled there; an upstream without `models` is left as it is.
 ";
 
+const ROUTES: &str = "
+## `[[route]]`
+
+A path of its own, for upstreams that speak more than Ollama: a voice, a reranker, a transcription as it is spoken.
+
+```toml
+[[upstream]]
+url = \"http://gpu1:8000\"
+name = \"gpu1\"
+
+[[route]]
+path = \"/tts/v1/{rest}\"      # {rest} stands for one segment or more; without it the path is meant as it is
+class = \"infer\"               # the scope that a key needs: infer, embed, read or manage
+upstream = \"gpu1\"             # the name of an [[upstream]]
+upgrade = true                # WebSockets pass; default false
+```
+
+- Up to 64 routes. None may be in the way of a built-in one; where two of them match, the one that fixes more of the path is
+  meant. GET, HEAD, POST, PUT, PATCH and DELETE are open.
+- Path and query go to the upstream as they came. A path that could be read as another one is no route: dot segments, doubled or
+  final slashes, escaped letters, dots and separators.
+- Bodies pass through as they come, `limits.upload` long at most; answers as well, until `timeouts.idle` (or that of the
+  upstream) has passed in silence. Who hangs up ends it at the upstream. It takes no slot and waits for none: what runs there is
+  not one of Ollama's models. For the same reason a key's `models` say nothing about it; its scopes do.
+- What never reaches the upstream: the key, cookies, `Host`, `Origin`, `Referer`, where the client is, and anything about its
+  connection. What never comes back: cookies, CORS of the upstream's own, anything about its connection, and a redirect to another host.
+  Requests with a herdgate key in their address are refused, because the upstream would read it there.
+- `upgrade = true`: WebSockets pass, both ways and unread, and no other protocol. One is opened over HTTP/1.1 (HTTP/2 carries none
+  here), with the key in `Authorization` or `x-api-key`; in `Sec-WebSocket-Protocol` or in the address it is not looked for. A
+  page of an origin that `cors.origins` does not name opens none, whatever key it has. It ends when one side ends it, when neither has
+  said anything for `timeouts.idle` (a ping counts), within a second of its key's end, and with the gate's grace.
+";
+
 const KEYS: &str = "
 ## `[[key]]`
 
@@ -167,6 +200,7 @@ pub fn reference() -> String {
             page.push_str(LISTENERS);
         }
     }
+    page.push_str(ROUTES);
     page.push_str(KEYS);
     page
 }

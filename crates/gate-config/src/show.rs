@@ -7,6 +7,7 @@ use crate::config::Config;
 use crate::keys::KeySetting;
 use crate::listener::Listener;
 use crate::problem::{Place, Plain};
+use crate::route::{self, RouteSetting};
 use crate::setting::{Form, SETTINGS, Setting};
 use crate::units::show_duration;
 use crate::upstream::{self, Upstream};
@@ -73,13 +74,27 @@ pub fn rows(loaded: &Loaded) -> Vec<Row> {
         origin: Some(key.place.origin()),
     };
     let keys = loaded.config.keys.iter().map(key);
+    let route = |route: &RouteSetting| Row {
+        key: route::SECTION,
+        value: Shown::Text(route.lines().join(", ").replace('"', "'")),
+        origin: Some(route.place.origin()),
+    };
+    let routes = loaded.config.routes.iter().map(route);
     let listener = |listener: &Listener| Row {
         key: LISTENER,
         value: Shown::Text(listener.lines().join(", ").replace('"', "'")),
         origin: loaded.origins.get("listen.address").map(Place::origin),
     };
     let listeners = loaded.config.listen.iter().filter(|listener| listener.has_rules()).map(listener);
-    SETTINGS.iter().map(setting).chain(upstreams).chain(listeners).chain(keys).chain(token).collect()
+    SETTINGS
+        .iter()
+        .map(setting)
+        .chain(upstreams)
+        .chain(listeners)
+        .chain(routes)
+        .chain(keys)
+        .chain(token)
+        .collect()
 }
 
 /// The settings as a file. With `origin` each line says where its value came from.
@@ -89,6 +104,7 @@ pub fn rows(loaded: &Loaded) -> Vec<Row> {
 pub fn to_toml(loaded: &Loaded, origin: bool) -> String {
     let mut out = String::new();
     let mut section = None;
+    let mut routes = loaded.config.routes.iter();
     for row in rows(loaded) {
         let from = match &row.origin {
             _ if !origin => String::new(),
@@ -113,6 +129,12 @@ pub fn to_toml(loaded: &Loaded, origin: bool) -> String {
             continue;
         }
         if row.key == LISTENER {
+            continue;
+        }
+        if row.key == route::SECTION {
+            // One row for each, in the same order.
+            let lines = routes.next().map(|route| route.lines().join("\n")).unwrap_or_default();
+            line(&mut out, format_args!("\n[[route]]{from}\n{lines}"));
             continue;
         }
         if here != section

@@ -8,6 +8,7 @@ use crate::listener::{self, Listener};
 use crate::nearest::nearest;
 use crate::ollama_host::{Reading, ollama_host};
 use crate::problem::{Place, Plain, Problem};
+use crate::route::{self, RouteForm, RouteSetting};
 use crate::setting::{SETTINGS, Setting};
 use crate::tables::{Field, Table};
 use crate::token::{self, AuthToken, FileAccess, TokenForm};
@@ -44,6 +45,8 @@ pub struct Sources<'a> {
     pub files: &'a dyn FileAccess,
     /// What the parts of a key of the settings look like.
     pub key_form: KeyForm,
+    /// What the path of a route of the settings looks like.
+    pub route_form: RouteForm,
     /// What a token must be like.
     pub token_form: TokenForm,
 }
@@ -114,6 +117,9 @@ pub(crate) struct Spec {
     pub(crate) raw_keys: Vec<Table>,
     /// The tables of upstreams.
     pub(crate) raw_upstreams: Vec<Table>,
+    /// The tables of routes, and then what they mean.
+    pub(crate) raw_routes: Vec<Table>,
+    pub(crate) routes: Vec<RouteSetting>,
     pub(crate) keys: Vec<KeySetting>,
     pub(crate) auth_token: Option<AuthToken>,
     pub(crate) problems: Vec<Problem>,
@@ -133,6 +139,10 @@ impl Spec {
         spec.gather_listeners(sources.key_form);
         match keys::read(std::mem::take(&mut spec.raw_keys), sources.key_form) {
             Ok(keys) => spec.keys = keys,
+            Err(problems) => spec.problems.extend(problems),
+        }
+        match route::read(&std::mem::take(&mut spec.raw_routes), sources.route_form) {
+            Ok(routes) => spec.routes = routes,
             Err(problems) => spec.problems.extend(problems),
         }
         spec.gather_upstreams(sources.files);

@@ -123,7 +123,8 @@ pub(crate) fn objection(head: &Head, is_allowed: bool) -> Option<&'static str> {
     None
 }
 
-fn is_passed_on(name: &[u8]) -> bool {
+/// Whether a field of this name tells where a client is that somebody passes on.
+pub(crate) fn is_passed_on(name: &[u8]) -> bool {
     // To CGI and its heirs `_` and `-` are the same.
     let is_like = |byte: &u8, read: u8| byte.eq_ignore_ascii_case(&read) || (*byte == b'_' && read == b'-');
     let begins = |read: &str| {

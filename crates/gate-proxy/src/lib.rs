@@ -50,7 +50,7 @@ pub use lease::Leases;
 pub use metrics::{metrics_reference, serve_metrics};
 pub use pulls::{Pull, Pulls, percent};
 pub use record::{AccessLog, Fields, Outcome, Record};
-pub use rules::{DoorRules, Limits, Manage, PlainKeys, Rules};
+pub use rules::{DoorRules, ExtraRoute, Limits, Manage, PlainKeys, Rules};
 pub use store_watch::{Look, StoreWatch};
 pub use stubs::Stubs;
 pub use sweep::{Sweep, TICK, Watch};

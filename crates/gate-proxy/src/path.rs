@@ -10,7 +10,7 @@ use crate::lease::Lease;
 use crate::outcome::{Done, Ended};
 use crate::rules::Rules;
 use crate::stages::{
-    admission, answer, attempt, auth, call, cors, hops, intake, own, proxied, redirect, route, show,
+    admission, answer, attempt, auth, call, cors, extra, hops, intake, own, proxied, redirect, route, show,
 };
 use crate::trace::Trace;
 use gate_wire::{Answering, Class};
@@ -51,7 +51,10 @@ async fn serve<D: Downstream>(
     if let Some(preflight) = cors::check(rules, &head, target, trace)? {
         return cors::answer(preflight, down, trace).await; //                   pages of other origins  403
     }
-    let route = route::of(&head, target, trace)?; //                            Ollama, OpenAI, …       404 405
+    let route = match route::of(&head, target, trace) {
+        Ok(route) => route, //                                                  Ollama, OpenAI, …       404 405
+        Err(closed) => return Box::pin(extra::serve(gate, rules, closed, head, down, trace, lease)).await, // [[route]]
+    };
     let scope = match route.route.class {
         Class::Needs(scope) => scope,
         Class::Public(greeting) => {

@@ -7,6 +7,7 @@ use gate_wire::{GateError, Reason, Route, Side};
 use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How a request ended. The words are a promise to whoever searches their logs.
@@ -104,6 +105,8 @@ pub struct Record<'a> {
     pub(crate) certificate: Option<&'a str>,
     pub(crate) key: Option<&'a str>,
     pub(crate) route: Option<&'static Route>,
+    /// The template of a route beside the built-in ones.
+    pub(crate) extra: Option<&'a Arc<str>>,
     pub(crate) asked: Option<&'a str>,
     pub(crate) model: Option<&'a ModelName>,
     pub(crate) upstream: Option<&'a str>,
@@ -147,6 +150,8 @@ impl Record<'_> {
         optional(fields, "key", self.key);
         if let Some(route) = self.route {
             fields.plain("route", route.path);
+        } else if let Some(template) = self.extra {
+            fields.plain("route", template);
         }
         optional(fields, "asked", self.asked);
         optional(fields, "model", self.model.map(|model| masked(model.short())).as_deref());

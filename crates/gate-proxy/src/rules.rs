@@ -1,7 +1,8 @@
 //! What a request must keep to, each a setting. Made by whoever reads the settings, checked there; nothing here decides.
 
 use gate_policy::QueueLimits;
-use gate_types::{OriginPattern, UpstreamId};
+use gate_types::{OriginPattern, Scope, UpstreamId};
+use gate_wire::Template;
 use std::time::Duration;
 
 /// The bounds of a request, each a setting.
@@ -48,6 +49,8 @@ pub struct Rules {
     pub door: DoorRules,
     /// The upstreams with a limit of silence of their own in place of [`Limits::idle`].
     pub own_idle: Vec<(UpstreamId, Duration)>,
+    /// The routes beside the built-in ones; few.
+    pub routes: Vec<ExtraRoute>,
 }
 
 impl Rules {
@@ -55,6 +58,25 @@ impl Rules {
     pub(crate) fn own_idle(&self, id: UpstreamId) -> Option<Duration> {
         self.own_idle.iter().find(|(of, _)| *of == id).map(|(_, idle)| *idle)
     }
+
+    /// The route beside the built-in ones that this path takes: the one that fixes most of it.
+    pub(crate) fn extra(&self, path: &str) -> Option<&ExtraRoute> {
+        let fitting = self.routes.iter().filter(|route| route.template.matches(path));
+        fitting.max_by_key(|route| route.template.fixed_bytes())
+    }
+}
+
+/// A path that leads to one upstream, which speaks more than Ollama.
+#[derive(Debug, Clone)]
+pub struct ExtraRoute {
+    /// Which paths.
+    pub template: Template,
+    /// The scope that a key needs.
+    pub scope: Scope,
+    /// Where it leads.
+    pub upstream: UpstreamId,
+    /// Whether WebSockets pass.
+    pub upgrade: bool,
 }
 
 /// What keys that manage models may do.
@@ -88,6 +110,7 @@ impl Rules {
             queue: QueueLimits { slots: 1, max_wait: Duration::ZERO, depth: 0 },
             manage: Manage { push: false, registries: Vec::new() },
             own_idle: Vec::new(),
+            routes: Vec::new(),
             door: DoorRules {
                 failures: 1,
                 proxy_names: proxy_names.iter().map(|name| (*name).to_owned()).collect(),

@@ -30,6 +30,14 @@ const ENDING_TIME: Duration = Duration::from_secs(1);
 /// What a record says of an answer that carries its own error.
 const TOLD: &str = "the answer ended with an error of the upstream's own";
 
+/// A request that no built-in route takes.
+enum Stray {
+    /// Method and path of one that no other takes, either.
+    Asked(String),
+    /// The template of the route that takes it.
+    Extra(Arc<str>),
+}
+
 /// What is known of a request so far.
 pub(crate) struct Trace {
     ledger: Rc<Ledger>,
@@ -42,8 +50,8 @@ pub(crate) struct Trace {
     /// The dialect that errors are told in.
     pub(crate) dialect: Dialect,
     pub(crate) route: Option<&'static Route>,
-    /// Method and path of a request that no route takes.
-    stray: Option<String>,
+    /// What there is to say where no built-in route takes the request.
+    stray: Option<Stray>,
     pub(crate) key: Option<Arc<gate_keys::Key>>,
     pub(crate) model: Option<ModelName>,
     pub(crate) upstream: Option<UpstreamId>,
@@ -102,7 +110,17 @@ impl Trace {
 
     /// Nothing takes the request: its record says what was asked for, as far as that is safe to say.
     pub(crate) fn unrouted(&mut self, method: &str, path: &str) {
-        self.stray = Some(record::asked(method, path));
+        self.stray = Some(Stray::Asked(record::asked(method, path)));
+    }
+
+    /// A route beside the built-in ones takes the request.
+    pub(crate) fn takes_extra(&mut self, template: &Arc<str>) {
+        self.stray = Some(Stray::Extra(Arc::clone(template)));
+    }
+
+    /// Whether one does.
+    pub(crate) fn is_extra(&self) -> bool {
+        matches!(self.stray, Some(Stray::Extra(_)))
     }
 
     /// The answer went out whole. One that the upstream itself ended with an error, behind a status that promised
@@ -191,13 +209,19 @@ impl Trace {
             self.tokens_in = Some(tokens.prompt);
             self.tokens_out = Some(tokens.completion);
         }
+        let (extra, asked) = match &self.stray {
+            None => (None, None),
+            Some(Stray::Asked(asked)) => (None, Some(asked.as_str())),
+            Some(Stray::Extra(template)) => (Some(template), None),
+        };
         self.ledger.keep(&Record {
             id: self.id.as_str(),
             client: self.peer,
             certificate: self.certificate.as_deref(),
             key: self.key.as_deref().map(|key| key.name.as_str()),
             route: self.route,
-            asked: self.stray.as_deref(),
+            extra,
+            asked,
             model: self.model.as_ref(),
             upstream: self.upstream.map(|id| self.ledger.shared.upstream_name(id)),
             status,

@@ -83,6 +83,12 @@ impl Access {
         self.connect
     }
 
+    /// Whether one of its own fields has this name.
+    pub(crate) fn writes(&self, name: &str) -> bool {
+        let names = self.lines().lines().filter_map(|line| line.split(':').next());
+        names.into_iter().any(|own| own.eq_ignore_ascii_case(name))
+    }
+
     /// The field lines; nothing for most.
     pub(crate) fn lines(&self) -> &str {
         self.lines.as_ref().map_or("", Secret::expose)

@@ -42,6 +42,23 @@ pub struct Answer {
     handed: usize,
 }
 
+/// The fields of an answer's head, which has passed gate-h1: every line ends in CRLF, none is folded, each but the first has a
+/// colon.
+pub(crate) fn fields(head: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> + Clone {
+    let mut rest = head;
+    let mut line = move || {
+        let end = near(b'\n', rest)?;
+        let line = &rest[..end];
+        rest = &rest[end + 1..];
+        Some(line)
+    };
+    let _status_line = line();
+    std::iter::from_fn(line).filter_map(|line| {
+        let colon = near(b':', line)?;
+        Some((&line[..colon], line[colon + 1..].trim_ascii()))
+    })
+}
+
 /// What one poll of [`Answer::poll_wire`] gave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Wire {
@@ -98,20 +115,8 @@ impl Answer {
     }
 
     /// All fields as sent: name (a token, case kept) and value without the white space around it.
-    pub fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        // The head has passed gate-h1: every line ends in CRLF, none is folded, each but the first has a colon.
-        let mut rest = &self.came[..self.head];
-        let mut line = move || {
-            let end = near(b'\n', rest)?;
-            let line = &rest[..end];
-            rest = &rest[end + 1..];
-            Some(line)
-        };
-        let _status_line = line();
-        std::iter::from_fn(line).filter_map(|line| {
-            let colon = near(b':', line)?;
-            Some((&line[..colon], line[colon + 1..].trim_ascii()))
-        })
+    pub fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> + Clone {
+        fields(&self.came[..self.head])
     }
 
     /// The first value of that name, in any case.

@@ -26,6 +26,7 @@ use crate::pool::Pool;
 use crate::request::Ask;
 use crate::roster::Roster;
 use crate::socket::{Socket, Transport};
+use crate::switched::{Reply, Switched};
 use crate::tls::Tls;
 use crate::upload::{BodySource, Upload, UploadFraming};
 
@@ -185,7 +186,7 @@ impl Client {
                 None => Box::pin(self.shared.open(id, &upstream)).await?,
             };
             upstream.count(|counts| if reused { counts.reused += 1 } else { counts.opened += 1 });
-            match exchange::begin(&self.shared, &upstream, &mut socket, ask).await {
+            match exchange::begin(&self.shared, &upstream, &mut socket, ask, None).await {
                 Ok(begun) => {
                     return Ok(Answer::new(Rc::clone(&self.shared), id, upstream, socket, begun));
                 }
@@ -222,6 +223,29 @@ impl Client {
         let begun = upload.begin(&mut socket, &self.shared).await?;
         drop(upload);
         Ok(Answer::new(Rc::clone(&self.shared), id, upstream, socket, begun))
+    }
+
+    /// Asks for another protocol over a fresh connection, and waits for the head of the answer: either that it is spoken from now
+    /// on, or any other. Dropping the future, or what it gives, closes the connection.
+    ///
+    /// `ask.body` must be empty.
+    ///
+    /// # Errors
+    /// Those of [`Client::send`]; [`UpstreamError::Unasked`] too where the upstream would speak a protocol that nobody asked for.
+    pub async fn switch(
+        &self,
+        id: UpstreamId,
+        ask: &Ask<'_>,
+        protocol: &str,
+    ) -> Result<Reply, UpstreamError> {
+        let upstream = self.shared.upstream(id)?;
+        let mut socket = Box::pin(self.shared.open(id, &upstream)).await?;
+        upstream.count(|counts| counts.opened += 1);
+        let begun = exchange::begin(&self.shared, &upstream, &mut socket, ask, Some(protocol)).await?;
+        if begun.status == 101 {
+            return Switched::new(&upstream, socket, begun, protocol).map(Reply::Switched);
+        }
+        Ok(Reply::Answered(Answer::new(Rc::clone(&self.shared), id, upstream, socket, begun)))
     }
 
     /// The upstreams that it can ask.

@@ -42,16 +42,17 @@ pub(crate) struct Begun {
     pub(crate) head: usize,
 }
 
-/// Sends `ask` and reads up to the end of the answer's head.
+/// Sends `ask` and reads up to the end of the answer's head: with a `protocol`, one that says that it is spoken from then on, too.
 pub(crate) async fn begin(
     shared: &Shared,
     upstream: &Upstream,
     socket: &mut Socket,
     ask: &Ask<'_>,
+    protocol: Option<&str>,
 ) -> Result<Begun, UpstreamError> {
     let endpoint = &upstream.endpoint;
-    let mut sending = Sending::new(shared, upstream, ask)?;
-    let mut reading = Reading::default();
+    let mut sending = Sending::new(shared, upstream, ask, protocol)?;
+    let mut reading = Reading { may_switch: protocol.is_some(), ..Reading::default() };
     let mut on = socket::Sending::on(socket);
     poll_fn(|cx| {
         sending.poll(cx, on.socket, shared);
@@ -90,12 +91,20 @@ enum Stage {
 }
 
 impl<'a> Sending<'a> {
-    fn new(shared: &Shared, upstream: &Upstream, ask: &Ask<'a>) -> Result<Self, UpstreamError> {
+    fn new(
+        shared: &Shared,
+        upstream: &Upstream,
+        ask: &Ask<'a>,
+        protocol: Option<&str>,
+    ) -> Result<Self, UpstreamError> {
         let Upstream { endpoint, access, .. } = upstream;
         let mut front = shared.spare.take();
         front.clear();
-        request::write_head(&mut front, endpoint, access, ask)
-            .map_err(|what| UpstreamError::Unsendable { at: Arc::clone(endpoint.label()), what })?;
+        let written = match protocol {
+            None => request::write_head(&mut front, endpoint, access, ask),
+            Some(protocol) => request::write_switch_head(&mut front, endpoint, access, ask, protocol),
+        };
+        written.map_err(|what| UpstreamError::Unsendable { at: Arc::clone(endpoint.label()), what })?;
         let mut body = ask.body;
         if body.len() <= COPIED_BODY {
             front.extend_from_slice(body);
@@ -164,6 +173,8 @@ pub(crate) struct Reading {
     came: Vec<u8>,
     interim: u32,
     any: bool,
+    /// Whether `101` may be the answer.
+    may_switch: bool,
 }
 
 /// Why there is no head.
@@ -238,10 +249,10 @@ impl Reading {
         loop {
             match self.scan.response(&bytes[place..], &shared.h1, to_head)? {
                 Parsed::Partial => return Ok(Found::From(place)),
-                Parsed::Done(head, _) if head.status == 101 => {
+                Parsed::Done(head, _) if head.status == 101 && !self.may_switch => {
                     return Err(Unread::Unasked("101 Switching Protocols, which nobody had asked for"));
                 }
-                Parsed::Done(head, used) if head.status >= 200 => {
+                Parsed::Done(head, used) if head.status >= 200 || head.status == 101 => {
                     return Ok(Found::Begun(Begun {
                         status: head.status,
                         framing: head.framing,

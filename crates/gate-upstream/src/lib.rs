@@ -21,6 +21,7 @@ pub mod probe;
 mod request;
 mod roster;
 mod socket;
+mod switched;
 mod tls;
 mod upload;
 
@@ -32,5 +33,6 @@ pub use error::UpstreamError;
 pub use request::Ask;
 pub use roster::Roster;
 pub use socket::Transport;
+pub use switched::{Reply, Switched};
 pub use tls::{Identity, Tls, TlsError, config_with, system_roots};
 pub use upload::{BodySource, SourceGone, SourcePiece, UploadFraming};

@@ -24,6 +24,8 @@ pub struct Ask<'a> {
     pub body: &'a [u8],
 }
 
+const UNWRITABLE: &str = "a part of its head has a byte that would change its meaning";
+
 /// Bytes of a usual head: room that need not grow.
 const USUAL: usize = 512;
 
@@ -59,6 +61,21 @@ pub(crate) fn write_head(
     Ok(())
 }
 
+/// Writes the head of a request to speak `protocol` over this connection, into `out`, which is empty.
+pub(crate) fn write_switch_head(
+    out: &mut Vec<u8>,
+    endpoint: &Endpoint,
+    access: &Access,
+    ask: &Ask<'_>,
+    protocol: &str,
+) -> Result<(), &'static str> {
+    write_fields(out, endpoint, access, ask)?;
+    encode::field(out, "Connection", "Upgrade").map_err(|_| UNWRITABLE)?;
+    encode::field(out, "Upgrade", protocol).map_err(|_| UNWRITABLE)?;
+    encode::end_of_head(out);
+    Ok(())
+}
+
 /// Writes the head of an upload into `out`, which is empty.
 pub(crate) fn write_upload_head(
     out: &mut Vec<u8>,
@@ -90,7 +107,7 @@ fn write_fields(
     if ask.method == "CONNECT" || !ask.path.starts_with('/') {
         return Err("no such method or path can be sent");
     }
-    let unwritable = |_| "a part of its head has a byte that would change its meaning";
+    let unwritable = |_| UNWRITABLE;
     if endpoint.base().is_empty() {
         encode::request_line(out, ask.method, ask.path).map_err(unwritable)?;
     } else {
@@ -100,6 +117,10 @@ fn write_fields(
     for (name, value) in ask.fields {
         if is_own(name) {
             return Err("it brings a field that only the client writes");
+        }
+        // What the upstream is shown by the settings is not a caller's to say.
+        if access.has_credential() && access.writes(name) {
+            continue;
         }
         encode::field(out, name, value).map_err(unwritable)?;
     }

@@ -2,7 +2,7 @@
 //!
 //! It decodes nothing but the parameter at a path's end, and takes no letter of it over unchecked.
 
-use crate::routes::{Allow, DIGEST_PREFIX, ROUTES, Route, RouteId, dialect_of, equal};
+use crate::routes::{Allow, DIGEST_PREFIX, Methods, ROUTES, Route, RouteId, dialect_of, equal};
 use gate_types::{Dialect, ModelName};
 use std::borrow::Cow;
 
@@ -51,7 +51,7 @@ pub fn find<'p>(method: &str, path: &'p str) -> Found<'p> {
     };
     match routes.iter().find(|route| route.method == method) {
         Some(route) => Found::Route(route, param),
-        None => Found::WrongMethod { allow: Allow(routes), dialect: dialect_of(path) },
+        None => Found::WrongMethod { allow: Allow(Methods::Of(routes)), dialect: dialect_of(path) },
     }
 }
 

@@ -23,6 +23,7 @@ pub mod shape;
 pub mod show;
 mod tee;
 mod tee_facts;
+mod template;
 
 pub use called::Reading;
 pub use ending::ending;
@@ -40,3 +41,4 @@ pub use routes::{Allow, Answering, BodyKind, Class, Greeting, ROUTES, Route, Rou
 pub use scan::MAX_DEPTH;
 pub use shape::{Also, JsonShape, Naming, Unnamed};
 pub use tee::{End, EndReader, Form, Tokens};
+pub use template::{BadTemplate, Template};

@@ -35,6 +35,8 @@ pub enum Reason {
     BadRequest,
     /// No body where one is needed.
     MissingBody,
+    /// A WebSocket where none can be opened.
+    UpgradeRefused,
     /// The body is no JSON.
     MalformedJson,
     /// The body is no form of parts, or one that readers disagree on.
@@ -134,6 +136,7 @@ impl Reason {
         &[
             BadRequest,
             MissingBody,
+            UpgradeRefused,
             MalformedJson,
             MalformedForm,
             AmbiguousBody,

@@ -162,17 +162,24 @@ impl Route {
 
 /// The methods that are open on one path; shows itself as the value of an `Allow` field (RFC 9110 section 10.2.1).
 #[derive(Debug, Clone, Copy)]
-pub struct Allow(pub(crate) &'static [Route]);
+pub struct Allow(pub(crate) Methods);
+
+/// Where they stand.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Methods {
+    /// In the table.
+    Of(&'static [Route]),
+    /// In a list.
+    Listed(&'static [&'static str]),
+}
 
 impl fmt::Display for Allow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (place, route) in self.0.iter().enumerate() {
-            if place > 0 {
-                f.write_str(", ")?;
-            }
-            f.write_str(route.method)?;
-        }
-        Ok(())
+        let methods: Vec<&str> = match self.0 {
+            Methods::Of(routes) => routes.iter().map(|route| route.method).collect(),
+            Methods::Listed(methods) => methods.to_vec(),
+        };
+        f.write_str(&methods.join(", "))
     }
 }
 

@@ -21,6 +21,11 @@ fn key_form(part: KeyPart<'_>) -> Result<String, (String, &'static str)> {
     if is_good { Ok(text.to_ascii_lowercase()) } else { Err(("is odd".to_owned(), "write it otherwise")) }
 }
 
+fn route_form(path: &str) -> Result<(), (String, &'static str)> {
+    let is_good = path.bytes().all(|b| b.is_ascii_alphanumeric() || b"/{}".contains(&b));
+    if is_good { Ok(()) } else { Err(("is odd".to_owned(), "write it otherwise")) }
+}
+
 fn load(text: &str) -> Result<Loaded, Vec<gate_config::Problem>> {
     let sources = Sources {
         flags: Flags::default(),
@@ -29,6 +34,7 @@ fn load(text: &str) -> Result<Loaded, Vec<gate_config::Problem>> {
         files: &NoFiles,
         token_form: |_| Ok(()),
         key_form,
+        route_form,
     };
     gate_config::load(&sources)
 }

@@ -53,6 +53,10 @@ pub(crate) fn load(said: Said<'_>) -> Result<Loaded, Vec<String>> {
                 Ok(text.to_ascii_lowercase())
             }
         },
+        route_form: |path| match path.starts_with("/api/") {
+            true => Err(("is built in".to_owned(), "name another")),
+            false => Ok(()),
+        },
         token_form: |token| match token.expose() {
             "changeme" => Err(("the token is known to everybody".to_owned(), "make another")),
             _ => Ok(()),

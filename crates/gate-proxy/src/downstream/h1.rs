@@ -262,6 +262,32 @@ impl<IO: ClientStream> Downstream for Request<'_, IO> {
         self.poll_silent(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 
+    fn can_switch(&self) -> bool {
+        self.head.version == Version::H11 && self.head.framing.is_empty()
+    }
+
+    fn switch(&mut self, protocol: &str, fields: &[(&str, &[u8])]) {
+        let hsts = self.conn.guest.entered.hsts();
+        self.out.switch(protocol, fields, hsts);
+        self.head = Rc::clone(&self.gate.no_head);
+        self.limit_silence(Some(self.limits.idle));
+    }
+
+    fn poll_switched(&mut self, cx: &mut Context<'_>, into: &mut Vec<u8>) -> Poll<io::Result<usize>> {
+        let ahead = self.conn.read.len();
+        let polled = if ahead > 0 {
+            into.append(&mut self.conn.read);
+            self.conn.trim();
+            Poll::Ready(Ok(ahead))
+        } else {
+            self.conn.poll_read_into(cx, |came| into.extend_from_slice(came))
+        };
+        if polled.is_ready() {
+            self.silence.moved(self.gate.sweep.now());
+        }
+        polled
+    }
+
     fn abort(&mut self) {
         self.aborted = true;
     }

@@ -186,6 +186,12 @@ impl Head {
             .filter(move |name| name.contains(&byte))
     }
 
+    /// All fields whose values are text, names as sent.
+    pub(crate) fn texts(&self) -> impl Iterator<Item = (&str, &str)> {
+        let fields = self.fields().iter();
+        fields.filter_map(|(name, value)| Some((self.bytes.text(*name)?, self.bytes.text(*value)?)))
+    }
+
     /// The names of all fields, as sent.
     pub(crate) fn names(&self) -> impl Iterator<Item = &[u8]> {
         self.fields().iter().map(|(name, _)| name.in_bytes(self.bytes.as_bytes()))

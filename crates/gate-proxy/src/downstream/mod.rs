@@ -126,6 +126,16 @@ pub(crate) trait Downstream {
     /// Ready when all that was offered has left; an error too where the client takes nothing for the limit of silence.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 
+    /// Whether its connection can be switched to another protocol: HTTP/1.1, and no body on the way.
+    fn can_switch(&self) -> bool;
+
+    /// Puts down that the connection speaks `protocol` from now on (RFC 9110, section 15.2.2), in place of [`Downstream::begin`].
+    /// What is offered then goes out as it is, and the end of it closes the connection. Only where it can be switched.
+    fn switch(&mut self, protocol: &str, fields: &[(&str, &[u8])]);
+
+    /// What the client sends on a connection that was switched, appended to `into`: how many bytes, 0 at the end.
+    fn poll_switched(&mut self, cx: &mut Context<'_>, into: &mut Vec<u8>) -> Poll<io::Result<usize>>;
+
     /// Gives up: the client must see that its answer is not whole.
     fn abort(&mut self);
 }

@@ -105,6 +105,24 @@ impl Outgoing {
         encode::end_of_head(out);
     }
 
+    /// Puts down that the connection speaks `protocol` from now on. What is offered then goes out as it is.
+    pub(super) fn switch(&mut self, protocol: &str, fields: &[(&str, &[u8])], hsts: Option<&str>) {
+        self.backlog = scratch::buffer(USUAL);
+        let out = &mut self.backlog;
+        encode::status_line(out, 101);
+        let own =
+            [("Connection", "Upgrade"), ("Upgrade", protocol)].map(|(name, value)| (name, value.as_bytes()));
+        let hsts = hsts.map(|hsts| (HSTS, hsts.as_bytes()));
+        for (name, value) in own.into_iter().chain(hsts).chain(fields.iter().copied()) {
+            if encode::field(out, name, value).is_err() {
+                tracing::debug!(field = name, "an answer's field cannot be written and is left out");
+            }
+        }
+        date::write(out);
+        encode::end_of_head(out);
+        self.mode = Mode::Raw;
+    }
+
     /// Whether a mere close would look like the end of an answer that has not ended.
     pub(super) fn would_look_whole(&self) -> bool {
         self.mode == Mode::Close && !self.ended

@@ -23,7 +23,9 @@ pub(super) const BOUNDS: [u64; 16] =
 
 /// Models that have counts of their own; those beyond count as `other`.
 const MOST_MODELS: usize = 256;
-/// The label of all other models.
+/// Routes beside the built-in ones that have counts of their own; those beyond count as `other`.
+const MOST_EXTRA: usize = 256;
+/// The label of all other models, and of all other routes.
 const OTHER: &str = "other";
 
 /// A number that one thread writes and any may read.
@@ -79,6 +81,17 @@ pub(super) struct OfRoute {
     pub(super) first_byte: Histogram,
 }
 
+impl OfRoute {
+    fn add(&self, record: &Record<'_>) {
+        let class = usize::from(record.status / 100).min(CLASSES - 1);
+        self.requests[record.outcome as usize][class].add(1);
+        self.total.add(record.total);
+        if let Some(time) = record.ttft {
+            self.first_byte.add(time);
+        }
+    }
+}
+
 /// Tokens of one model, those of prompts and those of answers.
 #[derive(Debug, Default)]
 pub(super) struct Tokens {
@@ -97,6 +110,9 @@ pub(crate) struct Counts {
     pub(super) closed: Count,
     /// Grows only, and never beyond [`MOST_MODELS`] and one more; locked when a model is seen for the first time.
     pub(super) models: Mutex<Vec<(Box<str>, Arc<Tokens>)>>,
+    /// Routes beside the built-in ones; grows only, never beyond [`MOST_EXTRA`] and one more, and is locked when a route is
+    /// asked for the first time.
+    pub(super) extra: Mutex<Vec<(Arc<str>, Arc<OfRoute>)>>,
 }
 
 impl Default for Counts {
@@ -108,6 +124,7 @@ impl Default for Counts {
             opened: Count::default(),
             closed: Count::default(),
             models: Mutex::default(),
+            extra: Mutex::default(),
         }
     }
 }
@@ -116,23 +133,24 @@ impl Default for Counts {
 pub(crate) struct Counter {
     counts: Arc<Counts>,
     known: RefCell<BTreeMap<Box<str>, Arc<Tokens>>>,
+    extra: RefCell<BTreeMap<Arc<str>, Arc<OfRoute>>>,
 }
 
 impl Counter {
     pub(crate) fn new(counts: Arc<Counts>) -> Self {
-        Self { counts, known: RefCell::default() }
+        Self { counts, known: RefCell::default(), extra: RefCell::default() }
     }
 
     /// A request has ended.
     pub(crate) fn add(&self, record: &Record<'_>, shared: &Shared) {
         let counts = &*self.counts;
-        let place = record.route.map_or(ROUTES.len(), |route| route.id as usize);
-        if let Some(route) = counts.routes.get(place) {
-            let class = usize::from(record.status / 100).min(CLASSES - 1);
-            route.requests[record.outcome as usize][class].add(1);
-            route.total.add(record.total);
-            if let Some(time) = record.ttft {
-                route.first_byte.add(time);
+        match (record.route, record.extra) {
+            (None, Some(template)) => self.extra(template).add(record),
+            (route, _) => {
+                let place = route.map_or(ROUTES.len(), |route| route.id as usize);
+                if let Some(route) = counts.routes.get(place) {
+                    route.add(record);
+                }
             }
         }
         if !record.queued.is_zero() {
@@ -150,6 +168,22 @@ impl Counter {
             tokens.prompts.add(record.tokens_in.unwrap_or(0));
             tokens.answers.add(record.tokens_out.unwrap_or(0));
         }
+    }
+
+    /// Where the requests of a route beside the built-in ones are counted. Settings may name others from one reading to the next,
+    /// and those beyond the bound are counted together.
+    fn extra(&self, template: &Arc<str>) -> Arc<OfRoute> {
+        let mut known = self.extra.borrow_mut();
+        if let Some(route) = known.get(template) {
+            return Arc::clone(route);
+        }
+        let label = if known.len() < MOST_EXTRA { Arc::clone(template) } else { Arc::from(OTHER) };
+        let route = Arc::clone(known.entry(Arc::clone(&label)).or_default());
+        let mut all = self.counts.extra.lock().unwrap_or_else(PoisonError::into_inner);
+        if !all.iter().any(|(known, _)| *known == label) {
+            all.push((label, Arc::clone(&route)));
+        }
+        route
     }
 
     /// A client's connection was let in.

@@ -13,7 +13,7 @@ use crate::certificate::Vouched;
 use crate::crowd::TurnedAway;
 use crate::gate::Shared;
 use crate::record::Outcome;
-use counts::{Count, Counts, PLACES, Times};
+use counts::{Count, Counts, OfRoute, PLACES, Times};
 use gate_policy::Health;
 use gate_wire::{ROUTES, Reason};
 use std::collections::BTreeMap;
@@ -256,19 +256,36 @@ fn places() -> impl Iterator<Item = usize> {
     (0..PLACES).filter(|place| *place == ROUTES.len() || route(*place) != "none")
 }
 
+/// Hands each route's label to `tell`, with what every core has counted of it: the built-in ones, then those beside them.
+fn each_route(view: &View<'_>, mut tell: impl FnMut(&str, &[&OfRoute])) {
+    for place in places() {
+        let counts: Vec<&OfRoute> = view.cores.iter().map(|core| &core.routes[place]).collect();
+        tell(route(place), &counts);
+    }
+    let mut extra: BTreeMap<Arc<str>, Vec<Arc<OfRoute>>> = BTreeMap::new();
+    for core in &view.cores {
+        for (template, counts) in core.extra.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            extra.entry(Arc::clone(template)).or_default().push(Arc::clone(counts));
+        }
+    }
+    for (template, counts) in extra {
+        tell(&template, &counts.iter().map(Arc::as_ref).collect::<Vec<_>>());
+    }
+}
+
 fn requests(page: &mut Page, name: &'static str, view: &View<'_>) {
     const STATUS: [&str; counts::CLASSES] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
-    for place in places() {
+    each_route(view, |route, counts| {
         for outcome in Outcome::ALL {
             for (class, status) in STATUS.into_iter().enumerate() {
-                let count = view.sum(|core| &core.routes[place].requests[outcome as usize][class]);
+                let count: u64 = counts.iter().map(|core| core.requests[outcome as usize][class].get()).sum();
                 if count > 0 {
-                    let labels = [("route", route(place)), ("outcome", outcome.as_str()), ("status", status)];
+                    let labels = [("route", route), ("outcome", outcome.as_str()), ("status", status)];
                     page.sample(name, &labels, count);
                 }
             }
         }
-    }
+    });
 }
 
 fn per_route(
@@ -277,12 +294,13 @@ fn per_route(
     view: &View<'_>,
     of: impl Fn(&counts::OfRoute) -> &counts::Histogram,
 ) {
-    for place in places() {
-        let times = view.times(|core| of(&core.routes[place]));
+    each_route(view, |route, counts| {
+        let mut times = Times::default();
+        counts.iter().for_each(|core| of(core).add_to(&mut times));
         if times.buckets.iter().any(|bucket| *bucket > 0) {
-            page.histogram(name, &[("route", route(place))], &times);
+            page.histogram(name, &[("route", route)], &times);
         }
-    }
+    });
 }
 
 impl View<'_> {

@@ -9,6 +9,7 @@ use crate::outcome::{Done, Ended};
 use crate::passed::Passed;
 use crate::scratch;
 use crate::stages::attempt::Live;
+use crate::stages::extra;
 use crate::trace::Trace;
 use gate_h1::same_name;
 use gate_upstream::UpstreamError;
@@ -39,6 +40,9 @@ const MOST_PASSED: usize = 8;
 const MOST_FIELDS: usize = 16;
 
 fn begin<D: Downstream>(live: &Live, down: &mut D, trace: &mut Trace) {
+    if trace.is_extra() {
+        return extra::begin(live, down, trace);
+    }
     trace.status = live.answer.status();
     let passed = live.answer.fields().filter_map(|(name, value)| Some((passed(name)?, value)));
     // Of an upstream's own fields not more than ever mean something; ours all have a place.

@@ -47,6 +47,13 @@ pub(crate) struct Live {
     _turn: Option<Turn>,
 }
 
+impl Live {
+    /// The answer of an upstream at which no turn was taken.
+    pub(crate) fn without_turn(answer: Answer, own_idle: Option<Duration>) -> Self {
+        Live { answer, ended: false, added: None, own_idle, _turn: None }
+    }
+}
+
 /// Sends `call` to the best upstream that takes it. The call, with its body, is needed no more when the answer begins.
 pub(crate) async fn send<D: Downstream>(
     gate: &Gate,
@@ -281,7 +288,7 @@ fn told(
     }
 }
 
-enum Failed {
+pub(crate) enum Failed {
     Gone,
     Silent,
     Body(BodyError),
@@ -344,7 +351,7 @@ async fn exchange<D: Downstream>(
 }
 
 /// One try with a body that passes through as it comes. Nothing of it is taken before the upstream is connected.
-async fn upload<D: Downstream>(
+pub(crate) async fn upload<D: Downstream>(
     gate: &Gate,
     rules: &Rules,
     id: UpstreamId,
@@ -365,7 +372,7 @@ async fn upload<D: Downstream>(
 }
 
 /// Whose doing an error other than a failed connect is.
-fn blamed(error: &UpstreamError) -> Reason {
+pub(crate) fn blamed(error: &UpstreamError) -> Reason {
     let is_ours = matches!(error, UpstreamError::Unsendable { .. } | UpstreamError::NoSuchUpstream { .. });
     if is_ours || error.is_source() { Reason::Internal } else { Reason::UpstreamFailed }
 }

@@ -90,6 +90,9 @@ pub(crate) fn check(
     }
     Ok(match gate_wire::find(head.method(), target.path) {
         Found::WrongMethod { allow, .. } => Some(Preflight { methods: allow }),
+        Found::Unknown(_) if rules.extra(target.path).is_some() => {
+            Some(Preflight { methods: Allow::OF_TEMPLATES })
+        }
         Found::Route(..) | Found::Unknown(_) => None,
     })
 }
@@ -126,6 +129,14 @@ fn headers(head: &Head) -> String {
         headers.push_str(&name.to_ascii_lowercase());
     }
     headers
+}
+
+/// Whether a page of an origin asks that the settings do not allow and that is not the gate's own.
+pub(crate) fn is_foreign(rules: &Rules, head: &Head) -> bool {
+    let mut origins = head.all("origin");
+    let Some(origin) = origins.next() else { return false };
+    let is_allowed = || rules.door.origins.iter().any(|pattern| pattern.is_any() || pattern.allows(origin));
+    origins.next().is_some() || !(is_own(origin, head) || is_allowed())
 }
 
 /// Whether a page that the gate itself served asks: to a browser that is no other origin.

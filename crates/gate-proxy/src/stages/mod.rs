@@ -7,6 +7,7 @@ pub(crate) mod attempt;
 pub(crate) mod auth;
 pub(crate) mod call;
 pub(crate) mod cors;
+pub(crate) mod extra;
 pub(crate) mod hops;
 pub(crate) mod intake;
 pub(crate) mod own;

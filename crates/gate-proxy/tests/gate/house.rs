@@ -129,7 +129,8 @@ impl House {
         let not_yet =
             if upstreams.is_empty() { NotYet::NothingFound(HINT.to_owned()) } else { NotYet::Named };
         let door = door();
-        let rules = Rules { limits, queue: QUEUE, manage: manage(), door, own_idle: Vec::new() };
+        let rules =
+            Rules { limits, queue: QUEUE, manage: manage(), door, own_idle: Vec::new(), routes: Vec::new() };
         let shared = Arc::new(Shared::new(KeyRing::default(), rules, Arc::clone(client.roster()), not_yet));
         let records = Records::default();
         // As a probe of an Ollama tells.

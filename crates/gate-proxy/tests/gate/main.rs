@@ -26,6 +26,8 @@ mod ejection;
 #[cfg(test)]
 mod entrance;
 #[cfg(test)]
+mod extra;
+#[cfg(test)]
 mod failover;
 #[cfg(test)]
 mod failures;

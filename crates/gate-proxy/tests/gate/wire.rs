@@ -302,6 +302,15 @@ impl Upstream {
         }
     }
 
+    /// Exactly these bytes come next.
+    pub(crate) async fn expect(&mut self, bytes: &[u8]) {
+        while self.came.len() < bytes.len() {
+            assert!(self.fill().await, "the gate closed after {}", self.came.escape_ascii());
+        }
+        let came: Vec<u8> = self.came.drain(..bytes.len()).collect();
+        assert_eq!(came.escape_ascii().to_string(), bytes.escape_ascii().to_string());
+    }
+
     async fn fill(&mut self) -> bool {
         self.came.reserve(PIPE);
         self.io.read_buf(&mut self.came).await.unwrap() > 0

@@ -53,6 +53,13 @@ impl Reason {
                 "missing request body",
                 "Send a JSON object; some tools drop the body of DELETE.",
             ),
+            Reason::UpgradeRefused => Facts::new(
+                400,
+                "upgrade_refused",
+                Downstream,
+                "no WebSocket can be opened here",
+                "Open it by GET over HTTP/1.1 on a `[[route]]` that has `upgrade = true`; HTTP/2 carries none here.",
+            ),
             Reason::MalformedJson => Facts::new(
                 400,
                 "malformed_json",

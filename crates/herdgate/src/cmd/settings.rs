@@ -4,6 +4,7 @@ use crate::cli::EXIT_USAGE;
 use gate_config::{FileAccess, Flags, KeyPart, Loaded, Locations, Problem, Sources, Surroundings, locate};
 use gate_keys::{EnvKey, KeyName, Mark, ModelGlob, digest_text};
 use gate_types::Secret;
+use gate_wire::Template;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
@@ -38,6 +39,7 @@ pub(crate) fn load(flags: &Flags) -> Result<(Loaded, Locations), Vec<Problem>> {
         file,
         files: &Disk,
         key_form,
+        route_form,
         token_form,
     };
     gate_config::load(&sources).map(|loaded| (loaded, places))
@@ -56,6 +58,11 @@ fn key_form(part: KeyPart<'_>) -> Result<String, (String, &'static str)> {
             .map(|mark| digest_text(&mark))
             .map_err(|bad| (bad.to_string(), bad.hint())),
     }
+}
+
+/// What the path of a route of the settings looks like.
+fn route_form(path: &str) -> Result<(), (String, &'static str)> {
+    Template::parse(path).map(drop).map_err(|bad| (bad.to_string(), bad.hint()))
 }
 
 /// What a token of the environment must be like.

@@ -23,7 +23,7 @@ pub(super) struct Ready {
 }
 
 /// Upstreams with their ids; not in force yet.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Enrolled(Vec<(UpstreamId, Ready)>);
 
 /// Makes the upstreams ready that these settings name. `before` are the settings that were in force, whose connections stay

@@ -90,7 +90,7 @@ pub(crate) fn run(given: Given, data: &Path, talk: &mut dyn Write) -> anyhow::Re
     let named = access::Enrolled::on(&roster, named.unwrap_or_default())?;
     access::warn_of_open_files(&config.upstreams);
     let not_yet = upstreams.not_yet.clone();
-    let rules = rules::rules(config, named.own_idle())?;
+    let rules = rules::rules(config, &named)?;
     let mut shared = Shared::new(ring, rules, Arc::clone(&roster), not_yet);
     shared.certificate = certificate.as_ref().map(tls::Certificate::watch).unwrap_or_default();
     let shared = Arc::new(shared);

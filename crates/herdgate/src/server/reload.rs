@@ -148,7 +148,7 @@ impl Settings {
     /// Builds everything first; only then does anything change.
     fn apply(&mut self, config: &Config) -> anyhow::Result<()> {
         let named = self.named(config)?;
-        let rules = rules::rules(config, named.own_idle())?;
+        let rules = rules::rules(config, &named)?;
         let outside = Outside::of(config)?.with_operator(self.operator.clone());
         let (named_ids, terms) = (named.ids(), named.terms());
         let changed = self.got_at_otherwise(config, &named_ids);

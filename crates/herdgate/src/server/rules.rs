@@ -1,25 +1,43 @@
 //! Settings as the rules that requests keep to.
 
+use super::access::Enrolled;
 use super::descriptors;
 use anyhow::Context as _;
-use gate_config::{ByteSize, Config};
+use gate_config::{ByteSize, Config, RouteSetting, Upstream};
 use gate_policy::QueueLimits;
-use gate_proxy::{DoorRules, Limits, Manage, PlainKeys, Rules};
+use gate_proxy::{DoorRules, ExtraRoute, Limits, Manage, PlainKeys, Rules};
 use gate_types::UpstreamId;
-use std::time::Duration;
+use gate_wire::Template;
 
 /// The rules that these settings make.
 ///
 /// # Errors
 /// Where a limit is larger than this machine's memory can be.
-pub(super) fn rules(config: &Config, own_idle: Vec<(UpstreamId, Duration)>) -> anyhow::Result<Rules> {
+pub(super) fn rules(config: &Config, named: &Enrolled) -> anyhow::Result<Rules> {
     Ok(Rules {
         limits: limits(config)?,
         queue: queue(config)?,
         manage: manage(config),
         door: door(config),
-        own_idle,
+        own_idle: named.own_idle(),
+        routes: routes(config, &named.ids())?,
     })
+}
+
+/// `ids` are those of the upstreams, in the order of the settings.
+fn routes(config: &Config, ids: &[UpstreamId]) -> anyhow::Result<Vec<ExtraRoute>> {
+    let route = |route: &RouteSetting| {
+        let is_named = |upstream: &Upstream| upstream.name.as_ref() == Some(&route.upstream);
+        let place = config.upstreams.iter().position(is_named);
+        let upstream = place.and_then(|place| ids.get(place).copied());
+        Ok(ExtraRoute {
+            template: Template::parse(&route.path).with_context(|| format!("the route {}", route.path))?,
+            scope: route.class,
+            upstream: upstream.with_context(|| format!("no upstream {} for a route", route.upstream))?,
+            upgrade: route.upgrade,
+        })
+    };
+    config.routes.iter().map(route).collect()
 }
 
 fn limits(config: &Config) -> anyhow::Result<Limits> {

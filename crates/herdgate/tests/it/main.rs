@@ -24,6 +24,8 @@ mod dialects;
 #[cfg(test)]
 mod door;
 #[cfg(test)]
+mod extra_routes;
+#[cfg(test)]
 mod handover;
 #[cfg(test)]
 mod hangup;

@@ -329,6 +329,19 @@ impl Downstream for Stream<'_> {
         self.poll_silent(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 
+    /// The connection is that of other requests, too. Extended CONNECT (RFC 8441) is not offered.
+    fn can_switch(&self) -> bool {
+        false
+    }
+
+    fn switch(&mut self, _protocol: &str, _fields: &[(&str, &[u8])]) {
+        self.abort();
+    }
+
+    fn poll_switched(&mut self, _cx: &mut Context<'_>, _into: &mut Vec<u8>) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(0))
+    }
+
     fn abort(&mut self) {
         self.aborted = true;
     }

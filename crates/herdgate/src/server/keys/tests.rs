@@ -1,6 +1,7 @@
 //! The keeper, one turn at a time, beside another process's connection to the same database.
 
 use super::*;
+use crate::server::access::Enrolled;
 use crate::server::rules::rules;
 use gate_config::Config;
 use gate_keys::{KeyName, Mark, NewKey, OsEntropy, UnixSeconds, mint};
@@ -23,7 +24,7 @@ impl Scene {
         let mut store = SqliteStore::open(&DataDir::open(root.path()).unwrap()).unwrap();
         store.create(&new_key("known"), 100).unwrap();
         let (keeper, ring) = Keeper::begin(Some(store), Outside::default()).unwrap();
-        let rules = rules(&Config::default(), Vec::new()).unwrap();
+        let rules = rules(&Config::default(), &Enrolled::default()).unwrap();
         let shared = Shared::new(ring, rules, Arc::default(), NotYet::Named);
         Scene { root, keeper, shared }
     }

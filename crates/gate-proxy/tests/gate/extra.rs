@@ -1,0 +1,394 @@
+//! Routes beside the built-in ones: what passes, what does not, and what becomes of a WebSocket.
+
+use crate::house::{House, LIMITS, PEER, run};
+use crate::wire::{Client, Upstream, chunk, get, json, with_fields};
+use gate_proxy::{ExtraRoute, Limits};
+use gate_types::{Scope, ScopeSet, UpstreamId};
+use gate_wire::Template;
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+fn route(path: &str, scope: Scope, upstream: u16, upgrade: bool) -> ExtraRoute {
+    ExtraRoute { template: Template::parse(path).unwrap(), scope, upstream: UpstreamId(upstream), upgrade }
+}
+
+/// A gate before two upstreams, the second of which speaks more.
+fn house() -> House {
+    with(LIMITS)
+}
+
+fn with(limits: Limits) -> House {
+    let house = House::with(2, limits);
+    house.change_rules(|rules| {
+        rules.routes = vec![
+            route("/tts/{rest}", Scope::Infer, 1, true),
+            route("/tts/admin/{rest}", Scope::Manage, 1, false),
+            route("/rerank", Scope::Embed, 1, false),
+        ];
+    });
+    house
+}
+
+/// What opens a WebSocket, with these fields more.
+fn socket(path: &str, fields: &str) -> String {
+    format!(
+        "GET {path} HTTP/1.1\r\nHost: gate\r\n{fields}Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+}
+
+const SWITCHED: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: WebSocket\r\nConnection: Upgrade\r\n\
+                        Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nSet-Cookie: a=b\r\nX-Else: c\r\n\r\n";
+
+fn bearer(key: &str) -> String {
+    format!("Authorization: Bearer {key}\r\n")
+}
+
+/// A WebSocket that stands.
+async fn opened(house: &House, key: &str) -> (Client, Upstream) {
+    let mut client = house.connect();
+    client.send(socket("/tts/live", &bearer(key))).await;
+    let mut upstream = house.accept(1).await;
+    upstream.asked().await;
+    upstream.send(SWITCHED).await;
+    client.expect(b"HTTP/1.1 101 Switching Protocols\r\n").await;
+    while !client.some().await.ends_with(b"\r\n\r\n") {}
+    (client, upstream)
+}
+
+#[test]
+fn it_leads_to_its_upstream_and_the_answer_streams() {
+    run(async {
+        let house = house();
+        let mut client = house.connect();
+        client
+            .send(with_fields(
+                "PUT",
+                "/tts/voices/a%20b?x=1&y",
+                &format!(
+                    "{}Cookie: c=1\r\nOrigin: http://gate\r\nX-Voice: low\r\nContent-Type: audio/wav\r\n",
+                    bearer(&house.key)
+                ),
+                "sound",
+            ))
+            .await;
+        let mut upstream = house.accept(1).await;
+        let asked = upstream.asked().await;
+        assert!(
+            asked.head.starts_with("PUT /tts/voices/a%20b?x=1&y HTTP/1.1\r\nHost: up1:11434\r\n"),
+            "{}",
+            asked.head
+        );
+        assert_eq!(asked.body, b"sound");
+        assert!(
+            asked.head.contains("X-Voice: low\r\n") && asked.head.contains("Content-Type: audio/wav\r\n")
+        );
+        for kept_back in ["sk-hg-", "ookie", "rigin", "uthorization"] {
+            assert!(!asked.head.contains(kept_back), "{kept_back}: {}", asked.head);
+        }
+        upstream
+            .send(
+                "HTTP/1.1 206 Partial Content\r\nContent-Type: audio/wav\r\nContent-Range: bytes 0-1/9\r\nSet-Cookie: a=b\r\n\
+                 Access-Control-Allow-Origin: *\r\nTransfer-Encoding: chunked\r\n\r\n",
+            )
+            .await;
+        let head = client.head().await;
+        assert_eq!((head.status, head.field("content-range")), (206, Some("bytes 0-1/9")));
+        assert!(head.field("set-cookie").is_none() && head.field("access-control-allow-origin").is_none());
+        upstream.send(chunk("one")).await;
+        client.expect(chunk("one").as_bytes()).await;
+        upstream.send("0\r\n\r\n").await;
+        client.expect(b"0\r\n\r\n").await;
+        assert_eq!(client.ask(get("/", "-")).await.status, 200, "the connection is in step");
+        let record = house.records().into_iter().next().unwrap();
+        assert_eq!((record["route"].as_str(), record["status"].as_str()), ("/tts/{rest}", "206"));
+        assert_eq!(record["upstream"], "http://up1:11434");
+        assert!(!record.contains_key("asked"), "the path is the client's own");
+    });
+}
+
+#[test]
+fn bodies_of_any_coding_pass_within_the_limit_of_uploads() {
+    run(async {
+        let house = with(Limits { upload: 10, body: 2, ..LIMITS });
+        let fields = format!("{}Content-Encoding: gzip\r\n", bearer(&house.key));
+        let mut client = house.connect();
+        client.send(with_fields("POST", "/tts/a", &fields, "0123456789")).await;
+        let mut upstream = house.accept(1).await;
+        assert_eq!(upstream.serve(json(200, "{}")).await.body, b"0123456789");
+        assert_eq!(client.answer().await.status, 200);
+        client.send(with_fields("POST", "/tts/a", &fields, "0123456789a")).await;
+        assert_eq!(client.answer().await.status, 413);
+        for method in ["GET", "HEAD", "DELETE", "PATCH", "POST"] {
+            let house = self::house();
+            let mut client = house.connect();
+            client.send(format!("{method} /tts/a HTTP/1.1\r\nHost: g\r\n{}\r\n", bearer(&house.key))).await;
+            let asked = house.accept(1).await.serve("HTTP/1.1 204 No Content\r\n\r\n").await;
+            assert!(asked.head.starts_with(&format!("{method} /tts/a HTTP/1.1\r\n")), "{}", asked.head);
+            assert_eq!(client.head().await.status, 204, "{method}");
+        }
+    });
+}
+
+#[test]
+fn the_narrower_route_is_meant_and_scopes_count() {
+    run(async {
+        let house = house();
+        let embeds = house.add_key(|key| key.scopes = ScopeSet::of(&[Scope::Embed]));
+        for (path, key, status) in [
+            ("/tts/admin/x", &house.key, 403),
+            ("/tts/a", &embeds, 403),
+            ("/tts/a", &"sk-hg-wrong".to_owned(), 401),
+            ("/tts/adm%69n/x", &house.key, 404),
+            ("/tts/x/../admin/x", &house.key, 404),
+            ("/tts//a", &house.key, 404),
+            ("/tts/a%2fb", &house.key, 404),
+            ("/tts/", &house.key, 404),
+            ("/rerank/", &house.key, 404),
+            ("/api/chat", &house.key, 405),
+        ] {
+            let answer = house.connect().ask(get(path, key)).await;
+            assert_eq!(answer.status, status, "{path}: {}", answer.text());
+        }
+        let answer = house.connect().ask(with_fields("TRACE", "/rerank", "", "")).await;
+        assert_eq!(answer.field("allow"), Some("GET, HEAD, POST, PUT, PATCH, DELETE"));
+        assert_eq!((house.dialled(0), house.dialled(1)), (0, 0), "nothing was sent anywhere");
+        let leaks = house.connect().ask(get("/tts/a?key=sk-hg-abc", &house.key)).await;
+        assert_eq!(leaks.status, 400);
+        assert!(leaks.text().contains("in the address"), "{}", leaks.text());
+    });
+}
+
+#[test]
+fn what_is_between_gate_and_upstream_stays_there() {
+    run(async {
+        let house = house();
+        for (answer, status) in [
+            ("HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n", 502),
+            ("HTTP/1.1 302 Found\r\nLocation: http://up1:11434/tts/b\r\nContent-Length: 0\r\n\r\n", 502),
+            ("HTTP/1.1 302 Found\r\nLocation: //up1/tts/b\r\nContent-Length: 0\r\n\r\n", 502),
+            ("HTTP/1.1 302 Found\r\nLocation: /tts/b\r\nContent-Length: 0\r\n\r\n", 302),
+            ("HTTP/1.1 304 Not Modified\r\n\r\n", 304),
+            ("HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n", 500),
+        ] {
+            let mut client = house.connect();
+            client.send(with_fields("POST", "/tts/a", &bearer(&house.key), "")).await;
+            house.accept(1).await.serve(answer).await;
+            assert_eq!(client.answer().await.status, status, "{answer}");
+        }
+        house.refuse(1, true);
+        assert_eq!(
+            house.connect().ask(with_fields("POST", "/tts/a", &bearer(&house.key), "")).await.status,
+            502
+        );
+        assert_eq!(house.dialled(0), 0, "nobody else is asked");
+    });
+}
+
+#[test]
+fn a_hang_up_closes_the_upstreams_connection() {
+    run(async {
+        let house = house();
+        let mut client = house.connect();
+        client.send(get("/tts/a", &house.key)).await;
+        let mut upstream = house.accept(1).await;
+        upstream.asked().await;
+        client.leave().await;
+        upstream.closed().await;
+        let (client, mut upstream) = opened(&house, &house.key).await;
+        client.leave().await;
+        upstream.closed().await;
+    });
+}
+
+#[test]
+fn a_preflight_is_told_what_is_open() {
+    run(async {
+        let house = house();
+        house.change_rules(|rules| {
+            rules.door.origins = vec![gate_types::OriginPattern::parse("http://page").unwrap()]
+        });
+        let preflight = "Origin: http://page\r\nAccess-Control-Request-Method: PUT\r\n";
+        let answer = house.connect().ask(with_fields("OPTIONS", "/tts/a", preflight, "")).await;
+        assert_eq!(answer.status, 204);
+        assert_eq!(answer.field("access-control-allow-methods"), Some("GET, HEAD, POST, PUT, PATCH, DELETE"));
+    });
+}
+
+#[test]
+fn a_websocket_passes_both_ways_until_one_side_ends_it() {
+    run(async {
+        let house = house();
+        let mut client = house.connect();
+        let more = format!(
+            "{}Sec-WebSocket-Protocol: chat\r\nCookie: a\r\nOrigin: http://gate\r\n",
+            bearer(&house.key)
+        );
+        client.send(socket("/tts/live?lang=de", &more)).await;
+        let mut upstream = house.accept(1).await;
+        let asked = upstream.asked().await.head;
+        assert!(asked.starts_with("GET /tts/live?lang=de HTTP/1.1\r\n"), "{asked}");
+        for field in [
+            "Connection: Upgrade\r\n",
+            "Upgrade: websocket\r\n",
+            "Sec-WebSocket-Protocol: chat\r\n",
+            "Sec-WebSocket-Version: 13\r\n",
+        ] {
+            assert_eq!(asked.matches(field).count(), 1, "{field}: {asked}");
+        }
+        assert!(!asked.contains("ookie") && !asked.contains("rigin") && !asked.contains("sk-hg-"), "{asked}");
+        upstream.send([SWITCHED, "first"].concat()).await;
+        let answer = String::from_utf8(client.some().await).unwrap();
+        let (head, data) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(
+            head.contains("\r\nUpgrade: websocket") && head.contains("\r\nConnection: Upgrade"),
+            "{head}"
+        );
+        assert!(
+            head.contains("Sec-WebSocket-Accept: s3pP")
+                && !head.contains("Cookie")
+                && !head.contains("X-Else"),
+            "{head}"
+        );
+        if data.is_empty() {
+            client.expect(b"first").await;
+        }
+        client.send("ping").await;
+        upstream.expect(b"ping").await;
+        upstream.send("last words").await;
+        drop(upstream);
+        client.expect(b"last words").await;
+        client.closed().await;
+        assert_eq!(house.outcome(), ("done".to_owned(), "101".to_owned()));
+        assert!(!client.was_reset());
+    });
+}
+
+#[test]
+fn a_websocket_is_refused_with_the_reason() {
+    run(async {
+        let house = house();
+        let key = bearer(&house.key);
+        for (request, status, told) in [
+            (socket("/tts/live", ""), 401, "a WebSocket shows it when it opens"),
+            (socket("/tts/live", &bearer("sk-hg-wrong")), 401, "key"),
+            (
+                socket("/tts/live", "Sec-WebSocket-Protocol: sk-hg-abc\r\n"),
+                401,
+                "Sec-WebSocket-Protocol it is not looked for",
+            ),
+            (
+                socket("/tts/live", &format!("{key}Sec-WebSocket-Protocol: a, key.sk-hg-abc\r\n")),
+                400,
+                "from where the model server would see it",
+            ),
+            (socket("/tts/live", &format!("{key}Origin: http://elsewhere\r\n")), 403, "origin"),
+            (socket("/tts/live", &format!("{key}Origin: null\r\n")), 403, "origin"),
+            (socket("/rerank", &key), 400, "lets no WebSocket pass"),
+            (socket("/tts/live", &key).replace("HTTP/1.1", "HTTP/1.0"), 400, "over HTTP/1.1"),
+            (socket("/tts/live", &key).replace("GET", "POST"), 400, "by a GET"),
+            (socket("/tts/live", &format!("{key}Content-Length: 2\r\n")) + "ab", 400, "without a body"),
+        ] {
+            let answer = house.connect().ask(&request).await;
+            assert_eq!(answer.status, status, "{request}: {}", answer.text());
+            assert!(answer.text().contains(told), "{}", answer.text());
+        }
+        assert_eq!(house.dialled(1), 0);
+    });
+}
+
+#[test]
+fn an_upstream_that_opens_none_is_heard_and_one_that_opens_something_else_is_not() {
+    run(async {
+        let house = house();
+        let mut client = house.connect();
+        client.send(socket("/tts/live", &bearer(&house.key))).await;
+        house.accept(1).await.serve(json(426, "{\"error\":\"no\"}")).await;
+        let answer = client.answer().await;
+        assert_eq!((answer.status, answer.text()), (426, "{\"error\":\"no\"}"));
+        assert_eq!(client.ask(get("/", "-")).await.status, 200, "still HTTP");
+
+        client.send(socket("/tts/live", &bearer(&house.key))).await;
+        house.accept(1).await.serve(SWITCHED.replace("WebSocket", "h2c")).await;
+        assert_eq!(client.answer().await.status, 502);
+        // Nor one that nobody had asked for.
+        client.send(get("/tts/live", &house.key)).await;
+        house.accept(1).await.serve(SWITCHED).await;
+        assert_eq!(client.answer().await.status, 502);
+    });
+}
+
+#[test]
+fn a_websocket_ends_with_its_key_with_silence_and_with_the_gate() {
+    run(async {
+        let house = house();
+        let revoked = Rc::new(Cell::new(false));
+        let seen = Rc::clone(&revoked);
+        let key = house.add_key(move |key| key.revoked = seen.get().then_some(2));
+        let (mut client, mut upstream) = opened(&house, &key).await;
+        revoked.set(true);
+        house.add_key(|_| {});
+        assert!(upstream.closed().await < Duration::from_secs(1));
+        client.closed().await;
+        assert_eq!(house.outcome(), ("revoked".to_owned(), "101".to_owned()));
+
+        let (mut client, mut upstream) = opened(&house, &house.key).await;
+        // What moves in either direction keeps it.
+        for _ in 0..3 {
+            tokio::time::sleep(LIMITS.idle * 2 / 3).await;
+            client.send("a").await;
+            upstream.expect(b"a").await;
+            tokio::time::sleep(LIMITS.idle * 2 / 3).await;
+            upstream.send("b").await;
+            client.expect(b"b").await;
+        }
+        let took = upstream.closed().await;
+        assert!(took >= LIMITS.idle && took < LIMITS.idle + Duration::from_secs(3), "{took:?}");
+        client.closed().await;
+        assert_eq!(house.outcome().0, "cut_short");
+
+        let (mut client, mut upstream) = opened(&house, &house.key).await;
+        house.drain();
+        client.send("still").await;
+        upstream.expect(b"still").await;
+        house.gate().leases.end_all();
+        upstream.closed().await;
+        client.closed().await;
+        assert_eq!(house.outcome().0, "shut_down");
+    });
+}
+
+#[test]
+fn who_takes_nothing_of_a_websocket_holds_up_the_other_side() {
+    run(async {
+        let house = house();
+        let mut client = house.connect_with(4096);
+        house.narrow(1, 4096);
+        client.send(socket("/tts/live", &bearer(&house.key))).await;
+        let mut upstream = house.accept(1).await;
+        upstream.serve(SWITCHED).await;
+        client.expect(b"HTTP/1.1 101").await;
+        while !client.some().await.ends_with(b"\r\n\r\n") {}
+        let forth = client.send_until_stopped(&[b'x'; 1000]).await;
+        assert!(forth < 200_000, "{forth} bytes that nobody took are held");
+        let back = upstream.send_until_stopped(&[b'y'; 1000]).await;
+        assert!(back < 200_000, "{back} bytes that nobody took are held");
+    });
+}
+
+#[test]
+fn metrics_name_the_route_and_not_the_path() {
+    run(async {
+        let house = house();
+        let manager = house.manager();
+        let mut client = house.connect_from(PEER);
+        client.send(get("/tts/a-secret-path", &house.key)).await;
+        house.accept(1).await.serve(json(200, "{}")).await;
+        assert_eq!(client.answer().await.status, 200);
+        let page = house.connect().ask(get("/metrics", &manager)).await;
+        let page = page.text();
+        let line = "herdgate_requests_total{route=\"/tts/{rest}\",outcome=\"done\",status=\"2xx\"} 1";
+        assert!(page.contains(line) && !page.contains("secret"), "{page}");
+    });
+}
