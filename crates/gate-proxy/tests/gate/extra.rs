@@ -1,6 +1,7 @@
 //! Routes beside the built-in ones: what passes, what does not, and what becomes of a WebSocket.
 
 use crate::house::{House, LIMITS, PEER, run};
+use crate::web::{Web, request};
 use crate::wire::{Client, Upstream, chunk, get, json, with_fields};
 use gate_proxy::{ExtraRoute, Limits};
 use gate_types::{Scope, ScopeSet, UpstreamId};
@@ -390,5 +391,39 @@ fn metrics_name_the_route_and_not_the_path() {
         let page = page.text();
         let line = "herdgate_requests_total{route=\"/tts/{rest}\",outcome=\"done\",status=\"2xx\"} 1";
         assert!(page.contains(line) && !page.contains("secret"), "{page}");
+    });
+}
+
+#[test]
+fn over_http_2_it_is_the_same_request() {
+    run(async {
+        let house = house();
+        let mut web = Web::connect(&house).await;
+        let head = request("PATCH", "/tts/a/b?c", &house.key).header("cookie", "secret");
+        let head = head.header("x-voice", "low").header("content-length", "5");
+        let (asked, answer) = tokio::join!(
+            async { house.accept(1).await.serve(json(200, "{}")).await },
+            web.ask(head, "sound")
+        );
+        assert!(asked.head.starts_with("PATCH /tts/a/b?c HTTP/1.1\r\n"), "{}", asked.head);
+        assert!(asked.head.contains("x-voice: low\r\n") && !asked.head.contains("secret"), "{}", asked.head);
+        assert_eq!(asked.body, b"sound");
+        assert_eq!((answer.status, answer.text.as_str()), (200, "{}"));
+    });
+}
+
+#[test]
+fn what_leads_back_to_the_gate_is_found_there_too() {
+    run(async {
+        let house = house();
+        let mark = house.gate().upstream.roster().mark(UpstreamId(1)).unwrap().to_owned();
+        house.gate().upstream.roster().set_gate(UpstreamId(1), true);
+        let mut client = house.connect();
+        client.send(get("/tts/a", &house.key)).await;
+        let asked = house.accept(1).await.serve(json(200, "{}")).await;
+        assert!(asked.head.contains(&format!("Herdgate-Hops: {mark}\r\n")), "{}", asked.head);
+        assert_eq!(client.answer().await.status, 200);
+        let back = format!("{}Herdgate-Hops: {mark}\r\n", bearer(&house.key));
+        assert_eq!(house.connect().ask(with_fields("POST", "/tts/a", &back, "")).await.status, 503);
     });
 }
