@@ -229,7 +229,11 @@ fn configure(place: &Place, name: &str, folder: &Path, address: SocketAddr) -> R
     let source = place.bench.join(name);
     let certificate = place.certificate.as_ref().map_or_else(String::new, |certificate| {
         let (chain, key) = (certificate.chain(), certificate.key());
-        format!("ssl_certificate {}; ssl_certificate_key {};", chain.display(), key.display())
+        format!(
+            "ssl_protocols TLSv1.2 TLSv1.3; ssl_certificate {}; ssl_certificate_key {};",
+            chain.display(),
+            key.display()
+        )
     });
     let text = fs::read_to_string(&source).with_context(|| source.display().to_string())?;
     let text = text
