@@ -153,8 +153,9 @@ async fn watch_over(duties: Duties, keys: Keys, talk: &mut dyn Write) -> anyhow:
     };
     locals.care.send_replace(Care::LastUse);
     let server = settings.loaded.config.server.clone();
-    // Copies of the sockets that are about to be closed.
-    let Offer { lock: _lock, .. } = offer;
+    // Copies of the sockets that are about to be closed: while one is held, all stay open, and nobody is refused there.
+    let Offer { lock: _lock, origin: _, listening, metrics } = offer;
+    drop((listening, metrics));
     match ending {
         Ending::Signal(signal) => drain(signal, server.grace, &stage, &mut core_ended, &mut signals).await,
         Ending::HandedOver => {

@@ -8,7 +8,7 @@ use crate::terminal;
 use gate_testkit::{Fault, Order, Setup};
 use rustix::process::Signal;
 use std::fs::{self, Permissions};
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
@@ -216,6 +216,31 @@ fn a_stream_ends_in_the_old_gate_and_its_key_is_still_watched() {
     assert_eq!(lines.last().unwrap()["done"], true, "{lines:?}");
     assert!(gate.running.left().success(), "{}", gate.running.err());
     fresh.end();
+}
+
+#[test]
+fn the_old_gate_leaves_its_address_to_others() {
+    let ollama = testkit(Setup::default());
+    ollama.order(Order::always(Fault::StallAfter { bytes: 600, pause: None }).on("/api/chat"));
+    let home = home();
+    let mut gate = home.serve(&["--upstream", &ollama.url()]);
+    let stream = chat().open(gate.address);
+    gate.running.signal(Signal::USR2);
+    Fresh::of(&gate.running).end();
+    let is_refused = || TcpStream::connect(gate.address).err().map(|error| error.kind());
+    let how = until("nobody to listen any more", is_refused);
+    assert_eq!(how, ErrorKind::ConnectionRefused);
+    let other = plain_home();
+    let address = gate.address.to_string();
+    let next = other.begin_at(&address, &["--upstream", &ollama.url()]);
+    assert_eq!(Ask::get("/api/tags").key(TOKEN).send(next.address).status, 200);
+    // All of it while the stream runs in the first one.
+    gate.running.signal(Signal::TERM);
+    let cut = stream.rest();
+    let last = cut.text().lines().last().map(str::to_owned).unwrap_or_default();
+    assert!(cut.cut.is_some() && last.contains("\"shutting_down\""), "{cut}");
+    assert!(gate.running.left().success(), "{}", gate.running.err());
+    next.end();
 }
 
 #[test]

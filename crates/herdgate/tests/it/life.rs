@@ -5,7 +5,7 @@ use crate::harness::{Ask, PATIENCE, Running, testkit, until};
 use gate_testkit::{Fault, Order, Setup};
 use rustix::process::Signal;
 use serde_json::json;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, ErrorKind, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
@@ -102,6 +102,32 @@ fn it_is_not_ready_while_it_ends() {
     assert!(answer.contains("Connection: close"), "{answer}");
     running.rest().ok();
     assert_eq!(gate.running.ended().code(), Some(0), "{}", gate.running.err());
+}
+
+#[test]
+fn while_it_ends_others_are_refused_and_another_gate_can_listen_there() {
+    let ollama = testkit(Setup::default());
+    ollama.order(Order::always(Fault::StallAfter { bytes: 600, pause: None }).on("/api/chat"));
+    let metrics = "[metrics]\naddress = \"127.0.0.1:0\"\n";
+    let first = home().settings(metrics);
+    let mut gate = first.serve(&["--upstream", &ollama.url()]);
+    let running = chat().open(gate.address);
+    gate.running.signal(Signal::TERM);
+    let is_refused = || TcpStream::connect(gate.address).err().map(|error| error.kind());
+    let how = until("the listener to be closed", is_refused);
+    assert_eq!(how, ErrorKind::ConnectionRefused);
+    let second = home();
+    let address = gate.address.to_string();
+    let next = second.begin_at(&address, &["--upstream", &ollama.url()]);
+    assert_eq!(next.address, gate.address);
+    assert_eq!(Ask::get("/api/tags").key(TOKEN).send(next.address).status, 200);
+    // All of it while the request of the first one runs.
+    gate.running.signal(Signal::TERM);
+    let cut = running.rest();
+    let last = cut.text().lines().last().map(str::to_owned).unwrap_or_default();
+    assert!(cut.cut.is_some() && last.contains("\"shutting_down\""), "{cut}");
+    assert_eq!(gate.running.ended().code(), Some(0), "{}", gate.running.err());
+    next.end();
 }
 
 /// Waits for the next message to the service manager.
