@@ -169,7 +169,7 @@ async fn watch_over(duties: Duties, keys: Keys, talk: &mut dyn Write) -> anyhow:
     }
     // Where a core has failed, or is still there, it ends now. The doors close first: nobody shall be sent to a server
     // that is being ended.
-    stage.send_replace(Stage::End);
+    stage.send_modify(Stage::end);
     drop(settings);
     told.abort_all();
     locals.end().await;
@@ -325,7 +325,7 @@ async fn end_requests(
             LAST_WORDS_AT_ONCE
         }
     };
-    stage.send_replace(Stage::Cut);
+    stage.send_modify(Stage::cut);
     tokio::select! {
         () = all_ended => {}
         () = tokio::time::sleep(last_words) => {}

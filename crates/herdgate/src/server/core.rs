@@ -83,9 +83,36 @@ pub(crate) enum Stage {
     /// Listeners close, what runs goes on, connections end behind it. A core ends with its last connection.
     Drain,
     /// What still runs is told so, each in its dialect, and cut.
-    Cut,
+    Cut { is_passed_on: bool },
     /// A core ends at once.
-    End,
+    End { is_passed_on: bool },
+}
+
+impl Stage {
+    /// The first of all [`Stage::Cut`].
+    const CUT: Self = Self::Cut { is_passed_on: false };
+    /// The first of all [`Stage::End`].
+    const END: Self = Self::End { is_passed_on: false };
+
+    /// Somebody else accepts at the same sockets, now and until nobody connects any more. Stays so in the stages behind
+    /// [`Stage::Pass`]: who looks late sees none but the latest.
+    pub(crate) const fn is_passed_on(self) -> bool {
+        match self {
+            Self::Serve | Self::Drain => false,
+            Self::Pass => true,
+            Self::Cut { is_passed_on } | Self::End { is_passed_on } => is_passed_on,
+        }
+    }
+
+    /// What runs is cut.
+    pub(crate) fn cut(&mut self) {
+        *self = Self::Cut { is_passed_on: self.is_passed_on() };
+    }
+
+    /// Everything ends.
+    pub(crate) fn end(&mut self) {
+        *self = Self::End { is_passed_on: self.is_passed_on() };
+    }
 }
 
 /// Tells that a core has ended, also when it panics.
@@ -169,9 +196,9 @@ async fn serve(doors: Vec<Door>, pulse: Arc<Pulse>, plan: Plan) -> io::Result<()
     }
     gate.drain.begin();
     let last_words = async {
-        drop(stage.wait_for(|stage| *stage >= Stage::Cut).await);
+        drop(stage.wait_for(|stage| *stage >= Stage::CUT).await);
         gate.leases.end_all();
-        let _ended = stage.wait_for(|stage| *stage >= Stage::End).await;
+        let _ended = stage.wait_for(|stage| *stage >= Stage::END).await;
     };
     tokio::select! {
         () = last_words => Ok(()),
@@ -194,9 +221,8 @@ struct Leaving {
 }
 
 impl Leaving {
-    /// Somebody else accepts at the same socket, now and until nobody connects any more.
     fn is_passed_on(&self) -> bool {
-        *self.stage.borrow() == Stage::Pass
+        self.stage.borrow().is_passed_on()
     }
 }
 
@@ -263,4 +289,25 @@ impl Clients {
 /// The client was gone before it was accepted: nothing to say.
 fn is_clients_doing(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_looks_late_still_sees_that_the_sockets_were_passed_on() {
+        for (begun, is_passed_on) in [(Stage::Pass, true), (Stage::Drain, false)] {
+            let (stage, staged) = watch::channel(Stage::Serve);
+            let leaving = Leaving { is_lent: false, stage: staged };
+            assert!(!leaving.is_passed_on());
+            stage.send_replace(begun);
+            stage.send_modify(Stage::cut);
+            assert_eq!(leaving.is_passed_on(), is_passed_on);
+            assert!(*stage.borrow() >= Stage::CUT && *stage.borrow() < Stage::END);
+            stage.send_modify(Stage::end);
+            assert_eq!(leaving.is_passed_on(), is_passed_on);
+            assert!(*stage.borrow() >= Stage::END);
+        }
+    }
 }

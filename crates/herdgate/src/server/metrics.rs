@@ -30,7 +30,7 @@ pub(super) async fn serve(bound: Bound, shared: Arc<Shared>, mut stage: watch::R
         while scrapes.try_join_next().is_some() {}
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            _passed = stage.wait_for(|stage| *stage == Stage::Pass) => break,
+            _passed = stage.wait_for(|stage| stage.is_passed_on()) => break,
         };
         match accepted {
             Ok((stream, _peer)) => {

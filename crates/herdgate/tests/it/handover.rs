@@ -244,6 +244,26 @@ fn the_old_gate_leaves_its_address_to_others() {
 }
 
 #[test]
+fn an_old_gate_without_patience_leaves_the_fresh_one_its_sockets() {
+    let ollama = testkit(Setup::default());
+    ollama.order(Order::always(Fault::StallAfter { bytes: 600, pause: None }).on("/api/chat"));
+    let home = home().settings("[server]\nhandover_grace = \"0s\"\nthreads = 8\n");
+    let mut gate = home.serve(&["--upstream", &ollama.url()]);
+    let streams: Vec<_> = (0..8).map(|_| chat().open(gate.address)).collect();
+    gate.running.signal(Signal::USR2);
+    let fresh = Fresh::of(&gate.running);
+    assert!(gate.running.left().success(), "{}", gate.running.err());
+    assert!(streams.into_iter().all(|stream| stream.rest().cut.is_some()));
+    // Each of the sockets is met by some.
+    for _ in 0..100 {
+        let wire = TcpStream::connect_timeout(&gate.address, PATIENCE);
+        drop(wire.expect("a socket that hears nobody any more"));
+    }
+    assert_eq!(Ask::get("/api/tags").key(TOKEN).send(gate.address).status, 200);
+    fresh.end();
+}
+
+#[test]
 fn the_old_gate_does_not_wait_for_ever() {
     let ollama = testkit(Setup::default());
     ollama.order(Order::always(Fault::StallAfter { bytes: 600, pause: None }).on("/api/chat"));
