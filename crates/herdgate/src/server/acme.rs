@@ -17,9 +17,9 @@ use gate_store::DataDir;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use order::Trouble;
-use pace::Failure;
+use pace::{Failure, Tries};
 use std::time::Duration;
-use stored::{Account, Kept};
+use stored::{Account, Kept, Written};
 use transport::Transport;
 
 /// For all of an order. Longer than any wait in it.
@@ -38,6 +38,17 @@ pub(super) struct Acme {
     is_wanted: bool,
     /// When the authority is asked next, in seconds since 1970.
     next: u64,
+    /// The certificate in force, where it could not be stored.
+    unkept: Option<Unkept>,
+}
+
+/// What is in force and on no disk: an authority gives only a few in a week, so that it is not asked for another one.
+struct Unkept {
+    written: Written,
+    /// Those to store it.
+    tries: Tries,
+    /// When the next one is, in seconds since 1970.
+    next: u64,
 }
 
 impl Acme {
@@ -55,6 +66,7 @@ impl Acme {
             speaker,
             is_wanted: false,
             next: 0,
+            unkept: None,
         };
         // What is wrong with it is told now, and not in three months.
         Transport::new(acme.settings.ca.as_deref()).context("tls.acme")?;
@@ -78,22 +90,27 @@ impl Acme {
     /// Sees to it that there is a certificate, for ever.
     pub(super) async fn keep(mut self) {
         loop {
-            let wait = self.next.saturating_sub(unix());
+            let store = self.unkept.as_ref().map(|unkept| unkept.next);
+            let wait = store.map_or(self.next, |store| store.min(self.next)).saturating_sub(unix());
             if wait > 0 {
                 tokio::time::sleep(STEP.min(Duration::from_secs(wait))).await;
+                continue;
+            }
+            if store.is_some_and(|store| store <= self.next) {
+                self.store();
                 continue;
             }
             // Bound also by what its steps are bound by.
             let tried = Box::pin(tokio::time::timeout(ORDER, self.renew())).await;
             let late = || Trouble::new(Failure::Away, "no certificate after 10 minutes".to_owned());
             self.next = match tried.unwrap_or_else(|_elapsed| Err(late())) {
-                Ok(kept) => self.succeeded(kept),
+                Ok((kept, written)) => self.succeeded(kept, written),
                 Err(trouble) => self.failed(&trouble),
             };
         }
     }
 
-    async fn renew(&mut self) -> Result<Kept, Trouble> {
+    async fn renew(&mut self) -> Result<(Kept, Written), Trouble> {
         let here = |error: anyhow::Error| Trouble::new(Failure::Away, format!("{error:#}"));
         let transport = Transport::new(self.settings.ca.as_deref()).map_err(here)?;
         let is_known = self.account.credentials.is_some();
@@ -104,22 +121,45 @@ impl Acme {
         let mut shown = Shown::nothing(self.speaker.speaking());
         let given = order::certificate(&account, &self.names, &mut shown, &transport.patience()).await?;
         drop(shown);
-        stored::keep_certificate(&self.dir, &self.account.directory, &given.key, &given.chain).map_err(here)
+        let none = || Trouble::new(Failure::Refused, "what the authority gave is no certificate".to_owned());
+        stored::written(&self.account.directory, &given.key, &given.chain).ok_or_else(none)
     }
 
-    fn succeeded(&mut self, kept: Kept) -> u64 {
-        self.account.tries.succeeded();
-        self.keep_tries();
+    fn succeeded(&mut self, kept: Kept, written: Written) -> u64 {
         let now = unix();
         let Some(life) = self.put_in_force(kept) else {
             return self.failed(&Trouble::new(Failure::Refused, "what came cannot be used".to_owned()));
         };
+        self.account.tries.succeeded();
+        self.unkept = Some(Unkept { written, tries: Tries::default(), next: now });
         tracing::info!(
             "a certificate for {}, good until {}: in force from the next connection on",
             self.names.join(", "),
             day(life.until)
         );
+        self.store();
+        self.keep_tries();
         pace::first_renewal(life, now, chance())
+    }
+
+    /// Stores the certificate in force for the next start. It is good without: only that is tried again where it fails.
+    fn store(&mut self) {
+        let Some(mut unkept) = self.unkept.take() else { return };
+        let Err(error) = stored::keep_certificate(&self.dir, &unkept.written) else {
+            if unkept.tries != Tries::default() {
+                tracing::info!("the certificate for {} is stored now", self.names.join(", "));
+            }
+            return;
+        };
+        let now = unix();
+        unkept.next = unkept.tries.failed(Failure::Away, None, now, chance());
+        tracing::error!(
+            "the certificate for {} is in force and cannot be stored, which is tried again in {}; a start before that asks for \
+             another one: {error:#}",
+            self.names.join(", "),
+            gate_config::show_duration(Duration::from_secs(unkept.next.saturating_sub(now))),
+        );
+        self.unkept = Some(unkept);
     }
 
     fn failed(&mut self, trouble: &Trouble) -> u64 {

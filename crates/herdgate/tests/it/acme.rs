@@ -97,10 +97,17 @@ fn an_authority_that_is_away_is_asked_again_and_a_later_start_needs_none() {
     let refused = nobody.shown(gate.address, "ollama.test").unwrap_err();
     assert!(refused.contains("AccessDenied"), "{refused}");
 
+    // What is given counts, even where it cannot be stored.
+    let in_the_way = home.data("acme-certificate.pem");
+    std::fs::create_dir(&in_the_way).unwrap();
     pebble.start(&FAULTS);
     gate.running.says("that there is one", |line| line.contains("a certificate for ollama.test"));
     let client = Client::of(&pebble);
     let first = client.shown(gate.address, "ollama.test").unwrap();
+    gate.running.says("that it is not stored", |line| line.contains("is in force and cannot be stored"));
+    std::fs::remove_dir(&in_the_way).unwrap();
+    gate.running.says("that it is", |line| line.contains("ollama.test is stored now"));
+    assert_eq!(client.shown(gate.address, "ollama.test").unwrap(), first, "no other one was asked for");
     assert_eq!(client.shown(gate.address, "www.ollama.test").unwrap(), first);
     let mut stream = client.connect(gate.address, "ollama.test").unwrap();
     assert!(Client::ask(&mut stream, "/api/tags", "close").unwrap().contains("demo"));

@@ -87,15 +87,16 @@ fn read(text: &str) -> Option<Kept> {
     (!chain.is_empty()).then_some(Kept { directory, chain, key })
 }
 
-/// Keeps a certificate, and gives it back as a later start will find it.
-pub(super) fn keep_certificate(
-    dir: &DataDir,
-    directory: &str,
-    key: &Secret,
-    chain: &str,
-) -> anyhow::Result<Kept> {
+/// A certificate as its file holds it.
+pub(super) struct Written(Secret);
+
+/// What was given as a later start will find it, and how it is to be written; none where it is no certificate.
+pub(super) fn written(directory: &str, key: &Secret, chain: &str) -> Option<(Kept, Written)> {
     let text = Secret::new(format!("{FROM}{directory}\n{}\n{chain}", key.expose().trim_end()));
-    let kept = read(text.expose()).context("the authority gave something that is no certificate")?;
-    dir.write_private(ACME_CERTIFICATE_FILE, text.expose().as_bytes()).map_err(with_hint)?;
-    Ok(kept)
+    read(text.expose()).map(|kept| (kept, Written(text)))
+}
+
+pub(super) fn keep_certificate(dir: &DataDir, written: &Written) -> anyhow::Result<()> {
+    dir.write_private(ACME_CERTIFICATE_FILE, written.0.expose().as_bytes()).map_err(with_hint)?;
+    Ok(())
 }
