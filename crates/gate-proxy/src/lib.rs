@@ -48,7 +48,7 @@ pub use entrance::Entrance;
 pub use gate::{Gate, NotYet, Shared};
 pub use lease::Leases;
 pub use metrics::{metrics_reference, serve_metrics};
-pub use pulls::{Pull, Pulls, percent};
+pub use pulls::{Pull, Pulls, UnderWay, percent};
 pub use record::{AccessLog, Fields, Outcome, Record};
 pub use rules::{DoorRules, ExtraRoute, Limits, Manage, PlainKeys, Rules};
 pub use store_watch::{Look, StoreWatch};

@@ -4,7 +4,7 @@
 use arc_swap::ArcSwap;
 use gate_types::{ModelName, UpstreamId};
 use gate_wire::{GateError, Reason};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// When a client shall come back that was told of a pull: not at once, and not so late that it misses the end by much.
@@ -45,34 +45,79 @@ pub enum Pull {
 #[derive(Debug, Default)]
 pub struct Pulls {
     all: ArcSwap<Vec<(UpstreamId, ModelName, Pull)>>,
+    /// Those that run now. Whoever writes `all` holds it.
+    under_way: Mutex<Vec<Run>>,
+}
+
+/// The pulls of one model at one upstream, which several may have asked for.
+#[derive(Debug)]
+struct Run {
+    id: UpstreamId,
+    model: ModelName,
+    count: usize,
+    /// How it stands once the last of them came to nothing; never [`Pull::Running`].
+    after: Option<Pull>,
+}
+
+/// A pull that is told of while it runs. However it ends, callers are told no longer that it is under way once no other one
+/// of the same model is.
+#[derive(Debug)]
+pub struct UnderWay<'p> {
+    pulls: &'p Pulls,
+    id: UpstreamId,
+    model: &'p ModelName,
 }
 
 impl Pulls {
-    /// This is how it stands with `model` at upstream `id`.
+    /// This is how it stands with `model` at upstream `id`, as soon as no pull of it is under way.
     pub fn tell(&self, id: UpstreamId, model: &ModelName, pull: Pull) {
+        let mut runs = self.runs();
+        match run_of(&mut runs, id, model) {
+            Some(run) => run.after = Some(pull),
+            None => self.show(id, model, Some(&pull)),
+        }
+    }
+
+    /// The model is there, or nobody wants it any more but who pulls it now.
+    pub fn end(&self, id: UpstreamId, model: &ModelName) {
+        let mut runs = self.runs();
+        match run_of(&mut runs, id, model) {
+            Some(run) => run.after = None,
+            None => self.show(id, model, None),
+        }
+    }
+
+    /// A pull of `model` at upstream `id` begins.
+    pub fn begin<'p>(&'p self, id: UpstreamId, model: &'p ModelName) -> UnderWay<'p> {
+        let mut runs = self.runs();
+        match run_of(&mut runs, id, model) {
+            Some(run) => run.count += 1,
+            None => {
+                let all = self.all.load();
+                let known = all.iter().find(|(at, name, _)| *at == id && name == model);
+                let after = known.map(|(_, _, pull)| pull.clone());
+                runs.push(Run { id, model: model.clone(), count: 1, after });
+            }
+        }
+        UnderWay { pulls: self, id, model }
+    }
+
+    fn runs(&self) -> MutexGuard<'_, Vec<Run>> {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn show(&self, id: UpstreamId, model: &ModelName, pull: Option<&Pull>) {
         self.all.rcu(|all| {
             let mut all = Vec::clone(all);
-            match all.iter_mut().find(|(at, name, _)| *at == id && name == model) {
-                Some((_, _, known)) => *known = pull.clone(),
-                None => all.push((id, model.clone(), pull.clone())),
+            let place = all.iter().position(|(at, name, _)| *at == id && name == model);
+            match (place, pull) {
+                (Some(place), Some(pull)) => all[place].2 = pull.clone(),
+                (Some(place), None) => drop(all.remove(place)),
+                (None, Some(pull)) => all.push((id, model.clone(), pull.clone())),
+                (None, None) => {}
             }
             Arc::new(all)
         });
-    }
-
-    /// The model is there, or nobody wants it any more.
-    pub fn end(&self, id: UpstreamId, model: &ModelName) {
-        self.all.rcu(|all| {
-            let others = all.iter().filter(|(at, name, _)| *at != id || name != model);
-            Arc::new(others.cloned().collect::<Vec<_>>())
-        });
-    }
-
-    /// How it stands with `model` at upstream `id`.
-    #[must_use]
-    pub fn of(&self, id: UpstreamId, model: &ModelName) -> Option<Pull> {
-        let all = self.all.load();
-        all.iter().find(|(at, name, _)| *at == id && name == model).map(|(_, _, pull)| pull.clone())
     }
 
     /// How it stands with all of them.
@@ -86,6 +131,36 @@ impl Pulls {
         let all = self.all.load();
         let of_it = all.iter().filter(|(_, name, _)| name == model).map(|(_, _, pull)| pull);
         of_it.max_by_key(|pull| rank(pull)).map(|pull| told(pull, as_sent))
+    }
+}
+
+fn run_of<'r>(runs: &'r mut [Run], id: UpstreamId, model: &ModelName) -> Option<&'r mut Run> {
+    runs.iter_mut().find(|run| run.id == id && run.model == *model)
+}
+
+impl UnderWay<'_> {
+    /// It is so far.
+    pub fn tell(&self, done: u64, total: u64, left: Option<Duration>) {
+        let _runs = self.pulls.runs();
+        self.pulls.show(self.id, self.model, Some(&Pull::Running { done, total, left }));
+    }
+
+    /// The model is there.
+    pub fn arrived(self) {
+        self.pulls.end(self.id, self.model);
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        let mut runs = self.pulls.runs();
+        if let Some(run) = run_of(&mut runs, self.id, self.model) {
+            run.count -= 1;
+            if run.count == 0 {
+                self.pulls.show(self.id, self.model, run.after.as_ref());
+            }
+        }
+        runs.retain(|run| run.count > 0);
     }
 }
 
@@ -167,6 +242,38 @@ mod tests {
         pulls.end(two, &name("x"));
         assert_eq!(said(&pulls), None);
         assert_eq!(pulls.all().len(), 1);
+    }
+
+    #[test]
+    fn what_two_pull_runs_until_both_have_ended_and_then_no_longer() {
+        let (pulls, at, model) = (Pulls::default(), UpstreamId(0), name("x"));
+        let runs = |done| Pull::Running { done, total: 20, left: None };
+        let shown = || pulls.all().first().map(|(_, _, pull)| pull.clone());
+        let first = pulls.begin(at, &model);
+        first.tell(5, 20, None);
+        let second = pulls.begin(at, &model);
+        first.arrived();
+        assert_eq!(shown(), Some(runs(5)), "the second goes on");
+        second.tell(10, 20, None);
+        assert_eq!(shown(), Some(runs(10)));
+        drop(second);
+        assert_eq!(shown(), None, "the second came to nothing");
+
+        pulls.tell(at, &model, Pull::Waiting);
+        let (wanted, by_hand) = (pulls.begin(at, &model), pulls.begin(at, &model));
+        by_hand.tell(5, 20, None);
+        drop(wanted);
+        let failed = Pull::Failed { why: "the disk there is full" };
+        pulls.tell(at, &model, failed.clone());
+        assert_eq!(shown(), Some(runs(5)), "by hand it still runs");
+        drop(by_hand);
+        assert_eq!(shown(), Some(failed));
+
+        let unwanted = pulls.begin(at, &model);
+        unwanted.tell(5, 20, None);
+        pulls.end(at, &model);
+        drop(unwanted);
+        assert_eq!(shown(), None, "nobody wants it any more");
     }
 
     #[test]

@@ -53,7 +53,7 @@ impl Puller {
         mut tell: impl FnMut(&Line, &Progress),
     ) -> Result<Progress, Trouble> {
         let mut progress = Progress::begin(Instant::now());
-        let under_way = UnderWay { shared: &self.shared, id, model, before: self.shared.pulls.of(id, model) };
+        let under_way = self.shared.pulls.begin(id, model);
         let mut last: Option<(Instant, Option<u64>)> = None;
         stream::pull(&self.client, id, model, |line| {
             let now = Instant::now();
@@ -63,7 +63,7 @@ impl Puller {
             // What stands still shall not stand still a step behind.
             if last.is_none_or(|(then, told)| told != percent || now.duration_since(then) >= TELL_TIME) {
                 last = Some((now, percent));
-                self.shared.pulls.tell(id, model, Pull::Running { done, total, left });
+                under_way.tell(done, total, left);
             }
             tell(line, &progress);
         })
@@ -71,32 +71,8 @@ impl Puller {
         // Requests shall know where to go before they are told no longer that it is on its way.
         self.shared.observe(id, Observation::ModelThere(model.clone()));
         self.shared.doubt();
-        under_way.end();
+        under_way.arrived();
         Ok(progress)
-    }
-}
-
-/// A pull that is told of while it runs. Where it comes to nothing it is as it was before.
-struct UnderWay<'p> {
-    shared: &'p Shared,
-    id: UpstreamId,
-    model: &'p ModelName,
-    before: Option<Pull>,
-}
-
-impl UnderWay<'_> {
-    /// The model is there.
-    fn end(mut self) {
-        self.before = None;
-    }
-}
-
-impl Drop for UnderWay<'_> {
-    fn drop(&mut self) {
-        match self.before.take() {
-            Some(before) => self.shared.pulls.tell(self.id, self.model, before),
-            None => self.shared.pulls.end(self.id, self.model),
-        }
     }
 }
 
