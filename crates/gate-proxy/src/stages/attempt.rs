@@ -278,8 +278,9 @@ fn told(
             let said = format!("{} answered {status}", gate.shared.upstream_name(id));
             Err(GateError::new(Reason::UpstreamFailed).again_after(AGAIN_AFTER).because(said).into())
         }
-        // What the gate started it starts again, within seconds.
-        Setback::Unreached(id, error) | Setback::BrokeOff(id, error) if gate.shared.has_started(id) => {
+        // What the gate started it starts again, within seconds. Of what broke off nobody is told to come back: that request
+        // may be what ended it.
+        Setback::Unreached(id, error) if gate.shared.has_started(id) => {
             Err(GateError::new(Reason::Loading).because(error).into())
         }
         Setback::Unreached(_, error) => Err(nobody(gate, Why::AllTried).because(error).into()),

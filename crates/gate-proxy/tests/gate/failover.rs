@@ -5,6 +5,7 @@ use crate::house::{HINT, House, run};
 use crate::wire::{CHAT, get, json, post};
 use gate_keys::ModelGlob;
 use gate_policy::Health;
+use gate_proxy::NotYet;
 use gate_types::UpstreamId;
 use std::time::Duration;
 
@@ -55,6 +56,25 @@ fn where_nobody_listens_the_client_is_told_when_to_come_back() {
         assert!(record["error"].contains("connection refused"), "the log says why: {record:?}");
         let dialled: usize = (0..3).map(|place| house.dialled(place)).sum();
         assert_eq!(dialled, 4, "two were asked for each request");
+    });
+}
+
+#[test]
+fn who_may_have_ended_a_started_model_server_is_not_told_to_come_back() {
+    run(async {
+        let house = House::new(1);
+        house.shared.follow(&[UpstreamId(0)], NotYet::Starting(vec![UpstreamId(0)]));
+        let mut client = house.connect();
+        client.send(post("/api/chat", &house.key, CHAT)).await;
+        drop(house.accept(0).await);
+        let answer = client.answer().await;
+        assert_eq!((answer.status, answer.field("retry-after")), (502, None), "{}", answer.text());
+        assert!(answer.text().contains(r#""code":"upstream_failed""#), "{}", answer.text());
+        // Who comes after that can have done nothing to it.
+        house.refuse(0, true);
+        let answer = client.ask(post("/api/chat", &house.key, CHAT)).await;
+        assert!(answer.status == 503 && answer.field("retry-after").is_some(), "{}", answer.text());
+        assert!(answer.text().contains(r#""code":"loading""#), "{}", answer.text());
     });
 }
 
