@@ -117,6 +117,12 @@ impl Shared {
         self.slots.change(|fleet| fleet.set_slots(slots));
     }
 
+    /// Each core looks anew, before its next request, at how upstreams are got at.
+    pub fn refresh(&self) {
+        // Others of the same words: a core sees by that alone that there is something to look at.
+        self.rules.rcu(|rules| Rules::clone(rules));
+    }
+
     /// From now on this holds for these upstreams, and nothing in particular for any other.
     pub fn set_terms(&self, terms: &[(UpstreamId, Terms)]) {
         self.slots.change(|fleet| fleet.set_terms(terms));

@@ -165,7 +165,9 @@ impl Settings {
             all.extend(&self.started);
             self.probers.follow(&all);
             self.shared.follow(&all, self.not_yet(config));
+            // Only now does nobody ask them any more; what a core has read of them meanwhile it forgets as well.
             access::forget(&self.roster, &all);
+            self.shared.refresh();
         }
         self.shared.set_terms(&terms);
         self.probers.set_times(config.fleet.probe_interval, config.timeouts.connect);
