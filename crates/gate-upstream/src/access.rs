@@ -17,6 +17,8 @@ use crate::tls::Tls;
 pub struct Access {
     /// Whole field lines, ready to be written.
     lines: Option<Secret>,
+    /// The names in them.
+    names: Vec<Box<str>>,
     tls: Option<Tls>,
     connect: Option<Duration>,
     has_credential: bool,
@@ -38,14 +40,16 @@ impl Access {
         mut self,
         fields: impl IntoIterator<Item = (&'f str, &'f str)>,
     ) -> Result<Self, BadField> {
-        let mut lines = Vec::new();
+        let (mut lines, mut names) = (Vec::new(), Vec::new());
         for (name, value) in fields {
             let bad = || BadField { name: name.to_owned() };
             if is_own(name) {
                 return Err(bad());
             }
             encode::field(&mut lines, name, value).map_err(|_| bad())?;
+            names.push(Box::from(name));
         }
+        self.names = names;
         self.has_credential = !lines.is_empty();
         // Of texts nothing else comes.
         let lines = String::from_utf8(lines).map_err(|_| BadField { name: String::new() })?;
@@ -85,8 +89,7 @@ impl Access {
 
     /// Whether one of its own fields has this name.
     pub(crate) fn writes(&self, name: &str) -> bool {
-        let names = self.lines().lines().filter_map(|line| line.split(':').next());
-        names.into_iter().any(|own| own.eq_ignore_ascii_case(name))
+        self.names.iter().any(|own| own.eq_ignore_ascii_case(name))
     }
 
     /// The field lines; nothing for most.
@@ -106,7 +109,7 @@ impl Access {
 
 impl fmt::Debug for Access {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Access { lines, tls, connect, has_credential: _ } = self;
+        let Access { lines, names: _, tls, connect, has_credential: _ } = self;
         let (fields, tls) = (lines.is_some(), tls.is_some());
         write!(f, "Access(own fields: {fields}, own TLS: {tls}, connect: {connect:?})")
     }
@@ -121,6 +124,7 @@ mod tests {
         let access = Access::default().with_fields([("Authorization", "Bearer canary"), ("X-Key", "canary")]);
         let access = access.unwrap();
         assert_eq!(access.lines(), "Authorization: Bearer canary\r\nX-Key: canary\r\n");
+        assert!(access.writes("authorization") && access.writes("x-key") && !access.writes("canary"));
         assert!(access.has_credential() && !format!("{access:?}").contains("canary"));
         assert_eq!(Access::default().lines(), "");
     }

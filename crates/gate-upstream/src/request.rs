@@ -119,7 +119,7 @@ fn write_fields(
             return Err("it brings a field that only the client writes");
         }
         // What the upstream is shown by the settings is not a caller's to say.
-        if access.has_credential() && access.writes(name) {
+        if access.writes(name) {
             continue;
         }
         encode::field(out, name, value).map_err(unwritable)?;
