@@ -192,18 +192,6 @@ impl About {
     }
 }
 
-/// Bytes for people.
-pub(crate) fn bytes(count: u64) -> String {
-    const UNITS: [&str; 5] = ["bytes", "KB", "MB", "GB", "TB"];
-    let mut size = count as f64;
-    let mut unit = 0;
-    while size >= 1000.0 && unit + 1 < UNITS.len() {
-        size /= 1000.0;
-        unit += 1;
-    }
-    if unit == 0 { format!("{count} {}", UNITS[0]) } else { format!("{size:.1} {}", UNITS[unit]) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -272,10 +260,5 @@ mod tests {
         assert_eq!(hostile.host, "[2Jx");
         assert!(About::read(br#"{"format":9}"#).unwrap_err().contains("newer herdgate (format 9"));
         assert!(About::read(b"{}").is_err() && About::read(b"x").is_err());
-    }
-
-    #[test]
-    fn sizes_are_in_the_units_of_disks() {
-        assert_eq!([0, 999, 1000, 5_230_000].map(bytes), ["0 bytes", "999 bytes", "1.0 KB", "5.2 MB"]);
     }
 }

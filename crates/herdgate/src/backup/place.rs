@@ -1,9 +1,10 @@
 //! Puts what a backup holds where it belongs. The data directory first gets all of it under another name; only when that is
-//! whole and on the disk does it take the place of what was there, which is kept aside.
+//! whole and on the disk does it take the place of what was there, which is kept aside; the settings after it.
 
+use super::Part;
 use super::check::Contents;
 use super::models::Store;
-use super::{Part, bytes};
+use crate::progress::bytes;
 use anyhow::{Context as _, anyhow, ensure};
 use gate_store::{ASIDE, DATABASE_FILE, DataDir, FROM_BACKUP};
 use std::fs::{self, File, OpenOptions};
@@ -85,9 +86,21 @@ impl Places {
         }
         let staged = dir.folder(&name).map_err(plain)?;
         let store = self.store(contents)?;
-        let taken =
-            contents.take_out(archive, |part, from| self.take(part, from, &staged, store.as_ref(), settings));
-        let placed = taken.and_then(|()| self.exchange(dir, &staged));
+        let mut new = None;
+        let taken = contents.take_out(archive, |part, from| match (part, settings) {
+            (Part::Settings, ForSettings::Become(path)) => {
+                new = Some(NewSettings::stage(path, None, from)?);
+                Ok(())
+            }
+            (Part::Settings, ForSettings::Replace(path, old)) => {
+                new = Some(NewSettings::stage(path, Some(old), from)?);
+                Ok(())
+            }
+            _ => self.take(part, from, &staged, store.as_ref(), settings),
+        });
+        let exchanged = taken.and_then(|()| self.exchange(dir, &staged));
+        // Last: without the data that they belong to they would be another gate's.
+        let placed = exchanged.and_then(|()| new.take().map_or(Ok(()), NewSettings::place));
         let cleared = dir.remove_folder(&name).map_err(plain);
         placed.and(cleared)
     }
@@ -122,13 +135,9 @@ impl Places {
             (Part::Data(path), _) => put(staged, path, from),
             (Part::Certificate(name), _) => put(staged, &format!("{FROM_BACKUP}/{name}"), from),
             (Part::Settings, _) => match settings {
-                ForSettings::None | ForSettings::AreThere(_) => Ok(()),
-                ForSettings::Become(path) => write_settings(path, from),
-                ForSettings::Replace(path, old) => {
-                    fs::rename(path, old).with_context(|| format!("cannot move {}", path.display()))?;
-                    write_settings(path, from)
-                }
                 ForSettings::LieBeside(_) => put(staged, &format!("{FROM_BACKUP}/herdgate.toml"), from),
+                // The others are staged where they will be.
+                _ => Ok(()),
             },
             (Part::Engine(name), _) => {
                 let is_there = self.data.join("models").join(name).exists();
@@ -206,23 +215,52 @@ pub(crate) const fn is_ollamas(part: Part<'_>) -> bool {
     matches!(part, Part::Blob(_) | Part::Manifest(_))
 }
 
-/// Writes the settings file, for its owner alone: it may hold secrets.
-fn write_settings(path: &Path, from: &mut dyn Read) -> anyhow::Result<()> {
-    let cause = || format!("cannot write {}", path.display());
-    let mut bytes = Vec::new();
-    from.read_to_end(&mut bytes).with_context(cause)?;
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        fs::create_dir_all(folder).with_context(cause)?;
+/// A settings file that is written and on the disk beside its place. Dropped, it is gone.
+struct NewSettings<'p> {
+    hidden: PathBuf,
+    path: &'p Path,
+    /// The name that the one there gets.
+    old: Option<&'p Path>,
+}
+
+impl<'p> NewSettings<'p> {
+    /// For its owner alone: it may hold secrets.
+    fn stage(path: &'p Path, old: Option<&'p PathBuf>, from: &mut dyn Read) -> anyhow::Result<Self> {
+        let cause = || format!("cannot write {}", path.display());
+        let mut bytes = Vec::new();
+        from.read_to_end(&mut bytes).with_context(cause)?;
+        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            fs::create_dir_all(folder).with_context(cause)?;
+        }
+        let mut hidden = path.as_os_str().to_owned();
+        hidden.push(format!(".{}.tmp", std::process::id()));
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&hidden);
+        let mut file = file.with_context(cause)?;
+        let staged = Self { hidden: hidden.into(), path, old: old.map(PathBuf::as_path) };
+        file.write_all(&bytes).and_then(|()| file.sync_all()).with_context(cause)?;
+        Ok(staged)
     }
-    let mut hidden = path.as_os_str().to_owned();
-    hidden.push(format!(".{}.tmp", std::process::id()));
-    let write = || {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&hidden)?;
-        file.write_all(&bytes)?;
-        file.sync_all()?;
-        fs::rename(&hidden, path)
-    };
-    write().inspect_err(|_| drop(fs::remove_file(&hidden))).with_context(cause)
+
+    fn place(self) -> anyhow::Result<()> {
+        let cause =
+            || format!("everything but the settings is restored: cannot write {}", self.path.display());
+        if let Some(old) = self.old {
+            fs::rename(self.path, old).with_context(cause)?;
+        }
+        let placed = fs::rename(&self.hidden, self.path);
+        if let (Err(_), Some(old)) = (&placed, self.old) {
+            // What failed is told; that this fails as well is seen by the name of what is there.
+            let _back = fs::rename(old, self.path);
+        }
+        placed.with_context(cause)
+    }
+}
+
+impl Drop for NewSettings<'_> {
+    fn drop(&mut self) {
+        // In its place it has this name no longer.
+        let _gone = fs::remove_file(&self.hidden);
+    }
 }
 
 /// The store's error with its hint.

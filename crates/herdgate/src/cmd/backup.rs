@@ -6,8 +6,9 @@
 use crate::backup::models::Store;
 use crate::backup::pack::{Pack, Target};
 use crate::backup::place::plain;
-use crate::backup::{About, CERTIFICATES, MOST_SMALL, Part, asked, bytes};
+use crate::backup::{About, CERTIFICATES, MOST_SMALL, Part, asked};
 use crate::cli::EXIT_FAILURE;
+use crate::progress::bytes;
 use anyhow::{Context as _, ensure};
 use clap::Args;
 use gate_config::{Config, Loaded, Locations};

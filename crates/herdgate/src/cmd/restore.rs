@@ -1,11 +1,12 @@
 //! `herdgate restore`: sets a gate up from a backup. Looks at all of the archive before it changes anything, refuses to
 //! touch a gate that runs, and throws nothing away.
 
+use crate::backup::Part;
 use crate::backup::check::{Contents, hinted};
 use crate::backup::models::Store;
 use crate::backup::place::{ForSettings, Places, is_ollamas, plain};
-use crate::backup::{Part, bytes};
 use crate::cli::EXIT_FAILURE;
+use crate::progress::bytes;
 use anyhow::{Context as _, bail};
 use clap::Args;
 use gate_config::Locations;

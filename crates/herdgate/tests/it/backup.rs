@@ -229,7 +229,7 @@ fn what_was_there_is_kept_aside() {
 
 #[test]
 fn models_come_along_where_they_are_wanted() {
-    let from = home();
+    let from = home().settings("[limits]\nstreams = 17\n");
     from.key("a", &[]);
     let store = from.path("store");
     let blob = b"weights".repeat(1000);
@@ -255,6 +255,17 @@ fn models_come_along_where_they_are_wanted() {
     assert!(said.contains("half:latest is not whole on this disk: left out"), "{said}");
 
     let to = home();
+    // Where something goes wrong on the way, there are neither new settings nor new data.
+    let broken = to.path("broken");
+    fs::create_dir(&broken).unwrap();
+    fs::write(broken.join("blobs"), "no folder").unwrap();
+    let before = tree(&to.path(""));
+    refused(&to, &["restore", name, "--models-dir", broken.to_str().unwrap()], "blobs");
+    let mut after = tree(&to.path(""));
+    after
+        .retain(|path, _| path != "broken/manifests" && before.contains_key(path) || path.ends_with(".toml"));
+    assert_eq!(after, before);
+
     let target = to.path("elsewhere/models");
     let said = done(&to, &["restore", name, "--models-dir", target.to_str().unwrap()]);
     assert!(said.contains("1 of Ollama, 7.") && said.contains("1 of the engine"), "{said}");
