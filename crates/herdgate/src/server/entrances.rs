@@ -23,11 +23,23 @@ struct Never {
     addresses: Arc<ArcSwap<Vec<IpAddr>>>,
 }
 
+impl Never {
+    fn look(&self) -> anyhow::Result<()> {
+        let now = never(&self.networks)?;
+        if now != **self.addresses.load() {
+            self.addresses.store(Arc::new(now));
+        }
+        Ok(())
+    }
+}
+
 /// All listeners that let somebody in without a key.
 #[derive(Default)]
 pub(super) struct Unkeyed {
     doors: Vec<Never>,
     looked: Option<Instant>,
+    /// Why the latest look failed: told once.
+    failed: Option<String>,
 }
 
 impl Unkeyed {
@@ -38,17 +50,15 @@ impl Unkeyed {
             return;
         }
         self.looked = Some(Instant::now());
-        for door in &self.doors {
-            match never(&door.networks) {
-                Ok(now) if now == **door.addresses.load() => {}
-                Ok(now) => door.addresses.store(Arc::new(now)),
-                Err(error) => {
-                    return tracing::warn!(
-                        "insecure_anonymous keeps the addresses that it has refused so far: {error:#}"
-                    );
-                }
+        let failed = self.doors.iter().find_map(|door| door.look().err()).map(|error| format!("{error:#}"));
+        match (&failed, &self.failed) {
+            (Some(why), before) if before.as_ref() != Some(why) => {
+                tracing::warn!("insecure_anonymous keeps the addresses that it has refused so far: {why}");
             }
+            (None, Some(_)) => tracing::info!("insecure_anonymous sees this machine's addresses again"),
+            (Some(_) | None, _) => {}
         }
+        self.failed = failed;
     }
 }
 
