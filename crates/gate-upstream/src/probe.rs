@@ -178,7 +178,11 @@ async fn ask(client: &Client, id: UpstreamId, path: &str) -> Result<Vec<u8>, Rea
         let answer = client.send(id, &Ask { method: "GET", path, fields, body: b"" }).await;
         let answer = answer.map_err(|error| unreached(client, id, path, &error))?;
         if path == VERSION {
-            client.roster().set_gate(id, answer.field(HOPS).is_some());
+            // Who refuses may be a proxy before another gate: only an answer shows that there is none.
+            let is_gate = answer.field(HOPS).is_some();
+            if is_gate || answer.status() == 200 {
+                client.roster().set_gate(id, is_gate);
+            }
         }
         if answer.status() != 200 {
             return Err(refused(client, id, path, answer.status()));
