@@ -16,10 +16,12 @@ pub(super) async fn pass_on(
     let mut lines = BufReader::with_capacity(LINE_BYTES, pipe);
     let mut line = Vec::new();
     loop {
+        let is_all_told = lines.buffer().is_empty();
         let part = tokio::select! {
+            // However much is written: what was read is passed on, and nothing more is read.
+            biased;
+            _hushed = hushed.wait_for(|hushed| *hushed), if is_all_told => &[],
             part = lines.fill_buf() => part.unwrap_or_default(),
-            // Nothing is held back here but the beginning of a line.
-            _hushed = hushed.wait_for(|hushed| *hushed) => &[],
         };
         if part.is_empty() {
             return tell(name, &mut line);
@@ -72,6 +74,15 @@ fn claims(text: &str, level: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn nothing_is_read_once_it_is_hushed() {
+        let (hush, hushed) = watch::channel(true);
+        let mut pipe = &b"of the next gate"[..];
+        pass_on("x", &mut pipe, hushed).await;
+        assert_eq!(pipe, b"of the next gate");
+        drop(hush);
+    }
 
     #[test]
     fn the_level_of_a_line_is_seen() {
