@@ -5,6 +5,7 @@
 
 use super::Row;
 use crate::together::together;
+use gate_keys::hex;
 use gate_types::{ModelName, UpstreamId};
 use gate_upstream::{Ask, Client, ClientLimits, Endpoint, Tls};
 use serde_json::{Value, json};
@@ -108,10 +109,6 @@ fn is_of(manifest: &[u8], digest: &str) -> bool {
     let digest = digest.strip_prefix("sha256:").unwrap_or(digest);
     let is = |bytes: &[u8]| hex(&Sha256::digest(bytes)) == digest.to_ascii_lowercase();
     is(manifest) || rewritten(manifest).is_some_and(|text| is(text.as_bytes()))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The fields that Ollama knows, in its order.
