@@ -20,6 +20,7 @@ use order::Trouble;
 use pace::{Failure, Tries};
 use std::time::Duration;
 use stored::{Account, Kept, Written};
+use tokio::sync::watch;
 use transport::Transport;
 
 /// For all of an order. Longer than any wait in it.
@@ -70,10 +71,21 @@ impl Acme {
         };
         // What is wrong with it is told now, and not in three months.
         Transport::new(acme.settings.ca.as_deref()).context("tls.acme")?;
-        let kept = stored::certificate(&acme.dir)?;
-        let renewal = kept.and_then(|kept| acme.take_up(kept));
-        acme.next = acme.account.tries.earliest(unix()).max(renewal.unwrap_or(0));
+        acme.take_up_stored()?;
         Ok(acme)
+    }
+
+    fn take_up_stored(&mut self) -> anyhow::Result<()> {
+        let kept = stored::certificate(&self.dir)?;
+        let renewal = kept.and_then(|kept| self.take_up(kept));
+        self.next = self.account.tries.earliest(unix()).max(renewal.unwrap_or(0));
+        Ok(())
+    }
+
+    /// What the gate before this one has come to since this one started.
+    fn read_anew(&mut self) -> anyhow::Result<()> {
+        self.account = stored::account(&self.dir, &self.settings.directory)?;
+        self.take_up_stored()
     }
 
     /// What the start says of it.
@@ -87,8 +99,32 @@ impl Acme {
         }
     }
 
-    /// Sees to it that there is a certificate, for ever.
-    pub(super) async fn keep(mut self) {
+    /// Sees to it that there is a certificate, for ever, but only while it `may`: of two gates at the same sockets one asks, or
+    /// the authority would look at the one for the proof of the other.
+    pub(super) async fn keep(mut self, mut may: watch::Receiver<bool>) {
+        loop {
+            if !*may.borrow_and_update() {
+                if may.wait_for(|may| *may).await.is_err() {
+                    return;
+                }
+                // What could not be stored is in force here, and newer than what is.
+                if self.unkept.is_none()
+                    && let Err(error) = self.read_anew()
+                {
+                    tracing::error!("{error:#}");
+                }
+            }
+            tokio::select! {
+                () = self.keep_on() => {}
+                // What it shows for an order goes with it.
+                rests = may.wait_for(|may| !*may) => if rests.is_err() {
+                    return;
+                },
+            }
+        }
+    }
+
+    async fn keep_on(&mut self) {
         loop {
             let store = self.unkept.as_ref().map(|unkept| unkept.next);
             let wait = store.map_or(self.next, |store| store.min(self.next)).saturating_sub(unix());

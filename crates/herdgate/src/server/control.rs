@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
-use tokio::task::{AbortHandle, JoinSet, LocalSet};
+use tokio::task::{JoinSet, LocalSet};
 use tokio::time::MissedTickBehavior;
 
 /// How often the settings file is looked at. It must stand still from one look to the next.
@@ -95,7 +95,10 @@ async fn watch_over(duties: Duties, keys: Keys, talk: &mut dyn Write) -> anyhow:
         told.spawn_local(metrics::serve(bound, Arc::clone(&shared), stage.subscribe()));
     }
     told.spawn_local(notify::show_life(duties.pulses));
-    let renewal = certificate.as_mut().and_then(Certificate::task).map(|acme| told.spawn_local(acme.keep()));
+    let renews = watch::Sender::new(duties.before.is_none());
+    if let Some(acme) = certificate.as_mut().and_then(Certificate::task) {
+        told.spawn_local(acme.keep(renews.subscribe()));
+    }
 
     let limits = ClientLimits { connect: loaded.config.timeouts.connect, ..ClientLimits::default() };
     let client = Rc::new(Client::of(Arc::clone(&roster), upstreams.tls.clone(), limits));
@@ -142,7 +145,8 @@ async fn watch_over(duties: Duties, keys: Keys, talk: &mut dyn Write) -> anyhow:
     let mut told_start = begin.subscribe();
     let handed_over = async {
         is_ours(duties.before, &mut told_start, &mut hand_over).await;
-        offer.until_taken(&locals, &mut hand_over).await;
+        renews.send_replace(true);
+        offer.until_taken(&locals, &renews, &mut hand_over).await;
     };
     let ending = tokio::select! {
         signal = signals.any() => Ending::Signal(signal),
@@ -160,7 +164,6 @@ async fn watch_over(duties: Duties, keys: Keys, talk: &mut dyn Write) -> anyhow:
         Ending::Signal(signal) => drain(signal, server.grace, &stage, &mut core_ended, &mut signals).await,
         Ending::HandedOver => {
             // Two would be in each other's way.
-            renewal.inspect(AbortHandle::abort);
             commands.abort();
             settings.feeds.follow(Vec::new());
             leave(server.handover_grace, &stage, &mut core_ended, &mut signals).await;

@@ -3,6 +3,7 @@
 
 use crate::harness::home::mode;
 use crate::harness::pebble::{Pebble, is_installed};
+use crate::harness::running::send;
 use crate::harness::{Gate, Home, testkit, until};
 use gate_testkit::{Ollama, Setup};
 use rustix::process::Signal;
@@ -237,6 +238,35 @@ fn a_gate_that_is_killed_in_mid_order_goes_on_with_its_account() {
     Client::of(&pebble).shown(gate.address, "ollama.test").unwrap();
     assert!(!pebble.said().contains("There are now 2 accounts"), "{}", pebble.said());
     gate.end();
+}
+
+/// The authority is slow, so that the order of the old gate is under way when the gate is handed over.
+#[test]
+fn one_gate_alone_asks_while_two_are_there() {
+    if !is_installed() {
+        return;
+    }
+    let home = Home::new().env("AUTH_TOKEN", TOKEN);
+    let mut pebble = Pebble::prepare(&home, 3, 90 * 24 * 3600);
+    pebble.start(&[("PEBBLE_WFE_NONCEREJECT", "15"), ("PEBBLE_VA_SLEEPTIME", "5")]);
+    let home = home.settings(&pebble.settings("\"ollama.test\""));
+    let ollama = testkit(Setup::default());
+    let mut gate = serve(&home, &pebble, &ollama);
+    until("an order", || pebble.said().contains("orders in the db").then_some(()));
+    gate.running.signal(Signal::USR2);
+    let line = gate.running.says("that it took over", |line| line.contains("was handed over to process "));
+    let fresh = line.split("to process ").nth(1).unwrap();
+    let fresh = fresh.split(|sign: char| !sign.is_ascii_digit()).next().unwrap().parse().unwrap();
+    gate.running.says("that there is one", |line| line.contains("a certificate for ollama.test"));
+    assert!(gate.running.left().success(), "{}", gate.running.err());
+    let said = gate.running.err();
+    assert!(!said.contains("no new certificate"), "{said}");
+    assert_eq!(said.matches("a certificate for ollama.test").count(), 1, "{said}");
+    let handed = said.find("was handed over to process ").unwrap();
+    assert!(handed < said.find("a certificate for ollama.test").unwrap(), "{said}");
+    Client::of(&pebble).shown(gate.address, "ollama.test").unwrap();
+    assert!(!pebble.said().contains("There are now 2 accounts"), "{}", pebble.said());
+    send(fresh, Signal::TERM);
 }
 
 #[test]

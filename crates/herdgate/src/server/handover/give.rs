@@ -20,6 +20,7 @@ use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 use tokio::signal::unix::Signal;
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
 /// How long a fresh start has to read its settings and open everything, and then to look at its upstreams.
@@ -103,14 +104,22 @@ pub(crate) struct Offer {
 
 impl Offer {
     /// Hands over whenever it is asked to, and comes back once that has worked.
-    pub(crate) async fn until_taken(&self, locals: &control::Locals, asked: &mut Signal) {
+    /// Certificates are asked for only where it `renews`: not from the first word to the fresh start on.
+    pub(crate) async fn until_taken(
+        &self,
+        locals: &control::Locals,
+        renews: &watch::Sender<bool>,
+        asked: &mut Signal,
+    ) {
         loop {
             if asked.recv().await.is_none() {
                 return std::future::pending().await;
             }
+            renews.send_replace(false);
             match self.hand_over(locals, asked).await {
                 Ok(()) => return,
                 Err(error) => {
+                    renews.send_replace(true);
                     tracing::error!("the gate was not handed over and goes on as before: {error:#}");
                     notify::ready("serving; a hand-over has failed");
                 }
