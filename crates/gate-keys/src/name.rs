@@ -4,6 +4,7 @@ use std::fmt;
 
 const LONGEST: usize = 64;
 const ENV: &str = "env";
+const OPERATOR: &str = "operator";
 const FIRST: &str = "first";
 
 /// 1 to 64 characters of `A-Z a-z 0-9 . _ -`. Upper and lower case are different.
@@ -25,6 +26,9 @@ pub enum BadKeyName {
     /// The name of the key that `AUTH_TOKEN` gives.
     #[error("the name \"env\" belongs to the key that AUTH_TOKEN gives")]
     Reserved,
+    /// The name of whoever speaks to the gate by its admin socket, and may do everything.
+    #[error("the name \"operator\" belongs to whoever uses the gate's admin socket")]
+    Operator,
 }
 
 impl BadKeyName {
@@ -35,6 +39,7 @@ impl BadKeyName {
             BadKeyName::Empty | BadKeyName::TooLong(_) | BadKeyName::Character(_) => {
                 "use 1 to 64 of the characters A-Z a-z 0-9 . _ -"
             }
+            BadKeyName::Operator => "take another name",
             BadKeyName::Reserved => "change it where AUTH_TOKEN is set; stored keys have other names",
         }
     }
@@ -44,7 +49,8 @@ impl KeyName {
     /// Reads the name of a key that is to be stored.
     ///
     /// # Errors
-    /// [`BadKeyName`] if it is empty, too long, holds another character, or is `env` in any case.
+    /// [`BadKeyName`] if it is empty, too long, holds another character, or is `env` or `operator` in any
+    /// case.
     pub fn parse(text: &str) -> Result<Self, BadKeyName> {
         let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
         if let Some(other) = text.chars().find(|&c| !allowed(c)) {
@@ -54,6 +60,7 @@ impl KeyName {
             0 => Err(BadKeyName::Empty),
             long if long > LONGEST => Err(BadKeyName::TooLong(long)),
             _ if text.eq_ignore_ascii_case(ENV) => Err(BadKeyName::Reserved),
+            _ if text.eq_ignore_ascii_case(OPERATOR) => Err(BadKeyName::Operator),
             _ => Ok(KeyName(text.into())),
         }
     }
@@ -62,6 +69,12 @@ impl KeyName {
     #[must_use]
     pub fn env() -> Self {
         KeyName(ENV.into())
+    }
+
+    /// The name of whoever uses the admin socket. No stored key can have it, and no setting can name it.
+    #[must_use]
+    pub fn operator() -> Self {
+        KeyName(OPERATOR.into())
     }
 
     /// The name of the key that a first start makes. An ordinary name otherwise.
@@ -128,6 +141,7 @@ mod tests {
         assert_eq!(KeyName::parse("a\u{1b}[1m"), Err(BadKeyName::Character('\u{1b}')));
         assert_eq!(KeyName::parse("jürgen"), Err(BadKeyName::Character('ü')));
         assert_eq!(KeyName::parse("Env"), Err(BadKeyName::Reserved));
+        assert_eq!(KeyName::parse("Operator"), Err(BadKeyName::Operator));
         for (text, word) in [("a b", "A-Z a-z 0-9"), ("env", "AUTH_TOKEN")] {
             let hint = KeyName::parse(text).unwrap_err().hint();
             assert!(hint.contains(word), "{text}: {hint}");

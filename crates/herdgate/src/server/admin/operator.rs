@@ -6,9 +6,6 @@ use gate_keys::{KeyName, OsEntropy, SettingsKey, digest_text, mint};
 use gate_types::{Scope, ScopeSet, Secret};
 use http::HeaderValue;
 
-/// How logs call the operator.
-const NAME: &str = "operator";
-
 /// The operator's key.
 #[derive(Debug)]
 pub(in crate::server) struct Operator {
@@ -23,7 +20,7 @@ impl Operator {
     /// Where the system gives no random numbers.
     pub(in crate::server) fn new() -> anyhow::Result<Self> {
         let minted = mint(&mut OsEntropy).context("cannot make the operator's key")?;
-        let (name, digest) = (KeyName::parse(NAME)?, digest_text(&minted.mark));
+        let (name, digest) = (KeyName::operator(), digest_text(&minted.mark));
         let key = SettingsKey::new(name, &digest, ScopeSet::of(&Scope::ALL), Vec::new())?;
         Ok(Self { secret: minted.secret, key })
     }
