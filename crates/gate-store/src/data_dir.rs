@@ -282,6 +282,13 @@ impl DataDir {
 const OTHER_FILES: [&str; 7] =
     [FIRST_KEY_FILE, ID_FILE, TLS_CA_FILE, TLS_CA_KEY_FILE, ACME_FILE, ACME_CERTIFICATE_FILE, LOCK_FILE];
 
+/// Whether a file of this name, beside the database, is one that a backup holds. Nothing else is ever restored: a log beside
+/// the database, say, would be read as a part of it.
+#[must_use]
+pub fn is_in_backups(name: &str) -> bool {
+    name != LOCK_FILE && OTHER_FILES.contains(&name)
+}
+
 /// Whether herdgate puts files of this name into its directory, or a file system does.
 pub(crate) fn is_known(name: &str) -> bool {
     let after = |stem: &str| name.strip_prefix(stem);

@@ -18,6 +18,7 @@ mod sqlite;
 pub use copy::{DatabaseCopy, DatabaseFacts, examine_copy};
 pub use data_dir::{
     ACME_CERTIFICATE_FILE, ACME_FILE, ADMIN_SOCKET, DataDir, FIRST_KEY_FILE, TLS_CA_FILE, TLS_CA_KEY_FILE,
+    is_in_backups,
 };
 pub use folder::{ASIDE, Entry, FROM_BACKUP};
 pub use lock::{DirLock, is_in_use};

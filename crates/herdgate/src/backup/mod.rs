@@ -86,7 +86,11 @@ impl<'p> Part<'p> {
             return path.strip_prefix("settings/").map(Part::Certificate);
         }
         if let Some(data) = path.strip_prefix(DATA) {
-            return Some(if data == gate_store::DATABASE_FILE { Part::Database } else { Part::Data(data) });
+            return if data == gate_store::DATABASE_FILE {
+                Some(Part::Database)
+            } else {
+                gate_store::is_in_backups(data).then_some(Part::Data(data))
+            };
         }
         if let Some(manifest) = path.strip_prefix(MANIFESTS) {
             return Some(Part::Manifest(manifest));
@@ -205,7 +209,7 @@ mod tests {
             Part::Sums,
             Part::Database,
             Part::Data("store-id"),
-            Part::Data("acme/account.json"),
+            Part::Data("acme.json"),
             Part::Settings,
             Part::Certificate("tls-key.pem"),
             Part::Manifest("registry.ollama.ai/library/qwen3/8b"),
@@ -220,6 +224,10 @@ mod tests {
     fn no_path_leads_anywhere_else() {
         for path in [
             "",
+            "herdgate-backup/data/herdgate.db-wal",
+            "herdgate-backup/data/gate.lock",
+            "herdgate-backup/data/admin.sock",
+            "herdgate-backup/data/store-id/x",
             "/etc/passwd",
             "about.json",
             "herdgate-backup",

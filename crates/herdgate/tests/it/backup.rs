@@ -408,8 +408,13 @@ fn no_archive_writes_what_no_backup_has() {
         ),
         ("a file twice", forged(&|to| to.put("herdgate-backup/data/herdgate.db", b"x")), "twice"),
         (
+            "a log that the database would swallow",
+            forged(&|to| to.put("herdgate-backup/data/herdgate.db-wal", b"x")),
+            "no backup has",
+        ),
+        (
             "a large file",
-            forged(&|to| to.put("herdgate-backup/data/bomb", &vec![0; 2 << 20])),
+            forged(&|to| to.put("herdgate-backup/data/acme.json", &vec![0; 2 << 20])),
             "larger than it can be",
         ),
         ("a bent database", Forged::of(&bent).finish(), "the database in it"),

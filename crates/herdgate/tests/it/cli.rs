@@ -147,7 +147,7 @@ fn every_wrong_setting_is_told_with_its_place() {
         assert_eq!((told.code, told.out.as_str()), (64, ""), "{args:?}: {}", told.err);
         let errors: Vec<&str> = told.err.lines().filter(|line| line.starts_with("error: ")).collect();
         assert_eq!(errors.len(), 3, "{args:?}: {}", told.err);
-        let cures = [("1:1", "did you mean \"upstreams\"?"), ("4:8", "32KiB"), ("7:9", "warn, info, debug")];
+        let cures = [("1:1", "or upstreams = ["), ("4:8", "32KiB"), ("7:9", "warn, info, debug")];
         // A hint has a line of its own behind its error.
         for (told, (place, cure)) in told.err.split("error: ").skip(1).zip(cures) {
             assert!(told.contains(&format!("{file}:{place} ")) && told.contains(cure), "{place}: {told}");

@@ -94,7 +94,7 @@ fn is_pulling(answer: &Answer) -> bool {
 fn what_the_environment_names_is_pulled_on_a_fresh_start_and_answers() {
     let kit = empty_kit();
     let Some(home) = home_with(&kit) else { return };
-    kit.order(slow_pull(Some(Duration::from_secs(3))));
+    kit.order(slow_pull(Some(Duration::from_secs(8))));
     let home = home.env("OLLAMA_MODEL", "qwen3:8b, demo");
     let gate = home.serve(&[]);
     let told: Vec<Answer> = ["/api/chat", "/v1/chat/completions", "/v1/messages"]
