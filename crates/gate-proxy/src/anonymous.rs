@@ -74,7 +74,17 @@ impl Anonymous {
 }
 
 /// Fields by which proxies and tunnels tell of the client that they pass on.
-const PASSED_ON: [&str; 11] = [
+const PASSED_ON: [&str; 21] = [
+    "herdgate-hops",
+    "x-forwarded",
+    "forwarded-for",
+    "x-remote-ip",
+    "wl-proxy-client-ip",
+    "proxy-client-ip",
+    "proxy-connection",
+    "x-varnish",
+    "surrogate-capability",
+    "x-bluecoat-via",
     "forwarded",
     "via",
     "x-real-ip",
@@ -88,7 +98,12 @@ const PASSED_ON: [&str; 11] = [
     "x-host",
 ];
 /// What the names of such fields begin with.
-const PASSED_ON_FAMILIES: [&str; 13] = [
+const PASSED_ON_FAMILIES: [&str; 18] = [
+    "x-akamai-",
+    "x-cloud-trace-",
+    "x-nf-",
+    "ali-cdn-",
+    "incap-",
     "x-forwarded-",
     "x-original-",
     "x-envoy-",

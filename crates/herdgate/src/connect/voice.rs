@@ -97,8 +97,12 @@ impl Voice {
                  hint: is there another program on this network that has a wrong one?",
                 self.gate
             )),
-            // It may not see lists; the key is one.
-            StatusCode::FORBIDDEN => self.say(format!("the gate at {} answers and knows the key", self.gate)),
+            // A key that may not see lists, or an address at which nobody shall show one: the status does not tell.
+            StatusCode::FORBIDDEN => self.say(format!(
+                "{} answers, and refuses to list its models (403)\n\
+                 hint: a key without the scope \"read\" may still ask models; otherwise compare the address with the gate's",
+                self.gate
+            )),
             status if status.is_success() => {
                 self.say(format!("the gate at {} answers and takes the key", self.gate));
             }

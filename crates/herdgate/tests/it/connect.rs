@@ -139,7 +139,8 @@ fn who_does_not_read_holds_up_nobody_and_nothing_is_gathered() {
     let quick = chat(true).send(here.address).ok();
     assert!(quick.text().len() > 8 << 20, "{} bytes", quick.text().len());
     let gathered = most_memory(here.running.pid()) - before;
-    assert!(gathered < 4 << 20, "{gathered} bytes");
+    // A window of HTTP/2 is 2 MB for each of the two streams, and the program itself counts; what was not read is 12 MB.
+    assert!(gathered < 7 << 20, "{gathered} bytes");
     assert_eq!(slow.rest().ok().text(), quick.text());
 }
 
