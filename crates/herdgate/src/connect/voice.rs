@@ -67,10 +67,14 @@ impl Voice {
 
     /// A connection ended under a request.
     pub(super) fn broke_off(&self, error: &hyper::Error) {
-        self.trouble(
-            format!("the connection ended without an answer ({})", cause(error)),
-            "was the gate restarted, or the network changed? The next request opens a new connection",
-        );
+        // What a gate that speaks TLS makes of plain HTTP looks like this, or like no HTTP at all, as the time falls.
+        let hint = if self.gate.to_string().starts_with("http://") {
+            "was the gate restarted, or the network changed? The next request opens a new connection. A gate that speaks TLS \
+             there is an https:// URL"
+        } else {
+            "was the gate restarted, or the network changed? The next request opens a new connection"
+        };
+        self.trouble(format!("the connection ended without an answer ({})", cause(error)), hint);
     }
 
     /// A request was answered, over HTTP/1.1 or over the one connection.
