@@ -115,8 +115,8 @@ models = [\"qwen3:8b\"]                         # what it shall have
 ```
 
 - `name`: 1 to 64 of `A-Z a-z 0-9 . _ -`, no two alike. Another name is another upstream: what was known of it begins anew.
-- `weight`: where several could serve a request as well, one of weight 2 gets twice the requests of one of weight 1, however
-  many run. A model that is loaded, a free slot and health count first.
+- `weight`: where several could serve a request as well, one of weight 2 gets about twice the requests of one of weight 1,
+  however many run. A model that is loaded, a free slot and health count first.
 - `token_file`: the first line of a file, without \"Bearer\". `headers`: up to 16 fields, of which an `Authorization` (`Basic …`)
   takes the place of `token_file`. What herdgate writes itself (`Host`, `Content-Type`, `User-Agent` and the like) is refused. Both
   are for this upstream alone and shown nowhere; a warning says where they would cross a network in clear. Another herdgate
