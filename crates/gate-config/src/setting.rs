@@ -2,6 +2,7 @@
 //! reference read it.
 
 mod list;
+mod tls;
 
 pub(crate) use list::SETTINGS;
 
@@ -14,6 +15,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// One setting.
+#[derive(Clone, Copy)]
 pub(crate) struct Setting {
     /// `section.key`, or the key alone at the top of the file.
     pub(crate) key: &'static str,
@@ -25,6 +27,7 @@ pub(crate) struct Setting {
 }
 
 /// What a setting's value looks like, its bounds, and where in the [`Config`] it goes.
+#[derive(Clone, Copy)]
 pub(crate) enum Form {
     Upstreams,
     Listeners,

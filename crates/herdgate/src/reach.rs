@@ -205,6 +205,19 @@ pub(crate) fn refusal(said: &Value) -> Option<anyhow::Error> {
     })
 }
 
+/// Refuses a choice among the upstreams to who is not on the gate's machine: its open routes name none.
+///
+/// # Errors
+/// Where there is a choice.
+pub(crate) fn refuse_choice(is_chosen: bool) -> anyhow::Result<()> {
+    if is_chosen {
+        bail!(
+            "from afar the gate chooses the upstream\nhint: leave out --on and --all, or run this on the gate's own machine"
+        );
+    }
+    Ok(())
+}
+
 /// Does it, and tells how it failed.
 pub(crate) fn finish(done: anyhow::Result<()>, talk: &mut dyn Write) -> u8 {
     match done {

@@ -46,11 +46,7 @@ async fn pull(args: &PullArgs, reach: &Reach, talk: &mut dyn Write) -> anyhow::R
         let body = json!({"model": args.name, "on": args.on, "all": args.all});
         reach.admin(Method::POST, "/v1/pull", &body).await?
     } else {
-        if args.on.is_some() || args.all {
-            bail!(
-                "from afar the gate chooses the upstream\nhint: leave out --on and --all, or run this on the gate's own machine"
-            );
-        }
+        reach::refuse_choice(args.on.is_some() || args.all)?;
         reach.gate(Method::POST, "/api/pull", &json!({"model": args.name})).await?
     };
     follow(answer.ok().await?, &args.name, &reach.name(), talk).await

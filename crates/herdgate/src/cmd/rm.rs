@@ -2,7 +2,7 @@
 
 use crate::progress::plain;
 use crate::reach::{self, Reach, ReachArgs};
-use anyhow::{anyhow, bail};
+use anyhow::anyhow;
 use clap::Args;
 use gate_config::Locations;
 use http::Method;
@@ -34,11 +34,7 @@ pub(crate) fn run(args: &RmArgs, places: &Locations, talk: &mut dyn Write) -> u8
 async fn remove(args: &RmArgs, reach: &Reach, talk: &mut dyn Write) -> anyhow::Result<()> {
     let name = &args.name;
     if !reach.is_here() {
-        if args.on.is_some() || args.all {
-            bail!(
-                "from afar the gate chooses the upstream\nhint: leave out --on and --all, or run this on the gate's own machine"
-            );
-        }
+        reach::refuse_choice(args.on.is_some() || args.all)?;
         reach.gate(Method::DELETE, "/api/delete", &json!({ "model": name })).await?.ok().await?;
         writeln!(talk, "removed {name}")?;
         return Ok(());

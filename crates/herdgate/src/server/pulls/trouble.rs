@@ -190,7 +190,7 @@ mod tests {
                 Cause::TooNew,
             ),
             (200, "max retries exceeded: write /m/blobs/sha256-1: no space left on device", Cause::DiskFull),
-            (500, "mkdir /root/.ollama: permission denied", Cause::NotWritable),
+            (500, "mkdir /srv/.ollama: permission denied", Cause::NotWritable),
             (
                 200,
                 "pull model manifest: Get \"https://registry.ollama.ai/v2/library/x/manifests/cloud\": proxyconnect tcp: dial tcp 127.0.0.1:9: connect: connection refused",
