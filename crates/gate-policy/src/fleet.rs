@@ -35,7 +35,7 @@ pub enum Observation {
     Answered,
     /// A request for this model was answered "not found": the list is out of date.
     ModelMissing(ModelName),
-    /// It has this model from now on.
+    /// It has this model from now on, whatever a list says that was asked for before.
     ModelThere(ModelName),
 }
 
@@ -132,7 +132,9 @@ impl Fleet {
             Observation::Probed { version, models, loaded } => {
                 upstream.version = Some(version);
                 if let Some(models) = models {
-                    upstream.models = in_order(models);
+                    // Asked for before the pull ended, perhaps: what it brought is missing from the next list but one at most.
+                    let arrived = std::mem::take(&mut upstream.arrived);
+                    upstream.models = in_order(models.into_iter().chain(arrived).collect());
                 }
                 if let Some(loaded) = loaded {
                     upstream.loaded = in_order(loaded);
@@ -163,11 +165,13 @@ impl Fleet {
                 upstream.failures = 0;
                 upstream.turn(Health::Up);
                 upstream.models = without(&upstream.models, &model);
+                upstream.arrived.retain(|arrived| *arrived != model);
                 upstream.loaded = without(&upstream.loaded, &model);
             }
             Observation::ModelThere(model) => {
                 let known = upstream.models.iter().cloned();
-                upstream.models = in_order(known.chain([model]).collect());
+                upstream.models = in_order(known.chain([model.clone()]).collect());
+                upstream.arrived.push(model);
             }
         }
     }
@@ -309,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn a_model_that_was_not_found_is_forgotten_there() {
+    fn a_model_that_was_not_found_is_forgotten_and_one_that_came_is_known() {
         let mut fleet = Fleet::new(1, 64);
         fleet.apply(ONE, probed("0.32.15", &["b", "a", "a"], &["b"]));
         assert_eq!(names(&fleet), [name("a"), name("b")]);
@@ -320,6 +324,11 @@ mod tests {
             fleet.apply(ONE, Observation::ModelThere(name("B1")));
         }
         assert_eq!(names(&fleet), [name("a"), name("b1")]);
+        // The next list may have been asked for before; the one behind it was not.
+        fleet.apply(ONE, probed("0.32.15", &["a"], &[]));
+        assert_eq!(names(&fleet), [name("a"), name("b1")]);
+        fleet.apply(ONE, probed("0.32.15", &["a"], &[]));
+        assert_eq!(names(&fleet), [name("a")]);
     }
 
     #[test]

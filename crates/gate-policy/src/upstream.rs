@@ -37,6 +37,8 @@ pub struct Upstream {
     pub(crate) health: Health,
     pub(crate) version: Option<String>,
     pub(crate) models: Box<[ModelName]>,
+    /// Pulled since the last list.
+    pub(crate) arrived: Vec<ModelName>,
     pub(crate) loaded: Box<[ModelName]>,
     pub(crate) in_flight: u32,
     /// Of those in flight, how many run a model.
@@ -59,6 +61,7 @@ impl Upstream {
             health: Health::Unknown,
             version: None,
             models: Box::default(),
+            arrived: Vec::new(),
             loaded: Box::default(),
             in_flight: 0,
             running: 0,
