@@ -178,6 +178,7 @@ async fn write<W: Wire>(
             }
             Step::Wait(pause) => tokio::time::sleep(pause).await,
             Step::Hang => std::future::pending().await,
+            Step::Hold(until) => until.wait().await,
             Step::Happen(effect) => shared.happen(effect),
         }
     }

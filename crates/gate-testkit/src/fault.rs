@@ -20,19 +20,23 @@ pub(crate) fn apply(fault: Option<Fault>, reply: Reply, form: Form) -> Script {
             Script { steps, then }
         }
         Some(Fault::StallAfter { bytes, pause }) => {
-            let script = reply.script(form);
-            let then = script.then;
-            let (mut steps, rest) = script.split_at(bytes);
-            steps.push(pause.map_or(Step::Hang, Step::Wait));
-            steps.extend(rest);
-            Script { steps, then }
+            paused(reply.script(form), bytes, pause.map_or(Step::Hang, Step::Wait))
         }
+        Some(Fault::HoldAfter { bytes, until }) => paused(reply.script(form), bytes, Step::Hold(until)),
         Some(Fault::CloseAfterAnswer) => Script { then: Then::Close, ..reply.script(form) },
         Some(Fault::Framing(bad)) => {
             Script { steps: vec![Step::Send(misframe(reply, form, bad))], then: Then::Close }
         }
         Some(Fault::Play { bytes, cuts, then }) => Script { steps: pieces(&bytes, &cuts), then },
     }
+}
+
+fn paused(script: Script, bytes: usize, pause: Step) -> Script {
+    let then = script.then;
+    let (mut steps, rest) = script.split_at(bytes);
+    steps.push(pause);
+    steps.extend(rest);
+    Script { steps, then }
 }
 
 fn pieces(bytes: &[u8], cuts: &Cuts) -> Vec<Step> {

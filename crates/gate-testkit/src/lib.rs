@@ -28,5 +28,5 @@ mod shared;
 pub use golden::{recorded, recordings};
 pub use log::{NotSeen, Seen};
 pub use ollama::{NotStarted, Ollama};
-pub use order::{Accept, BadFraming, Cuts, Failure, Fault, Order, Then};
+pub use order::{Accept, BadFraming, Cuts, Failure, Fault, Order, Release, Then};
 pub use setup::{Model, Setup};

@@ -1,6 +1,8 @@
 //! What a test can order: when ([`Order`]), and what goes wrong ([`Fault`]). Words only; `fault.rs` carries them out.
 
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Semaphore;
 
 /// A fault, the requests it is for, and how often.
 #[derive(Debug, Clone)]
@@ -57,6 +59,13 @@ pub enum Fault {
         /// How long; `None` for ever.
         pause: Option<Duration>,
     },
+    /// Send this many bytes of the right answer, then nothing until the test releases it, then the rest.
+    HoldAfter {
+        /// Bytes sent before the silence; 0 holds before the head.
+        bytes: usize,
+        /// What the test keeps a clone of.
+        until: Release,
+    },
     /// Answer right, then close without having announced it: the next request on this connection finds it dead.
     CloseAfterAnswer,
     /// An answer whose framing is broken.
@@ -86,6 +95,28 @@ pub enum Fault {
         /// What follows.
         then: Then,
     },
+}
+
+/// What held answers wait for: nothing until [`now`](Release::now), and nothing after it.
+#[derive(Debug, Clone)]
+pub struct Release(Arc<Semaphore>);
+
+impl Release {
+    /// Lets every answer go on that is held by it, and those that come later.
+    pub fn now(&self) {
+        self.0.close();
+    }
+
+    pub(crate) async fn wait(&self) {
+        // A semaphore without permits lets nobody pass, until it is closed and refuses everybody.
+        drop(self.0.acquire().await);
+    }
+}
+
+impl Default for Release {
+    fn default() -> Self {
+        Release(Arc::new(Semaphore::new(0)))
+    }
 }
 
 /// What happens to the connection afterwards.

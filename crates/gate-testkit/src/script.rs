@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::order::Then;
+use crate::order::{Release, Then};
 
 /// An answer as meant, before any framing.
 #[derive(Debug, Clone)]
@@ -39,6 +39,7 @@ pub(crate) enum Step {
     Wait(Duration),
     /// Until the peer leaves.
     Hang,
+    Hold(Release),
     Happen(Effect),
 }
 

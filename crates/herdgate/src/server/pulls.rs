@@ -137,20 +137,20 @@ struct One {
 impl One {
     /// Sees to it that the upstream has the model; false where that needs somebody's help.
     async fn feed(mut self, mut may_begin: watch::Receiver<bool>) -> bool {
-        drop(may_begin.wait_for(|may| *may).await);
-        let (mut pause, mut said) = (FIRST_PAUSE, None);
+        let (line, mut pause, mut said) = (Rc::clone(&self.turn), FIRST_PAUSE, None);
         loop {
+            // In line before anything else is waited for: models come in the order in which the settings name them.
+            let Ok(turn) = line.acquire().await else { return false };
+            drop(may_begin.wait_for(|may| *may).await);
             if self.is_listed().await {
                 self.puller.shared.pulls.end(self.id, &self.model);
                 return true;
             }
-            let trouble = {
-                let Ok(_turn) = self.turn.acquire().await else { return false };
-                match self.pull(said.is_none()).await {
-                    Ok(()) => return true,
-                    Err(trouble) => trouble,
-                }
+            let trouble = match self.pull(said.is_none()).await {
+                Ok(()) => return true,
+                Err(trouble) => trouble,
             };
+            drop(turn);
             let cause = trouble.cause;
             if !cause.may_pass() {
                 self.say(&trouble, "It is not tried again until the settings change or somebody runs it.");

@@ -4,7 +4,7 @@ use crate::harness::home::mode;
 use crate::harness::running::Running;
 use crate::harness::{Ask, Gate, Home, now, testkit, until};
 use crate::pulling::{empty_kit, slow_pull};
-use gate_testkit::{Model, Ollama, Setup};
+use gate_testkit::{Model, Ollama, Release, Setup};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use sha2::Digest as _;
@@ -108,7 +108,7 @@ fn a_pull_that_is_left_is_left_by_the_upstream_too() {
     let kit = empty_kit();
     let home = Home::new();
     let gate = before(&home, &[&kit]);
-    kit.order(slow_pull(None));
+    kit.order(slow_pull(&Release::default()));
     let mut pulling = Running::start(&mut home.command(&["pull", "qwen3:8b"]));
     // Callers hear of a pull by hand as well.
     let chat = json!({"model": "qwen3:8b", "messages": [{"role": "user", "content": "Hi"}], "stream": false});

@@ -5,7 +5,7 @@
 use crate::harness::running::send;
 use crate::harness::{Answer, Ask, Gate, Home, testkit, until};
 use crate::local::{executable, nothing_on_11434, started};
-use gate_testkit::{Cuts, Fault, Ollama, Order, Setup, Then};
+use gate_testkit::{Cuts, Fault, Ollama, Order, Release, Setup, Then};
 use rustix::process::Signal;
 use serde_json::json;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -48,9 +48,9 @@ pub(crate) fn empty_kit() -> Ollama {
     testkit(Setup::default().with_models(&[]))
 }
 
-/// A pull that stands still for so long in its second quarter.
-pub(crate) fn slow_pull(pause: Option<Duration>) -> Order {
-    Order::once(Fault::StallAfter { bytes: 500, pause }).on("/api/pull")
+/// A pull that stands still in its second quarter, until it is released.
+pub(crate) fn slow_pull(until: &Release) -> Order {
+    Order::once(Fault::HoldAfter { bytes: 500, until: until.clone() }).on("/api/pull")
 }
 
 /// A pull that comes to this.
@@ -94,7 +94,8 @@ fn is_pulling(answer: &Answer) -> bool {
 fn what_the_environment_names_is_pulled_on_a_fresh_start_and_answers() {
     let kit = empty_kit();
     let Some(home) = home_with(&kit) else { return };
-    kit.order(slow_pull(Some(Duration::from_secs(8))));
+    let pulled = Release::default();
+    kit.order(slow_pull(&pulled));
     let home = home.env("OLLAMA_MODEL", "qwen3:8b, demo");
     let gate = home.serve(&[]);
     let told: Vec<Answer> = ["/api/chat", "/v1/chat/completions", "/v1/messages"]
@@ -113,6 +114,7 @@ fn what_the_environment_names_is_pulled_on_a_fresh_start_and_answers() {
     );
     let other = gate.ask(chat("else", "/api/chat"));
     assert_eq!((other.status, other.json()["code"].as_str()), (404, Some("model_not_found")), "{other}");
+    pulled.now();
     for model in ["qwen3:8b", "demo"] {
         // Never 404 in between.
         until("the model", || {
@@ -201,7 +203,7 @@ fn upstreams_that_were_named_are_not_filled() {
 fn a_restart_of_the_local_ollama_is_told_and_its_pull_goes_on() {
     let kit = empty_kit();
     let Some(home) = home_with(&kit) else { return };
-    kit.order(slow_pull(None));
+    kit.order(slow_pull(&Release::default()));
     let home = home
         .settings("[local]\nmodels = [\"qwen3:8b\"]\n[local.env]\nOLLAMA_NUM_PARALLEL = 3\nOLLAMA_KEEP_ALIVE = \"9m\"\n[log]\nlevel = \"debug\"\n")
         .env("OLLAMA_KEEP_ALIVE", "1m");
