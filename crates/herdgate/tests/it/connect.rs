@@ -17,13 +17,13 @@ const ALL: &[&str] = &["--scope", "infer,embed,read,manage"];
 const TOKEN: &str = "canary-Tr0ub4dor&3-in-the-environment";
 
 /// A `herdgate connect` that listens.
-struct Connected {
-    address: SocketAddr,
+pub(crate) struct Connected {
+    pub(crate) address: SocketAddr,
     running: Running,
 }
 
 #[track_caller]
-fn connect(home: &Home, url: &str, key: &str, args: &[&str]) -> Connected {
+pub(crate) fn connect(home: &Home, url: &str, key: &str, args: &[&str]) -> Connected {
     let listen: &[&str] =
         if args.contains(&"--insecure-listen") { &[] } else { &["--listen", "127.0.0.1:0"] };
     let mut command = home.command(&[&["connect", url], listen, args].concat());

@@ -1,6 +1,7 @@
 //! What the themes share: a home for one gate, running programs, a client that sees the bytes, and the three kinds of
 //! upstream. Everything here ends what it started, also when a test fails.
 
+pub(crate) mod browser;
 pub(crate) mod front;
 pub(crate) mod home;
 pub(crate) mod http;
