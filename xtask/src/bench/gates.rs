@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use rustix::process::Signal;
 use tempfile::TempDir;
 
 use super::load::{self, Clients, TOKEN, whole_request};
@@ -150,13 +151,27 @@ impl Gate {
         self.process.as_ref().map_or(Ok(0), Process::resident)
     }
 
+    /// All that it has said.
+    pub(crate) fn said(&self) -> String {
+        let log = self.folder.as_ref().map(|folder| folder.path().join(LOG));
+        log.and_then(|log| fs::read_to_string(log).ok()).unwrap_or_default()
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
+        self.process.as_ref().map_or(Ok(()), |process| process.signal(signal))
+    }
+
+    /// `Some(how)` when it has ended by itself.
+    pub(crate) fn ended(&mut self) -> Result<Option<String>> {
+        self.process.as_mut().map_or(Ok(None), Process::ended)
+    }
+
     /// Waits until it answers as it should, and refuses whom it should.
     async fn wait_ready(&mut self) -> Result<()> {
-        self.wait_answer().await.with_context(|| {
-            let log = self.folder.as_ref().map(|folder| folder.path().join(LOG));
-            let said = log.and_then(|log| fs::read_to_string(log).ok()).unwrap_or_default();
-            format!("{} did not get ready; it said:\n{said}", self.kind.name())
-        })
+        self.wait_answer()
+            .await
+            .with_context(|| format!("{} did not get ready; it said:\n{}", self.kind.name(), self.said()))
     }
 
     async fn wait_answer(&mut self) -> Result<()> {
@@ -184,7 +199,7 @@ impl Gate {
 }
 
 /// All clients come from one address, and more streams are open than one upstream gets by default.
-pub(super) const ROOMY: &str = "[limits]\nper_address = 100000\n[fleet]\nslots = 4096\n";
+pub(crate) const ROOMY: &str = "[limits]\nper_address = 100000\n[fleet]\nslots = 4096\n";
 
 /// What it says, in its folder.
 const LOG: &str = "output.log";

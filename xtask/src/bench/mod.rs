@@ -1,7 +1,7 @@
 //! `cargo xtask bench`: herdgate beside nginx with Lua (and HAProxy) under the same load, each gate alone on one core, load
 //! generator and stub upstream on another. Bounded in time; ends only what it has started.
 
-mod answer;
+pub(crate) mod answer;
 pub(crate) mod gates;
 pub(crate) mod load;
 mod measure;

@@ -6,6 +6,7 @@ use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use rustix::process::{Pid, Signal, kill_process};
 
 /// A child of ours, and its children. Ended with this value, whatever happens.
 #[derive(Debug)]
@@ -21,6 +22,11 @@ impl Process {
     /// `Some(how)` when it has ended by itself.
     pub(crate) fn ended(&mut self) -> Result<Option<String>> {
         Ok(self.child.try_wait()?.map(|status| status.to_string()))
+    }
+
+    /// Sends a signal to the process itself.
+    pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
+        Ok(kill_process(Pid::from_child(&self.child), signal)?)
     }
 
     /// Nanoseconds that all its threads and children have run, kernel work included.
@@ -64,6 +70,10 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
+        // The id of one that has ended may be another's by now.
+        if !matches!(self.child.try_wait(), Ok(None)) {
+            return;
+        }
         // SIGTERM first: nginx's master ends its worker, which a SIGKILL would leave behind.
         let told = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
         let limit = Instant::now() + Duration::from_secs(3);
