@@ -42,8 +42,8 @@ enum Stray {
 pub(crate) struct Trace {
     ledger: Rc<Ledger>,
     pub(crate) id: RequestId,
-    /// Where the client's connection comes from.
-    peer: IpAddr,
+    /// Where the client is: its own address, where a proxy that is believed has told it, else that of its connection.
+    client: IpAddr,
     /// Whose certificate the client has shown.
     certificate: Option<Rc<str>>,
     begun: Instant,
@@ -83,10 +83,10 @@ impl Trace {
         trace
     }
 
-    fn new(gate: &Gate, peer: IpAddr, id: RequestId, dialect: Dialect) -> Self {
+    fn new(gate: &Gate, client: IpAddr, id: RequestId, dialect: Dialect) -> Self {
         Self {
             ledger: Rc::clone(&gate.ledger),
-            peer,
+            client,
             certificate: None,
             id,
             begun: Instant::now(),
@@ -216,7 +216,7 @@ impl Trace {
         };
         self.ledger.keep(&Record {
             id: self.id.as_str(),
-            client: self.peer,
+            client: self.client,
             certificate: self.certificate.as_deref(),
             key: self.key.as_deref().map(|key| key.name.as_str()),
             route: self.route,

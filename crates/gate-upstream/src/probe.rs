@@ -61,12 +61,15 @@ pub struct ModelEntry {
 /// Asks all three questions, one after the other.
 pub async fn probe(client: &Client, id: UpstreamId) -> Probe {
     let before = client.roster().returns(id);
-    let found = match version(client, id).await {
+    // Made for this look alone: nobody has seen it before, and it is worth nothing after.
+    let mark = client.roster().mark_probe(id).map(|mark| (mark.to_string(), mark));
+    let hops = mark.as_ref().map(|(text, _)| text.as_str());
+    let found = match version(client, id, hops).await {
         Ok(version) => Probe {
             leads_back: false,
             version: Ok(version),
-            models: models(client, id).await,
-            loaded: loaded(client, id).await,
+            models: models(client, id, hops).await,
+            loaded: loaded(client, id, hops).await,
         },
         Err(reason) => Probe::failed(reason),
     };
@@ -94,17 +97,18 @@ impl Probe {
     }
 }
 
-/// The version. The cheapest sign of life: it touches neither disk nor scheduler.
+/// The version. The cheapest sign of life: it touches neither disk nor scheduler. `hops` goes along, here and below, to be known
+/// again.
 ///
 /// # Errors
 /// The [`Reason`] why there is none.
-pub async fn version(client: &Client, id: UpstreamId) -> Result<String, Reason> {
+pub async fn version(client: &Client, id: UpstreamId, hops: Option<&str>) -> Result<String, Reason> {
     #[derive(Deserialize)]
     struct Said {
         version: String,
     }
     let path = VERSION;
-    let body = ask(client, id, path).await?;
+    let body = ask(client, id, path, hops).await?;
     match serde_json::from_slice::<Said>(&body) {
         Ok(said) if !said.version.is_empty() && is_plain(&said.version) => Ok(said.version),
         _ => Err(Reason(format!("not an Ollama: its answer to {path} holds no version"))),
@@ -115,8 +119,8 @@ pub async fn version(client: &Client, id: UpstreamId) -> Result<String, Reason> 
 ///
 /// # Errors
 /// The [`Reason`] why there is no list; an empty list is none.
-pub async fn models(client: &Client, id: UpstreamId) -> Result<Vec<ModelEntry>, Reason> {
-    let entries: Vec<Entry> = list(client, id, "/api/tags").await?;
+pub async fn models(client: &Client, id: UpstreamId, hops: Option<&str>) -> Result<Vec<ModelEntry>, Reason> {
+    let entries: Vec<Entry> = list(client, id, "/api/tags", hops).await?;
     Ok(entries.into_iter().filter_map(Entry::checked).collect())
 }
 
@@ -124,8 +128,8 @@ pub async fn models(client: &Client, id: UpstreamId) -> Result<Vec<ModelEntry>, 
 ///
 /// # Errors
 /// The [`Reason`] why there is no list; an empty list is none.
-pub async fn loaded(client: &Client, id: UpstreamId) -> Result<Vec<String>, Reason> {
-    let entries: Vec<Entry> = list(client, id, "/api/ps").await?;
+pub async fn loaded(client: &Client, id: UpstreamId, hops: Option<&str>) -> Result<Vec<String>, Reason> {
+    let entries: Vec<Entry> = list(client, id, "/api/ps", hops).await?;
     Ok(entries.into_iter().filter_map(Entry::checked).map(|entry| entry.name).collect())
 }
 
@@ -155,26 +159,28 @@ impl Entry {
     }
 }
 
-async fn list<T: DeserializeOwned>(client: &Client, id: UpstreamId, path: &str) -> Result<Vec<T>, Reason> {
+async fn list<T: DeserializeOwned>(
+    client: &Client,
+    id: UpstreamId,
+    path: &str,
+    hops: Option<&str>,
+) -> Result<Vec<T>, Reason> {
     #[derive(Deserialize)]
     struct Listing<T> {
         models: Option<Vec<T>>,
     }
-    let body = ask(client, id, path).await?;
+    let body = ask(client, id, path, hops).await?;
     let listing: Listing<T> = serde_json::from_slice(&body)
         // Without the library's text: that would quote what the upstream said.
         .map_err(|error| Reason(format!("its answer to {path} is no listing (column {})", error.column())))?;
     Ok(listing.models.unwrap_or_default())
 }
 
-async fn ask(client: &Client, id: UpstreamId, path: &str) -> Result<Vec<u8>, Reason> {
+async fn ask(client: &Client, id: UpstreamId, path: &str, hops: Option<&str>) -> Result<Vec<u8>, Reason> {
     let exchange = async {
-        let fields = [
-            ("Accept", "application/json"),
-            ("User-Agent", "herdgate"),
-            (HOPS, client.roster().mark(id).unwrap_or_default()),
-        ];
-        let fields = if fields[2].1.is_empty() { &fields[..2] } else { &fields[..] };
+        let fields =
+            [("Accept", "application/json"), ("User-Agent", "herdgate"), (HOPS, hops.unwrap_or_default())];
+        let fields = if hops.is_some() { &fields[..] } else { &fields[..2] };
         let answer = client.send(id, &Ask { method: "GET", path, fields, body: b"" }).await;
         let answer = answer.map_err(|error| unreached(client, id, path, &error))?;
         if path == VERSION {

@@ -6,11 +6,11 @@
 
 use crate::access::Access;
 use crate::endpoint::Endpoint;
+use crate::marks::{Mark, Marks, Sent};
 use gate_types::UpstreamId;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use subtle::ConstantTimeEq as _;
 
 const PAGE: usize = 64;
 const PAGES: usize = 64;
@@ -19,14 +19,12 @@ const PAGES: usize = 64;
 pub struct Roster {
     pages: [OnceLock<Box<[OnceLock<Enrolled>; PAGE]>>; PAGES],
     len: Mutex<usize>,
+    marks: Marks,
 }
 
 struct Enrolled {
     endpoint: Endpoint,
-    /// Sent with what goes there by way of other gates, so that it is known again should it come back. None where the system
-    /// has no randomness: then no loop is noticed.
-    mark: Option<Mark>,
-    /// How often it has come back.
+    /// How often a probe of it has come back.
     returns: AtomicU32,
     /// Whether it may pass requests on, as a gate does: not known of it that it does not.
     is_gate: AtomicBool,
@@ -34,25 +32,7 @@ struct Enrolled {
     access: Mutex<Arc<Access>>,
 }
 
-/// Bytes of randomness in a mark, each two digits in its text.
-const MARK_BYTES: usize = 16;
-
-/// A name of an upstream that nobody can guess. Every upstream has its own: whoever learns one can at most have that upstream
-/// refused, and it alone learns it.
-struct Mark(Box<str>);
-
-impl Mark {
-    fn random() -> Option<Self> {
-        let mut bytes = [0; MARK_BYTES];
-        getrandom::fill(&mut bytes).ok()?;
-        Some(Mark(bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into()))
-    }
-}
-
 impl Roster {
-    /// Digits of a mark.
-    pub const MARK_LENGTH: usize = 2 * MARK_BYTES;
-
     /// How many it can hold.
     pub const MOST: usize = PAGE * PAGES;
 
@@ -92,7 +72,6 @@ impl Roster {
         // Under the lock nobody else can have taken the place.
         page[*len % PAGE].get_or_init(|| Enrolled {
             endpoint,
-            mark: Mark::random(),
             returns: AtomicU32::new(0),
             is_gate: AtomicBool::new(true),
             access: Mutex::default(),
@@ -102,22 +81,25 @@ impl Roster {
         Some(id)
     }
 
-    /// What is sent along to this upstream, to be known again.
+    /// What goes along with one exchange with this upstream, to be known again should it come back while that lasts.
     #[must_use]
-    pub fn mark(&self, id: UpstreamId) -> Option<&str> {
-        self.enrolled(id)?.mark.as_ref().map(|mark| &*mark.0)
+    pub fn mark(&self, upstream: UpstreamId) -> Option<Mark<'_>> {
+        self.marks.make(Sent { upstream, by_probe: false })
     }
 
-    /// Whose mark this is: what it came with was sent to that upstream by this very gate.
+    /// The same for a probe.
     #[must_use]
-    pub fn find_marked(&self, mark: &str) -> Option<UpstreamId> {
-        let is_it = |id: &UpstreamId| {
-            self.mark(*id).is_some_and(|own| bool::from(own.as_bytes().ct_eq(mark.as_bytes())))
-        };
-        (0..).map(UpstreamId).take(self.len()).find(is_it)
+    pub fn mark_probe(&self, upstream: UpstreamId) -> Option<Mark<'_>> {
+        self.marks.make(Sent { upstream, by_probe: true })
     }
 
-    /// Something that was sent to this upstream came back.
+    /// What of this gate's own is under way with one of these marks.
+    #[must_use]
+    pub fn find_marked(&self, marks: impl Iterator<Item = u128>) -> Option<Sent> {
+        self.marks.find(marks)
+    }
+
+    /// A probe of this upstream came back.
     pub fn came_back(&self, id: UpstreamId) {
         if let Some(enrolled) = self.enrolled(id) {
             enrolled.returns.fetch_add(1, Ordering::Relaxed);
@@ -168,7 +150,7 @@ impl Roster {
 
 impl Default for Roster {
     fn default() -> Self {
-        Roster { pages: [const { OnceLock::new() }; PAGES], len: Mutex::new(0) }
+        Roster { pages: [const { OnceLock::new() }; PAGES], len: Mutex::new(0), marks: Marks::default() }
     }
 }
 
@@ -207,19 +189,6 @@ mod tests {
         assert_eq!(roster.get(UpstreamId(1)), Some(&at(2)));
         assert_eq!(roster.get(UpstreamId(3)), None);
         assert_eq!(roster.get(UpstreamId(u16::MAX)), None);
-    }
-
-    #[test]
-    fn each_has_a_mark_of_its_own() {
-        let roster: Roster = [at(1), at(2)].into_iter().collect();
-        let mark = roster.mark(UpstreamId(1)).unwrap();
-        assert!(mark.len() == Roster::MARK_LENGTH && mark.bytes().all(|b| b.is_ascii_hexdigit()));
-        assert_eq!(roster.find_marked(mark), Some(UpstreamId(1)));
-        assert_ne!(roster.mark(UpstreamId(0)), Some(mark));
-        let other: Roster = [at(1), at(2)].into_iter().collect();
-        assert_eq!(other.find_marked(mark), None, "that of another gate");
-        assert_eq!(roster.find_marked(""), None);
-        assert!(!format!("{roster:?}").contains(mark));
     }
 
     #[test]

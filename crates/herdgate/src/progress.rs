@@ -37,9 +37,7 @@ impl Line {
             completed: number("completed"),
         })
     }
-}
 
-impl Line {
     /// Digest, size and how much of it is there, of a line about a layer.
     pub(crate) fn layer(&self) -> (Option<&str>, u64, u64) {
         (self.digest.as_deref(), self.total, self.completed)

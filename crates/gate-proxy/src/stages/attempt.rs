@@ -13,7 +13,7 @@ use crate::stages::admission::{self, Again, Turn, nobody};
 use crate::stages::allowed;
 use crate::stages::auth::Caller;
 use crate::stages::call::{self, Call};
-use crate::stages::hops;
+use crate::stages::hops::{self, Onward};
 use crate::stages::upload::{self, FromClient};
 use crate::trace::Trace;
 use gate_policy::{Health, Observation, Why};
@@ -327,7 +327,7 @@ async fn exchange<D: Downstream>(
     let hops = hops::onward(gate, &head, trace, id);
     let mut fields = [("", ""); 5];
     let mut count = 0;
-    for (name, value) in passed.into_iter().chain([(HOPS, hops.as_deref())]) {
+    for (name, value) in passed.into_iter().chain([(HOPS, hops.as_ref().map(Onward::text))]) {
         if let Some(value) = value {
             fields[count] = (name, value);
             count += 1;

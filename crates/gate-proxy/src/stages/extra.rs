@@ -15,8 +15,9 @@ use crate::outcome::{Done, Ended};
 use crate::rules::{ExtraRoute, Rules};
 use crate::stages::answer::Way;
 use crate::stages::attempt::{Failed, Live, blamed, upload};
+use crate::stages::hops::{self, Onward};
 use crate::stages::intake::{self, Target};
-use crate::stages::{auth, call, hops};
+use crate::stages::{auth, call};
 use crate::trace::Trace;
 use gate_policy::Observation;
 use gate_upstream::probe::HOPS;
@@ -59,14 +60,19 @@ pub(crate) async fn serve<D: Downstream>(
     let own_idle = rules.own_idle(route.upstream);
     let id = trace.id;
     let hops = hops::onward(gate, &head, trace, route.upstream);
-    let asked =
-        fields::asked(&head, target, route, [("X-Request-Id", Some(id.as_str())), (HOPS, hops.as_deref())]);
+    let asked = fields::asked(
+        &head,
+        target,
+        route,
+        [("X-Request-Id", Some(id.as_str())), (HOPS, hops.as_ref().map(Onward::text))],
+    );
     down.limit_silence(Some(own_idle.unwrap_or(rules.limits.idle)));
     let reply = match wants_socket {
         true => switch(gate, route, &asked, down).await,
         false => send(gate, rules, route, &asked, down).await.map(Reply::Answered),
     };
     drop(asked);
+    drop(hops);
     drop(head); // an answer under way does not hold it
     match reply.map_err(|failed| told(gate, route, failed))? {
         Reply::Switched(line) => socket::Socket::open(line, down, trace, own_idle).run(down, trace).await,

@@ -1,16 +1,17 @@
 //! The way of a request through gates: who sends it on adds a mark that nobody can guess, and knows it again should the request
-//! come back. So a loop ends at its first turn, and the upstream that it went by is refused.
+//! come back. So a loop ends at its first turn.
 //!
-//! A client can write the field too. All that it gets by that is its own request refused: it knows no mark, marks that are
-//! nobody's are passed on as they are, and no answer tells whether one was somebody's. The field is checked before the key, for
-//! what comes back may have lost that. What goes to an Ollama goes without it.
+//! A client can write the field too. All that it gets by that is its own request refused: each exchange has its own mark, known
+//! to nobody but those it goes by, and it is nobody's any more once the exchange has its answer. Marks that are nobody's
+//! are passed on as they are. A mark of a request that came back is a suspicion and no more: it has the upstreams looked at,
+//! and only a probe's own mark, coming back, takes one out. The field is checked before the key, for what comes back may have
+//! lost that. What goes to an Ollama goes without it.
 
 use crate::downstream::Head;
 use crate::gate::Gate;
 use crate::trace::Trace;
-use gate_policy::Observation;
 use gate_types::UpstreamId;
-use gate_upstream::Roster;
+use gate_upstream::Mark;
 use gate_upstream::probe::HOPS;
 use gate_wire::{GateError, Reason};
 
@@ -27,17 +28,16 @@ pub(crate) fn check(gate: &Gate, head: &Head, trace: &mut Trace) -> Result<(), G
         return Err(GateError::new(Reason::BadRequest).saying("Herdgate-Hops is not as gates write it"));
     };
     let roster = gate.upstream.roster();
-    let mut count = 0;
-    for mark in marks.split(',') {
-        count += 1;
-        if let Some(id) = roster.find_marked(mark) {
-            roster.came_back(id);
-            gate.shared.observe(id, Observation::Looped);
+    if let Some(sent) = roster.find_marked(marks.split(',').filter_map(Mark::read)) {
+        if sent.by_probe {
+            roster.came_back(sent.upstream);
+        } else {
             gate.shared.doubt();
-            let way = format!("what was sent to {} came back", gate.shared.upstream_name(id));
-            return Err(GateError::new(Reason::UpstreamLoop).because(way));
         }
+        let way = format!("what was sent to {} came back", gate.shared.upstream_name(sent.upstream));
+        return Err(GateError::new(Reason::UpstreamLoop).because(way));
     }
+    let count = marks.split(',').count();
     if count >= MOST_HOPS {
         let way = format!("the request came by {count} gates");
         return Err(GateError::new(Reason::UpstreamLoop).because(way));
@@ -50,23 +50,37 @@ fn marks(head: &Head) -> Option<&str> {
     let mut all = head.all(HOPS);
     let (Some(_), None) = (all.next(), all.next()) else { return None };
     let marks = head.first_text(HOPS)?;
-    let is_digit = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
-    let is_mark = |mark: &str| mark.len() == Roster::MARK_LENGTH && mark.bytes().all(is_digit);
-    (marks.len() < MOST_HOPS * (Roster::MARK_LENGTH + 1) && marks.split(',').all(is_mark)).then_some(marks)
+    let is_mark = |mark: &str| Mark::read(mark).is_some();
+    (marks.len() < MOST_HOPS * (Mark::LENGTH + 1) && marks.split(',').all(is_mark)).then_some(marks)
 }
 
-/// What goes along to this upstream: the marks that came, and its own. Nothing where nobody there would send it on.
-pub(crate) fn onward(gate: &Gate, head: &Head, trace: &Trace, id: UpstreamId) -> Option<String> {
+/// What goes along to an upstream. Keep it until the answer is there: so long what comes back is known.
+pub(crate) struct Onward<'g> {
+    text: String,
+    _mark: Option<Mark<'g>>,
+}
+
+impl Onward<'_> {
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+}
+
+/// What goes along to this upstream: the marks that came, and a new one. Nothing where nobody there would send it on.
+pub(crate) fn onward<'g>(gate: &'g Gate, head: &Head, trace: &Trace, id: UpstreamId) -> Option<Onward<'g>> {
     let roster = gate.upstream.roster();
     if !trace.came_by_gate && !roster.is_gate(id) {
         return None;
     }
     let came = if trace.came_by_gate { marks(head) } else { None };
-    match (came, roster.mark(id)) {
-        (Some(came), Some(own)) => Some(format!("{came},{own}")),
-        (Some(one), None) | (None, Some(one)) => Some(one.to_owned()),
-        (None, None) => None,
-    }
+    let own = roster.mark(id);
+    let text = match (came, &own) {
+        (Some(came), Some(own)) => format!("{came},{own}"),
+        (Some(came), None) => came.to_owned(),
+        (None, Some(own)) => own.to_string(),
+        (None, None) => return None,
+    };
+    Some(Onward { text, _mark: own })
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use crate::stages::allowed;
 use crate::stages::attempt::unknown_model;
 use crate::stages::auth::Caller;
 use crate::stages::call::Call;
-use crate::stages::hops;
+use crate::stages::hops::{self, Onward};
 use crate::trace::{Trace, answer_whole};
 use gate_policy::{Health, Observation, Upstream};
 use gate_types::{Dialect, ModelName, Scope, UpstreamId};
@@ -248,8 +248,13 @@ impl<F: Future<Output = Result<Vec<u8>, Unlisted>>> Asked<F> {
 }
 
 /// One upstream's listing.
-async fn ask_one(gate: &Gate, id: UpstreamId, path: &str, hops: Option<String>) -> Result<Vec<u8>, Unlisted> {
-    let fields = [("Accept", "application/json"), (HOPS, hops.as_deref().unwrap_or_default())];
+async fn ask_one(
+    gate: &Gate,
+    id: UpstreamId,
+    path: &str,
+    hops: Option<Onward<'_>>,
+) -> Result<Vec<u8>, Unlisted> {
+    let fields = [("Accept", "application/json"), (HOPS, hops.as_ref().map_or("", Onward::text))];
     let fields = if hops.is_some() { &fields[..] } else { &fields[..1] };
     let ask = Ask { method: "GET", path, fields, body: b"" };
     let answer = gate.upstream.send(id, &ask).await.map_err(Unlisted::Upstream)?;

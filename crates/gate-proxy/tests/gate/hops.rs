@@ -1,7 +1,7 @@
 //! Requests that come by other gates, and those that come back.
 
 use crate::house::{House, run};
-use crate::wire::{CHAT, json, with_fields};
+use crate::wire::{Asked, CHAT, json, with_fields};
 use gate_policy::Health;
 use gate_types::UpstreamId;
 
@@ -12,30 +12,76 @@ fn chat(house: &House, marks: Option<&str>) -> String {
     with_fields("POST", "/api/chat", &format!("Authorization: Bearer {}\r\n{hops}", house.key), CHAT)
 }
 
-fn mark(house: &House, id: UpstreamId) -> String {
-    house.gate().upstream.roster().mark(id).unwrap().to_owned()
+/// The marks that an upstream was sent.
+fn marks(asked: &Asked) -> Option<String> {
+    asked.head.lines().find_map(|line| line.strip_prefix("Herdgate-Hops: ")).map(str::to_owned)
 }
 
+fn health(house: &House, id: UpstreamId) -> Health {
+    house.shared.with_fleet(|fleet| fleet.get(id).unwrap().health())
+}
+
+const OTHER: &str = "0123456789abcdef0123456789abcdef";
+
 #[test]
-fn what_comes_back_is_refused_and_so_is_the_way_it_went() {
+fn what_comes_back_is_refused_and_has_the_way_it_went_looked_at() {
     run(async {
-        let house = House::new(2);
+        let house = House::new(1);
+        house.gate().upstream.roster().set_gate(FIRST, true);
         let mut client = house.connect();
-        let other = "0123456789abcdef0123456789abcdef";
-        let marks = format!("{other},{},{other}", mark(&house, FIRST));
+        client.send(chat(&house, None)).await;
+        let mut upstream = house.accept(0).await;
+        let mark = marks(&upstream.asked().await).unwrap();
+        let mut doubts = house.shared.doubts();
         // Before anything else is looked at: it may have lost its key on the way.
-        for marks in [marks.as_str(), &mark(&house, FIRST)] {
+        for marks in [format!("{OTHER},{mark},{OTHER}"), mark.clone()] {
             let request = with_fields("POST", "/api/chat", &format!("Herdgate-Hops: {marks}\r\n"), CHAT);
-            let answer = client.ask(request).await;
+            let answer = house.connect().ask(request).await;
             assert_eq!(answer.status, 503);
             assert!(answer.text().contains("\"code\":\"upstream_loop\""), "{}", answer.text());
             assert!(!answer.text().contains("up0"), "which one is for the log");
         }
         assert!(house.records()[0]["error"].contains("what was sent to http://up0:11434 came back"));
-        let health = |id| house.shared.with_fleet(|fleet| fleet.get(id).unwrap().health());
-        assert_eq!((health(FIRST), health(UpstreamId(1))), (Health::Loop, Health::Up));
-        assert_eq!(house.gate().upstream.roster().returns(FIRST), 2);
-        // The other one serves.
+        assert!(doubts.has_changed().unwrap(), "a prober looks now");
+        // Anybody may have read the mark: that alone takes nothing out.
+        assert_eq!((health(&house, FIRST), house.gate().upstream.roster().returns(FIRST)), (Health::Up, 0));
+        upstream.send(json(200, "{}")).await;
+        assert_eq!(client.answer().await.status, 200);
+        // And whoever read it in a log has a mark that is nobody's.
+        doubts.mark_unchanged();
+        client.send(chat(&house, Some(&mark))).await;
+        let asked = upstream.serve(json(200, "{}")).await;
+        assert!(marks(&asked).unwrap().starts_with(&format!("{mark},")), "passed on like any other");
+        assert_eq!(client.answer().await.status, 200);
+        assert!(!doubts.has_changed().unwrap());
+    });
+}
+
+#[test]
+fn only_the_mark_of_a_probe_under_way_counts_against_an_upstream() {
+    run(async {
+        let house = House::new(1);
+        let roster = house.gate().upstream.roster();
+        let probe = roster.mark_probe(FIRST).unwrap();
+        let back = |mark: &str| with_fields("GET", "/api/version", &format!("Herdgate-Hops: {mark}\r\n"), "");
+        let text = probe.to_string();
+        assert_eq!(house.connect().ask(back(&text)).await.status, 503);
+        assert_eq!(roster.returns(FIRST), 1);
+        drop(probe);
+        // The same answer as to a mark that never was one.
+        let answers = [house.connect().ask(back(&text)).await, house.connect().ask(back(OTHER)).await];
+        assert_eq!(answers[0].status, 200);
+        assert_eq!(answers[0].text(), answers[1].text());
+        assert_eq!(roster.returns(FIRST), 1);
+    });
+}
+
+#[test]
+fn a_way_that_leads_back_is_not_gone_until_a_probe_finds_it_sound() {
+    run(async {
+        let house = House::new(2);
+        let mut client = house.connect();
+        house.observe(0, gate_policy::Observation::Looped);
         for _ in 0..5 {
             client.send(chat(&house, None)).await;
             house.accept(1).await.serve(json(200, "{}")).await;
@@ -56,19 +102,16 @@ fn marks_go_along_and_an_ollama_gets_none() {
     run(async {
         let house = House::new(1);
         let mut client = house.connect();
-        let came = "0123456789abcdef0123456789abcdef";
-        let both = format!("{came},{}", mark(&house, FIRST));
-        for (is_gate, marks, expected) in [
-            (false, None, None),
-            (false, Some(came), Some(both.clone())),
-            (true, None, Some(mark(&house, FIRST))),
-            (true, Some(came), Some(both.clone())),
-        ] {
+        for (is_gate, came, count) in
+            [(false, None, 0), (false, Some(OTHER), 2), (true, None, 1), (true, Some(OTHER), 2)]
+        {
             house.gate().upstream.roster().set_gate(FIRST, is_gate);
-            client.send(chat(&house, marks)).await;
+            client.send(chat(&house, came)).await;
             let asked = house.accept(0).await.serve(json(200, "{}")).await;
-            let sent = asked.head.lines().find_map(|line| line.strip_prefix("Herdgate-Hops: "));
-            assert_eq!(sent.map(str::to_owned), expected);
+            let sent = marks(&asked).unwrap_or_default();
+            let sent: Vec<&str> = sent.split(',').filter(|mark| !mark.is_empty()).collect();
+            assert_eq!(sent.len(), count, "{sent:?}");
+            assert!(came.is_none_or(|came| sent[0] == came), "{sent:?}");
             let answer = client.answer().await;
             assert!(answer.status == 200 && answer.field("herdgate-hops").is_none());
         }

@@ -30,7 +30,7 @@ fn closing(golden: &[u8]) -> Vec<u8> {
 }
 
 async fn reason(answer: &str) -> String {
-    probe::version(&answering(&[answer.as_bytes()]), ID).await.unwrap_err().to_string()
+    probe::version(&answering(&[answer.as_bytes()]), ID, None).await.unwrap_err().to_string()
 }
 
 #[tokio::test]
@@ -54,7 +54,7 @@ async fn both_versions_are_understood() {
     assert_eq!(found.loaded.unwrap(), ["demo:latest"]);
 
     let tags = closing(include_bytes!("../golden/v0.32.15/tags-several.res"));
-    let models = probe::models(&answering(&[&tags]), ID).await.unwrap();
+    let models = probe::models(&answering(&[&tags]), ID, None).await.unwrap();
     let names: Vec<_> = models.iter().map(|model| model.name.as_str()).collect();
     assert_eq!(names, ["demo:latest", "puppet:latest", "user/demo-fim:latest"]);
 }
@@ -64,7 +64,7 @@ async fn what_stands_for_a_model_elsewhere_is_seen() {
     let body = json(
         r#"{"models":[{"name":"a","remote_host":"https://ollama.com:443","remote_model":"a"},{"name":"b","remote_host":""},{"name":"c","remote_model":"x"},{"name":"d","remote_host":null}]}"#,
     );
-    let models = probe::models(&answering(&[&body]), ID).await.unwrap();
+    let models = probe::models(&answering(&[&body]), ID, None).await.unwrap();
     assert_eq!(models.iter().map(|model| model.is_stub).collect::<Vec<_>>(), [true, false, true, false]);
 }
 
@@ -78,9 +78,9 @@ async fn listings_with_less_or_more_than_usual_are_read() {
         (r#"{"models":[{"name":"\u001b[2Ja"},{"name":"\u202eb"},{"name":"c","digest":"\n"}]}"#, &["c"]),
     ] {
         let body = json(listing);
-        let models = probe::models(&answering(&[&body]), ID).await.unwrap();
+        let models = probe::models(&answering(&[&body]), ID, None).await.unwrap();
         assert_eq!(models.iter().map(|model| &model.name).collect::<Vec<_>>(), names, "{listing}");
-        assert_eq!(probe::loaded(&answering(&[&body]), ID).await.unwrap(), names, "{listing}");
+        assert_eq!(probe::loaded(&answering(&[&body]), ID, None).await.unwrap(), names, "{listing}");
     }
 }
 
@@ -137,7 +137,7 @@ async fn nobody_there_is_told_once_for_all() {
 async fn a_silent_upstream_is_given_up_on_and_left() {
     let (stream, seen) = Played::new([], Then::Silence);
     let started = tokio::time::Instant::now();
-    let said = probe::version(&client([stream]), ID).await.unwrap_err();
+    let said = probe::version(&client([stream]), ID, None).await.unwrap_err();
     assert_eq!(said.as_str(), "no answer to /api/version within 5 s");
     assert_eq!(started.elapsed(), probe::TIME_LIMIT);
     assert!(seen.borrow().closed);
@@ -156,14 +156,11 @@ async fn what_is_asked_names_no_caller() {
             Ok(Box::new(stream) as Box<dyn Transport>)
         }),
     );
-    assert_eq!(probe::version(&client, ID).await.unwrap(), "1");
-    let mark = client.roster().mark(ID).unwrap();
+    assert_eq!(probe::version(&client, ID, Some("0a")).await.unwrap(), "1");
     assert_eq!(
         String::from_utf8(seen.borrow().bytes.clone()).unwrap(),
-        format!(
-            "GET /x/api/version HTTP/1.1\r\nHost: gpu1:11434\r\nAccept: application/json\r\nUser-Agent: herdgate\r\n\
-             Herdgate-Hops: {mark}\r\n\r\n"
-        )
+        "GET /x/api/version HTTP/1.1\r\nHost: gpu1:11434\r\nAccept: application/json\r\nUser-Agent: herdgate\r\n\
+         Herdgate-Hops: 0a\r\n\r\n"
     );
 }
 
@@ -173,7 +170,7 @@ async fn https_to_a_plain_server_says_so() {
     let endpoint = Endpoint::new(true, "127.0.0.1", server.port, "").unwrap();
     let roots = gate_upstream::config_with(rustls::RootCertStore::empty()).unwrap();
     let client = Client::new(vec![endpoint], Tls::with(roots), ClientLimits::default());
-    let said = probe::version(&client, ID).await.unwrap_err();
+    let said = probe::version(&client, ID, None).await.unwrap_err();
     assert_eq!(said.as_str(), "no TLS is spoken there: Ollama itself wants http, not https");
     server.saw();
 }

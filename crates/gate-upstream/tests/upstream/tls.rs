@@ -191,7 +191,7 @@ async fn a_certificate_that_does_not_prove_the_name_is_refused() {
 #[tokio::test]
 async fn an_operator_reads_that_a_certificate_is_not_trusted() {
     let server = serve("gpu1.internal", vec![OK], Ending::Wait);
-    let said = probe::version(&client(&server, "localhost"), ID).await.unwrap_err();
+    let said = probe::version(&client(&server, "localhost"), ID, None).await.unwrap_err();
     assert!(said.as_str().starts_with("its certificate is not trusted: "), "{said}");
 }
 

@@ -1,11 +1,12 @@
 //! Looks at each upstream again and again, and tells the fleet what it saw. Requests never wait for it.
 
-use gate_policy::{Health, Observation, holes, mended_by};
+use gate_policy::{Observation, holes, mended_by};
 use gate_proxy::Shared;
 use gate_types::{ModelName, UpstreamId};
 use gate_upstream::Client;
 use gate_upstream::probe::{ModelEntry, Probe, probe};
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,6 +38,7 @@ pub(super) struct Probers {
 /// The prober of one upstream. Whoever reads what it finds hears of it for as long as the upstream is in use.
 struct Running {
     found: Rc<watch::Sender<Option<Arc<Probe>>>>,
+    warned: Warned,
     task: AbortHandle,
 }
 
@@ -59,31 +61,36 @@ impl Probers {
         while self.tasks.try_join_next().is_some() {}
         for id in upstreams {
             if !self.running.contains_key(id) {
-                self.begin(*id, Rc::new(watch::Sender::new(None)));
+                self.begin(*id, Rc::new(watch::Sender::new(None)), Warned::default());
             }
         }
         self.has_begun = true;
     }
 
-    fn begin(&mut self, id: UpstreamId, found: Rc<watch::Sender<Option<Arc<Probe>>>>) {
-        let latest = Rc::clone(&found);
-        let (client, shared) = (Rc::clone(&self.client), Arc::clone(&self.shared));
-        let look = run(client, id, shared, self.interval.subscribe(), latest, self.has_begun);
-        let task = self.tasks.spawn_local(look);
-        self.running.insert(id, Running { found, task });
+    fn begin(&mut self, id: UpstreamId, found: Rc<watch::Sender<Option<Arc<Probe>>>>, warned: Warned) {
+        let look = Look {
+            client: Rc::clone(&self.client),
+            id,
+            shared: Arc::clone(&self.shared),
+            interval: self.interval.subscribe(),
+            latest: Rc::clone(&found),
+            warned: warned.clone(),
+        };
+        let task = self.tasks.spawn_local(look.run(self.has_begun));
+        self.running.insert(id, Running { found, warned, task });
     }
 
     /// Looks at these at once, and tells what it finds: they are got at otherwise than before.
     pub(super) fn look_anew(&mut self, upstreams: &[UpstreamId]) {
         for id in upstreams {
-            if let Some(Running { found, task }) = self.running.remove(id) {
+            if let Some(Running { found, warned, task }) = self.running.remove(id) {
                 task.abort();
-                self.begin(*id, found);
+                self.begin(*id, found, warned);
             }
         }
     }
 
-    /// Looks so often, and bounds connecting by so much.
+    /// Looks so often from now on, gives connections so long to stand, and gets at upstreams as the settings say now.
     pub(super) fn set_times(&self, interval: Duration, connect: Duration) {
         self.interval.send_if_modified(|now| std::mem::replace(now, interval) != interval);
         self.client.set_connect(connect);
@@ -102,56 +109,83 @@ impl Probers {
     }
 }
 
-/// Looks for ever, and tells of every change; of what the first look found only where nobody else does.
-async fn run(
+/// What looks at one upstream.
+struct Look {
     client: Rc<Client>,
     id: UpstreamId,
     shared: Arc<Shared>,
-    mut interval: watch::Receiver<Duration>,
+    interval: watch::Receiver<Duration>,
     latest: Rc<watch::Sender<Option<Arc<Probe>>>>,
-    tells_first: bool,
-) {
-    let begun = Instant::now();
-    let mut was: Option<State> = None;
-    // The version that was looked up last.
-    let mut named: Option<String> = None;
-    let mut caution = Caution::default();
-    let mut doubts = shared.doubts();
-    loop {
-        doubts.mark_unchanged();
-        let found = probe(&client, id).await;
-        let refused = caution.refuses(found.leads_back, is_refused(&shared, id), any_number);
-        let found = Arc::new(if refused { Probe::leading_back() } else { found });
+    warned: Warned,
+}
+
+impl Look {
+    /// Looks for ever, and tells of every change; of what the first look found only where nobody else does.
+    async fn run(mut self, tells_first: bool) {
+        let begun = Instant::now();
+        let mut was: Option<State> = None;
+        let mut caution = Caution::default();
+        let mut doubts = self.shared.doubts();
+        loop {
+            doubts.mark_unchanged();
+            let found = probe(&self.client, self.id).await;
+            let refused = caution.refuses(found.leads_back, any_number);
+            let found = Arc::new(if refused { Probe::leading_back() } else { found });
+            self.learn(&found);
+            let state = State::of(&found);
+            if was != Some(state) && (was.is_some() || tells_first || state == State::Refused) {
+                tell(self.shared.upstream_name(self.id), &found);
+            }
+            if let Ok(version) = &found.version
+                && self.warned.is_new(version)
+            {
+                warn_of_holes(self.shared.upstream_name(self.id), version);
+            }
+            let never_up = !matches!(was, Some(State::Up { .. })) && state == State::Down;
+            was = Some(state);
+            // Nobody listening any more is no reason to stop looking.
+            let _unread = self.latest.send_replace(Some(found));
+            let usual = *self.interval.borrow_and_update();
+            let wait = if never_up && begun.elapsed() < EAGER_FOR { EAGER.min(usual) } else { usual };
+            tokio::time::sleep(LEAST.min(wait)).await;
+            tokio::select! {
+                () = tokio::time::sleep(wait.saturating_sub(LEAST)) => {}
+                // The sender lives as long as `shared` does.
+                _doubted = doubts.changed() => {}
+                _other = self.interval.changed() => {}
+            }
+        }
+    }
+
+    fn learn(&self, found: &Probe) {
         // What leaves the machine is known before anybody is sent to it.
         match &found.models {
-            Ok(models) => shared.stubs.learn(id, &stubs(models)),
-            Err(_) if found.version.is_ok() => shared.stubs.lose(id),
+            Ok(models) => self.shared.stubs.learn(self.id, &stubs(models)),
+            Err(_) if found.version.is_ok() => self.shared.stubs.lose(self.id),
             Err(_) => {}
         }
-        shared.observe(id, observation(&found));
-        let state = State::of(&found);
-        if was != Some(state) && (was.is_some() || tells_first || state == State::Refused) {
-            tell(shared.upstream_name(id), &found);
+        self.shared.observe(self.id, observation(found));
+    }
+}
+
+/// The versions of one upstream that were looked up already, however often it is looked at anew; the last few, for nobody shall
+/// fill a list by calling itself something else each time.
+#[derive(Debug, Default, Clone)]
+struct Warned(Rc<RefCell<VecDeque<String>>>);
+
+impl Warned {
+    const MOST: usize = 8;
+
+    fn is_new(&self, version: &str) -> bool {
+        let mut known = self.0.borrow_mut();
+        if known.iter().any(|one| one == version) {
+            return false;
         }
-        if let Ok(version) = &found.version
-            && named.as_ref() != Some(version)
-        {
-            named = Some(version.clone());
-            warn_of_holes(shared.upstream_name(id), version);
+        if known.len() == Self::MOST {
+            known.pop_front();
         }
-        let never_up = !matches!(was, Some(State::Up { .. })) && state == State::Down;
-        was = Some(state);
-        // Nobody listening any more is no reason to stop looking.
-        let _unread = latest.send_replace(Some(found));
-        let usual = *interval.borrow_and_update();
-        let wait = if never_up && begun.elapsed() < EAGER_FOR { EAGER.min(usual) } else { usual };
-        tokio::time::sleep(LEAST.min(wait)).await;
-        tokio::select! {
-            () = tokio::time::sleep(wait.saturating_sub(LEAST)) => {}
-            // The sender lives as long as `shared` does.
-            _doubted = doubts.changed() => {}
-            _other = interval.changed() => {}
-        }
+        known.push_back(version.to_owned());
+        true
     }
 }
 
@@ -187,9 +221,9 @@ impl Caution {
     const LEAST: u64 = 2;
     const SPREAD: u64 = 4;
 
-    /// Whether it is refused after this look; `was_refused` where a request found out that it leads back, or an earlier look.
-    fn refuses(&mut self, leads_back: bool, was_refused: bool, chance: impl FnOnce() -> u64) -> bool {
-        if leads_back || (was_refused && self.left == 0) {
+    /// Whether it is refused after this look.
+    fn refuses(&mut self, leads_back: bool, chance: impl FnOnce() -> u64) -> bool {
+        if leads_back {
             self.left = Self::LEAST + chance() % Self::SPREAD;
             return true;
         }
@@ -200,10 +234,6 @@ impl Caution {
 
 fn any_number() -> u64 {
     getrandom::u64().unwrap_or_default()
-}
-
-fn is_refused(shared: &Shared, id: UpstreamId) -> bool {
-    shared.with_fleet(|fleet| fleet.get(id).is_some_and(|upstream| upstream.health() == Health::Loop))
 }
 
 fn observation(found: &Probe) -> Observation {
@@ -283,13 +313,22 @@ mod tests {
     fn one_that_led_back_is_believed_after_some_sound_looks() {
         for chance in 0..9 {
             let mut caution = Caution::default();
-            assert!(!caution.refuses(false, false, || chance));
-            assert!(caution.refuses(true, false, || chance));
-            let sound = (1..=9).find(|_| !caution.refuses(false, true, || chance)).unwrap();
+            assert!(!caution.refuses(false, || chance));
+            assert!(caution.refuses(true, || chance));
+            let sound = (1..=9).find(|_| !caution.refuses(false, || chance)).unwrap();
             assert!((2..=5).contains(&sound), "{sound}");
-            assert!(!caution.refuses(false, false, || chance), "and then it is");
-            assert!(caution.refuses(false, true, || chance), "a request came back");
+            assert!(!caution.refuses(false, || chance), "and then it is");
         }
+    }
+
+    #[test]
+    fn a_version_is_new_once() {
+        let warned = Warned::default();
+        assert!(warned.is_new("0.17.0") && warned.is_new("0.35.0"));
+        let anew = warned.clone();
+        assert!(!anew.is_new("0.17.0") && !anew.is_new("0.35.0"), "another token makes it no other version");
+        assert!((0..99).all(|n| anew.is_new(&n.to_string())));
+        assert_eq!(warned.0.borrow().len(), Warned::MOST);
     }
 
     #[test]

@@ -123,7 +123,7 @@ fn another_gate_is_an_upstream_like_any_other() {
 #[test]
 fn a_client_gets_nothing_by_writing_marks() {
     let ollama = testkit(Setup::default());
-    let home = home(TOKEN);
+    let home = home(TOKEN).settings(SPEEDY);
     let gate = home.serve(&["--upstream", &ollama.url()]);
     let mark = "0123456789abcdef0123456789abcdef";
     let with = |marks: &str| chat().field("Herdgate-Hops", marks).send(gate.address);
@@ -135,6 +135,16 @@ fn a_client_gets_nothing_by_writing_marks() {
         assert_eq!(with(bad).status, 400, "{bad}");
     }
     assert_eq!(chat().send(gate.address).status, 200, "and the upstream is used as before");
+    // Not even by one that was somebody's: what an upstream's owner reads in its log is nobody's any more.
+    let marks = until("two probes", || {
+        let seen = ollama.seen_on("/api/version");
+        let marks = seen.iter().filter_map(|asked| asked.field("herdgate-hops"));
+        Some(marks.collect::<Vec<_>>()).filter(|marks| marks.len() > 1)
+    });
+    assert_ne!(marks[0], marks[1]);
+    assert_eq!(with(&marks[0]).status, 200);
+    assert_eq!(with(&marks[0]).status, 200, "and neither the mark nor the upstream is worse for it");
+    assert!(!gate.running.err().contains("is refused"), "{}", gate.running.err());
     // An Ollama hears nothing of it from those who come by no gate.
     assert!(!ollama.seen_on("/api/chat").last().unwrap().holds("herdgate-hops"));
     gate.end();
