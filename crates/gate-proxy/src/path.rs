@@ -2,13 +2,15 @@
 //!
 //! Each stage's result is the next one's key: without a [`Caller`](crate::stages::auth::Caller) no body is read, without
 //! a [`Call`](crate::stages::call::Call) no upstream is asked. Guards are local variables: leaving [`serve`] by any way
-//! gives back what was taken. Nothing here may touch a database, wait for a probe, or know which protocol the client speaks.
+//! gives back what was taken. A route of the settings goes the same way as far as the key's scope; from there on its bodies pass
+//! unread, to the one upstream that it names. Nothing here may touch a database, wait for a probe, or know which protocol the client speaks.
 
 use crate::downstream::Downstream;
 use crate::gate::Gate;
 use crate::lease::Lease;
 use crate::outcome::{Done, Ended};
 use crate::rules::Rules;
+use crate::stages::route::Taken;
 use crate::stages::{
     admission, answer, attempt, auth, call, cors, extra, hops, intake, own, proxied, redirect, route, show,
 };
@@ -47,24 +49,33 @@ async fn serve<D: Downstream>(
     if let Some(port) = down.entered().redirect() {
         return Box::pin(redirect::answer(port, &head, target, down, trace)).await; // points to TLS    308 403
     }
-    hops::check(gate, &head, trace)?; //                                    what this gate sent itself 503
+    hops::check(gate, &head, trace)?; //                                        what came back          400 503
     if let Some(preflight) = cors::check(rules, &head, target, trace)? {
         return cors::answer(preflight, down, trace).await; //                   pages of other origins  403
     }
-    let route = match route::of(&head, target, trace) {
-        Ok(route) => route, //                                                  Ollama, OpenAI, …       404 405
-        Err(closed) => return Box::pin(extra::serve(gate, rules, closed, head, down, trace, lease)).await, // [[route]]
-    };
-    let scope = match route.route.class {
+    let taken = route::of(rules, &head, target, trace)?; //                     Ollama, …, [[route]]    404 405
+    let scope = match taken.class() {
         Class::Needs(scope) => scope,
         Class::Public(greeting) => {
             drop(head); // an answer under way does not hold it
             return own::greet(gate, greeting, down, trace).await; //            `/`, version, health
         }
     };
-    let caller = auth::identify(gate, rules, down, target, trace, lease).await?; // key -> Caller       400 401 429 503
-    drop(head);
+    if let Taken::Extra(route) = taken {
+        extra::check(rules, route, &head, down)?; //                            a WebSocket?            400 403
+    }
+    let caller = auth::identify(gate, rules, down, target, trace, lease).await; // key -> Caller        400 401 429 503
+    let caller = caller.map_err(|error| extra::explained(error, &taken, &head))?;
     auth::permit(&caller, scope)?; //                                           scope                   403
+    let route = match taken {
+        Taken::BuiltIn(route) => route,
+        Taken::Extra(route) => {
+            let reply = Box::pin(extra::send(gate, rules, route, &head, target, down, trace)).await?; // 400 413 502 504
+            drop(head);
+            return Box::pin(extra::answer(rules, route, reply, down, trace)).await; // as it comes
+        }
+    };
+    drop(head);
     let call = call::read(gate, rules, &caller, route, down, trace).await?; //  model, stream           400 403 413
     match call.open.route.answer {
         Answering::Forward => {}

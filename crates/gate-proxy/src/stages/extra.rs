@@ -1,5 +1,5 @@
-//! Routes beside the built-in ones, for upstreams that speak more than Ollama: the life of such a request, from the look-up to
-//! the last byte. Looked at only where no built-in route takes the request, so that those pay nothing for it.
+//! What is different where a route of the settings takes the request, beside the built-in ones: these stages stand in for reading a
+//! call, waiting for a turn and trying upstreams.
 //!
 //! One upstream is named and nobody else asked: what runs there is not known here, so no slot is taken, no model read, and
 //! nothing but GET and HEAD sent twice. Bodies pass as they come. `fields` says what of the heads passes, `socket` is what
@@ -10,21 +10,20 @@ mod socket;
 
 use crate::downstream::{Downstream, Head, race};
 use crate::gate::Gate;
-use crate::lease::Lease;
 use crate::outcome::{Done, Ended};
 use crate::rules::{ExtraRoute, Rules};
 use crate::stages::answer::Way;
 use crate::stages::attempt::{Failed, Live, blamed, upload};
+use crate::stages::call;
 use crate::stages::hops::{self, Onward};
-use crate::stages::intake::{self, Target};
-use crate::stages::{auth, call};
+use crate::stages::intake::Target;
+use crate::stages::route::Taken;
 use crate::trace::Trace;
 use gate_policy::Observation;
 use gate_upstream::probe::HOPS;
 use gate_upstream::{Answer, Reply};
-use gate_wire::{Allow, GateError, Reason};
+use gate_wire::{GateError, Reason};
 use std::pin::pin;
-use std::rc::Rc;
 
 use fields::Asked;
 pub(crate) use fields::begin;
@@ -33,77 +32,73 @@ pub(crate) use fields::begin;
 const NO_KEY_IN_SOCKET: &str = "no API key given; a WebSocket shows it when it opens, as \"Authorization: Bearer sk-hg-…\" or as \
                                 x-api-key; in the address or in Sec-WebSocket-Protocol it is not looked for";
 
-/// Serves a request that no built-in route takes. `closed` is what it is told where no other does, either.
-pub(crate) async fn serve<D: Downstream>(
+/// Whether a WebSocket may be opened here, where one is asked for. Before the key: it is the same for every caller.
+pub(crate) fn check<D: Downstream>(
+    rules: &Rules,
+    route: &ExtraRoute,
+    head: &Head,
+    down: &D,
+) -> Result<(), GateError> {
+    if socket::is_wanted(head) { socket::check(rules, route, down) } else { Ok(()) }
+}
+
+/// Says more to whom a WebSocket was refused for want of a key.
+pub(crate) fn explained(error: GateError, taken: &Taken<'_>, head: &Head) -> GateError {
+    match (error.reason, taken) {
+        (Reason::NoCredentials, Taken::Extra(_)) if socket::is_wanted(head) => error.saying(NO_KEY_IN_SOCKET),
+        _ => error,
+    }
+}
+
+/// Sends the request on and waits for the head of its answer.
+pub(crate) async fn send<D: Downstream>(
     gate: &Gate,
     rules: &Rules,
-    closed: GateError,
-    head: Rc<Head>,
+    route: &ExtraRoute,
+    head: &Head,
+    target: Target<'_>,
     down: &mut D,
     trace: &mut Trace,
-    lease: &Lease<'_>,
-) -> Result<Done, Ended> {
-    let target = intake::check(rules, &head)?;
-    let route = find(rules, &head, target, closed, trace)?; //                          404 405
-    let wants_socket = socket::is_wanted(&head);
-    if wants_socket {
-        socket::check(rules, route, down)?; //                                          400 403
-    }
-    let caller = auth::identify(gate, rules, down, target, trace, lease).await;
-    let caller = caller.map_err(|error| match error.reason {
-        Reason::NoCredentials if wants_socket => error.saying(NO_KEY_IN_SOCKET),
-        _ => error,
-    })?; //                                                                             400 401 429 503
-    auth::permit(&caller, route.scope)?; //                                             403
-    fields::hold_no_key(&head, target)?; //                                             400
+) -> Result<Reply, Ended> {
+    fields::hold_no_key(head, target)?;
     trace.upstream = Some(route.upstream);
-    let own_idle = rules.own_idle(route.upstream);
     let id = trace.id;
-    let hops = hops::onward(gate, &head, trace, route.upstream);
-    let asked = fields::asked(
-        &head,
-        target,
-        route,
-        [("X-Request-Id", Some(id.as_str())), (HOPS, hops.as_ref().map(Onward::text))],
-    );
-    down.limit_silence(Some(own_idle.unwrap_or(rules.limits.idle)));
-    let reply = match wants_socket {
+    let hops = hops::onward(gate, head, trace, route.upstream);
+    let own = [("X-Request-Id", Some(id.as_str())), (HOPS, hops.as_ref().map(Onward::text))];
+    let asked = fields::asked(head, target, route, own);
+    down.limit_silence(Some(rules.own_idle(route.upstream).unwrap_or(rules.limits.idle)));
+    let reply = match socket::is_wanted(head) {
         true => switch(gate, route, &asked, down).await,
-        false => send(gate, rules, route, &asked, down).await.map(Reply::Answered),
+        false => exchange(gate, rules, route, &asked, down).await.map(Reply::Answered),
     };
-    drop(asked);
-    drop(hops);
-    drop(head); // an answer under way does not hold it
     match reply.map_err(|failed| told(gate, route, failed))? {
+        Reply::Answered(answer) => {
+            judge(gate, route, &answer)?;
+            Ok(Reply::Answered(answer))
+        }
+        switched @ Reply::Switched(_) => Ok(switched),
+    }
+}
+
+/// Lets the answer pass, or the bytes of a WebSocket, until the end.
+pub(crate) async fn answer<D: Downstream>(
+    rules: &Rules,
+    route: &ExtraRoute,
+    reply: Reply,
+    down: &mut D,
+    trace: &mut Trace,
+) -> Result<Done, Ended> {
+    let own_idle = rules.own_idle(route.upstream);
+    match reply {
         Reply::Switched(line) => socket::Socket::open(line, down, trace, own_idle).run(down, trace).await,
         Reply::Answered(answer) => {
-            judge(gate, route, &answer)?; //                                            502
             Way::begin(Live::without_turn(answer, own_idle), trace).stream(down, trace).await
         }
     }
 }
 
-/// The route that takes the request.
-fn find<'r>(
-    rules: &'r Rules,
-    head: &Head,
-    target: Target<'_>,
-    closed: GateError,
-    trace: &mut Trace,
-) -> Result<&'r ExtraRoute, GateError> {
-    if closed.reason != Reason::UnknownRoute {
-        return Err(closed);
-    }
-    let Some(route) = rules.extra(target.path) else { return Err(closed) };
-    if !Allow::is_of_templates(head.method()) {
-        return Err(GateError::wrong_method(Allow::OF_TEMPLATES));
-    }
-    trace.takes_extra(route.template.text());
-    Ok(route)
-}
-
-/// Sends the request on and waits for the head of its answer.
-async fn send<D: Downstream>(
+/// Sends what is no WebSocket.
+async fn exchange<D: Downstream>(
     gate: &Gate,
     rules: &Rules,
     route: &ExtraRoute,

@@ -1,10 +1,12 @@
-//! Which route the request takes. The table is in `gate-wire`; here its answer becomes a route or an error.
+//! Which route the request takes. The table of the built-in ones is in `gate-wire`, that of the settings in the rules, which are
+//! looked at only where no built-in one takes it; here the answer becomes a route or an error.
 
 use crate::downstream::Head;
+use crate::rules::{ExtraRoute, Rules};
 use crate::stages::intake::Target;
 use crate::trace::Trace;
 use gate_types::Dialect;
-use gate_wire::{Found, GateError, Param, Reason, Route};
+use gate_wire::{Allow, Class, Found, GateError, Param, Reason, Route};
 use std::borrow::Cow;
 
 /// What OpenAI clients ask for whose base URL lacks `/v1`: their commonest mistake, told in the shape that they show.
@@ -18,13 +20,37 @@ pub(crate) struct Open {
     pub(crate) param: Option<Param<'static>>,
 }
 
-/// Looks the request up in the route table.
-pub(crate) fn of(head: &Head, target: Target<'_>, trace: &mut Trace) -> Result<Open, GateError> {
+/// What takes the request.
+#[derive(Debug)]
+pub(crate) enum Taken<'r> {
+    /// A route of Ollama's, or of one of its dialects.
+    BuiltIn(Open),
+    /// One of the settings.
+    Extra(&'r ExtraRoute),
+}
+
+impl Taken<'_> {
+    /// What a caller needs.
+    pub(crate) fn class(&self) -> Class {
+        match self {
+            Taken::BuiltIn(open) => open.route.class,
+            Taken::Extra(route) => Class::Needs(route.scope),
+        }
+    }
+}
+
+/// Looks the request up.
+pub(crate) fn of<'r>(
+    rules: &'r Rules,
+    head: &Head,
+    target: Target<'_>,
+    trace: &mut Trace,
+) -> Result<Taken<'r>, GateError> {
     match gate_wire::find(head.method(), target.path) {
         Found::Route(route, param) => {
             trace.dialect = route.dialect;
             trace.route = Some(route);
-            Ok(Open { route, param: param.map(owned) })
+            Ok(Taken::BuiltIn(Open { route, param: param.map(owned) }))
         }
         Found::WrongMethod { allow, dialect } => {
             trace.dialect = dialect;
@@ -34,10 +60,28 @@ pub(crate) fn of(head: &Head, target: Target<'_>, trace: &mut Trace) -> Result<O
         Found::Unknown(dialect) => {
             let lacks_v1 = OPENAI_WITHOUT_V1.contains(&target.path);
             trace.dialect = if lacks_v1 { Dialect::OpenAi } else { dialect };
-            trace.unrouted(head.method(), target.path);
-            Err(GateError::new(Reason::UnknownRoute))
+            extra(rules, head, target, trace)
         }
     }
+}
+
+/// Looks it up among the routes of the settings.
+fn extra<'r>(
+    rules: &'r Rules,
+    head: &Head,
+    target: Target<'_>,
+    trace: &mut Trace,
+) -> Result<Taken<'r>, GateError> {
+    let Some(route) = rules.extra(target.path) else {
+        trace.unrouted(head.method(), target.path);
+        return Err(GateError::new(Reason::UnknownRoute));
+    };
+    if !Allow::is_of_templates(head.method()) {
+        trace.unrouted(head.method(), target.path);
+        return Err(GateError::wrong_method(Allow::OF_TEMPLATES));
+    }
+    trace.takes_extra(route.template.text());
+    Ok(Taken::Extra(route))
 }
 
 /// The parameter without its borrow of the head, which is needed no more when the body is read.
