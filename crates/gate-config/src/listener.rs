@@ -30,6 +30,8 @@ pub struct Listener {
     pub tls: Option<bool>,
     /// It serves nothing, and sends everybody to the first listener that speaks TLS.
     pub redirect: bool,
+    /// The port that clients find TLS at, where that is not the one it listens on: behind a map of ports.
+    pub redirect_port: Option<u16>,
     /// The proxies that may say where a client is; `None`: those of `server.trusted_proxies`.
     pub trusted_proxies: Option<Vec<Cidr>>,
     /// Who is let in without a key.
@@ -49,7 +51,14 @@ impl Listener {
     /// One that is nothing but an address.
     #[must_use]
     pub const fn at(address: Listen) -> Self {
-        Listener { address, tls: None, redirect: false, trusted_proxies: None, insecure_anonymous: None }
+        Listener {
+            address,
+            tls: None,
+            redirect: false,
+            redirect_port: None,
+            trusted_proxies: None,
+            insecure_anonymous: None,
+        }
     }
 
     /// Whether clients are spoken to in TLS here.
@@ -77,7 +86,8 @@ impl Listener {
         };
         let mut lines = vec![format!("address = \"{}\"", self.address)];
         lines.extend(self.tls.map(|tls| format!("tls = {tls}")));
-        lines.extend(self.redirect.then(|| "redirect = true".to_owned()));
+        let port = self.redirect_port.map_or_else(|| "true".to_owned(), |port| port.to_string());
+        lines.extend(self.redirect.then(|| format!("redirect = {port}")));
         lines.extend(
             self.trusted_proxies.iter().map(|proxies| format!("trusted_proxies = {}", list(proxies))),
         );
@@ -130,7 +140,13 @@ fn one(
         None => Some(Listen::DEFAULT),
     };
     let mut word = |name| get(name).and_then(|item| switch(item).map_err(&mut keep).ok());
-    let (tls, redirect) = (word("tls"), word("redirect").unwrap_or(false));
+    let tls = word("tls");
+    let (redirect, redirect_port) = get("redirect").map_or((false, None), |item| {
+        redirection(item).unwrap_or_else(|problem| {
+            problems.push(problem);
+            (false, None)
+        })
+    });
     let trusted_proxies = get("trusted_proxies").and_then(|item| match networks(item, PROXIES, 0) {
         Ok(networks) => Some(networks),
         Err(more) => {
@@ -139,8 +155,24 @@ fn one(
         }
     });
     let insecure_anonymous = get("insecure_anonymous").and_then(|item| anonymous(item, form, problems));
-    let listener = Listener { address: address?, tls, redirect, trusted_proxies, insecure_anonymous };
+    let listener =
+        Listener { address: address?, tls, redirect, redirect_port, trusted_proxies, insecure_anonymous };
     (problems.len() == before).then_some(listener)
+}
+
+/// Whether a listener redirects, and where to if not to a port of this gate's own.
+fn redirection(item: &Item) -> Result<(bool, Option<u16>), Problem> {
+    let hint = "true leads to the listener with TLS; 443 to the port that clients reach it by";
+    match &item.raw {
+        Raw::Switch(switch) => Ok((*switch, None)),
+        Raw::Number(number) => match u16::try_from(*number) {
+            Ok(port) if port > 0 => Ok((true, Some(port))),
+            Ok(_) | Err(_) => {
+                Err(Problem::new(item.place.clone(), format!("{number} is no port")).hint(hint))
+            }
+        },
+        _ => Err(wants(item, "true, false or a port").hint(hint)),
+    }
 }
 
 /// The address of a listener.

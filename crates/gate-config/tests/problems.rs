@@ -256,11 +256,12 @@ fn every_problem_has_its_place_reason_and_hint() {
             &["herdgate.toml:4:11 127.0.0.1:80 and [::]:80 are the same port of the same address"],
         ),
         (
-            "[[listen]]\naddress = \":1\"\ntsl = true\n[[listen]]\naddress = \":2\"\ntls = \"true\"\nredirect = 1\n",
+            "[[listen]]\naddress = \":1\"\ntsl = true\n[[listen]]\naddress = \":2\"\ntls = \"true\"\nredirect = 0\n[[listen]]\naddress = \":3\"\nredirect = \"443\"\n",
             &[
                 "herdgate.toml:3:1 unknown setting \"tsl\"  hint: did you mean \"tls\"?",
                 "herdgate.toml:6:7 wants true or false, not a text  hint: write it without quotes",
-                "herdgate.toml:7:12 wants true or false, not a number",
+                "herdgate.toml:7:12 0 is no port  hint: true leads to the listener with TLS; 443 to the port that clients reach it by",
+                "herdgate.toml:10:12 wants true, false or a port, not a text  hint: true leads to the listener with TLS; 443 to the port that clients reach it by",
             ],
         ),
         (

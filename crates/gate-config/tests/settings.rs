@@ -30,7 +30,7 @@ trusted_proxies = []
 insecure_anonymous = { networks = ["172.18.0.0/24", "fd00::/8"], as = "Stack" }
 [[listen]]
 address = "127.0.0.1:80"
-redirect = true
+redirect = 443
 
 [local]
 enabled = false
@@ -73,6 +73,7 @@ fn a_full_file_sets_everything() {
     assert_eq!(config.listen.iter().map(|one| one.is_tls(&config)).collect::<Vec<_>>(), [true, false, false]);
     let trusted = |place: usize| config.listen[place].trusted(&config).iter().map(ToString::to_string);
     assert_eq!(trusted(0).collect::<Vec<_>>(), ["10.0.0.0/8", "::1"]);
+    assert!(config.listen[2].redirect && config.listen[2].redirect_port == Some(443));
     assert_eq!(trusted(1).count(), 0, "its own list is none");
     let networks = ["172.18.0.0/24", "fd00::/8"].map(|text| text.parse().unwrap()).to_vec();
     let anonymous = Anonymous { networks, acts_as: "stack".to_owned() };

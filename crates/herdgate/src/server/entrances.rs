@@ -96,7 +96,9 @@ pub(super) fn doors(
             });
             let entrance = Entrance {
                 is_tls,
-                redirect: secure.filter(|_| listener.redirect),
+                redirect: secure
+                    .filter(|_| listener.redirect)
+                    .map(|own| listener.redirect_port.unwrap_or(own)),
                 trusted_proxies: listener.trusted(config).to_vec(),
                 anonymous,
                 hsts: config.tls.hsts.filter(|_| is_tls).map(|time| format!("max-age={}", time.as_secs())),

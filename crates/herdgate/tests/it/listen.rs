@@ -56,16 +56,19 @@ fn comes_from(gate: &Gate<'_>, client: &str) {
 fn a_plain_listener_points_to_the_one_with_tls() {
     let street = Street::new(
         "[tls]\nself_signed = true\nhsts = \"1h\"\n[[listen]]\naddress = \"127.0.0.1:0\"\n\
-         [[listen]]\naddress = \"127.0.0.1:0\"\nredirect = true\n[[listen]]\naddress = \"127.0.0.1:0\"\ntls = false\n",
+         [[listen]]\naddress = \"127.0.0.1:0\"\nredirect = true\n[[listen]]\naddress = \"127.0.0.1:0\"\ntls = false\n\
+         [[listen]]\naddress = \"127.0.0.1:0\"\nredirect = 443\n",
     );
     let gate = street.serve();
-    let [secure, pointing, plain] = gate.addresses()[..] else { panic!("{}", gate.running.err()) };
+    let [secure, pointing, plain, mapped] = gate.addresses()[..] else { panic!("{}", gate.running.err()) };
     let told = street.curl(&["-L", &format!("http://localhost:{}/api/version?x=%20y", pointing.port())]);
     assert!(told.contains("308 Permanent Redirect") && told.contains("\"version\":"), "{told}");
     assert!(
         told.contains(&format!("Location: https://localhost:{}/api/version?x=%20y", secure.port())),
         "{told}"
     );
+    let told = street.curl(&[&format!("http://localhost:{}/api/version", mapped.port())]);
+    assert!(told.contains("Location: https://localhost/api/version\r\n"), "the port outside: {told}");
     for protocol in ["--http1.1", "--http2"] {
         let told = street.curl(&[protocol, &format!("https://localhost:{}/api/version", secure.port())]);
         assert!(told.to_ascii_lowercase().contains("strict-transport-security: max-age=3600"), "{told}");
