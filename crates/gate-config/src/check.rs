@@ -44,6 +44,7 @@ impl Config {
         if problems.is_empty() {
             problems.extend(own_upstream(&config, &origins));
             problems.extend(route::astray(&config));
+            problems.extend(route::unrouted(&config, origins.get("upstreams")));
             problems.extend(metrics_at_listener(&config, &origins));
             problems.extend(no_pair(&config, &origins));
             problems.extend(callers(&config, &origins));

@@ -75,7 +75,8 @@ insecure_anonymous = { networks = [\"172.18.0.0/24\"], as = \"stack\" }
 ```
 
 - `tls`: `true` or `false`; default: `true` where `[tls]` gives a certificate. `false` is plain HTTP there.
-- `redirect`: `true` or `false` (default). Nothing is served there and nothing passed on. GET and HEAD are answered 308 to the same
+- `redirect`: `true`, `false` (default), or the port that clients reach TLS by where that is another than the gate listens on
+  (`443` for a container whose 8443 is published there). Nothing is served there and nothing passed on. GET and HEAD are answered 308 to the same
   path on the first listener that speaks TLS, at the host that was asked for; anything else, and whatever carries a
   credential, 403 `tls_required`: a key that came this way was read by whoever listened. Needs a listener with TLS.
 - `trusted_proxies`: up to 64 networks, in place of `server.trusted_proxies` for this listener; an empty list trusts nobody.
@@ -95,13 +96,14 @@ insecure_anonymous = { networks = [\"172.18.0.0/24\"], as = \"stack\" }
 const UPSTREAMS: &str = "
 ## `[[upstream]]`
 
-One Ollama server with more to say of it than where it is. Either all upstreams stand in `upstreams`, or each in a table of its
+One server with more to say of it than where it is: an Ollama, unless it says `ollama = false`. Either all upstreams stand in `upstreams`, or each in a table of its
 own; both at once in one file are an error. `--upstream` and `HERDGATE_UPSTREAMS` replace all of them, tables too.
 
 ```toml
 [[upstream]]
 url = \"https://gpu1.example/ollama\"           # the only one that must be there
 name = \"gpu1\"                                 # in logs, records, metrics; default: the URL
+ollama = true                                   # false: it speaks something else; default true
 weight = 2                                      # 1 to 100, default 1
 slots = 8                                       # default: fleet.slots
 token_file = \"/run/secrets/gpu1\"              # sent as Authorization: Bearer
@@ -115,6 +117,9 @@ models = [\"qwen3:8b\"]                         # what it shall have
 ```
 
 - `name`: 1 to 64 of `A-Z a-z 0-9 . _ -`, no two alike. Another name is another upstream: what was known of it begins anew.
+- `ollama = false`: a server that only a [`[[route]]`](#route) leads to. It is asked for no version and no models, appears in no list and gets
+  no request of Ollama's own; it counts as up while connections to it stand and a `HEAD /` is answered, with whatever status, or refused. `weight`, `slots` and `models` are not
+  for it. An Ollama that a route leads to as well needs nothing here.
 - `weight`: where several could serve a request as well, one of weight 2 gets about twice the requests of one of weight 1,
   however many run. A model that is loaded, a free slot and health count first.
 - `token_file`: the first line of a file, without \"Bearer\". `headers`: up to 16 fields, of which an `Authorization` (`Basic …`)
@@ -136,12 +141,13 @@ A path of its own, for upstreams that speak more than Ollama: a voice, a reranke
 ```toml
 [[upstream]]
 url = \"http://gpu1:8000\"
-name = \"gpu1\"
+name = \"voice\"
+ollama = false                # it serves this route alone
 
 [[route]]
 path = \"/tts/v1/{rest}\"      # {rest} stands for one segment or more; without it the path is meant as it is
 class = \"infer\"               # the scope that a key needs: infer, embed, read or manage
-upstream = \"gpu1\"             # the name of an [[upstream]]
+upstream = \"voice\"            # the name of an [[upstream]]
 upgrade = true                # WebSockets pass; default false
 ```
 

@@ -8,6 +8,7 @@ use crate::read::text;
 use crate::show::quoted;
 use crate::spec::{Item, Raw};
 use crate::tables::{Table, get, unknown};
+use crate::upstream::Upstream;
 use gate_types::Scope;
 use std::collections::BTreeMap;
 
@@ -130,6 +131,17 @@ fn class_of(item: &Item) -> Result<Scope, Problem> {
         let problem = Problem::new(item.place.clone(), format!("unknown class \"{}\"", Plain(word)));
         problem.hint("the classes are infer, embed, read and manage: the scope that a key needs")
     })
+}
+
+/// An upstream that is no Ollama, and that no route leads to: nobody would ever ask it anything.
+pub(crate) fn unrouted(config: &Config, place: Option<&Place>) -> Option<Problem> {
+    let is_routed = |upstream: &Upstream| {
+        config.routes.iter().any(|route| upstream.name.as_ref() == Some(&route.upstream))
+    };
+    let lost = config.upstreams.iter().find(|upstream| !upstream.is_ollama && !is_routed(upstream))?;
+    let reason = format!("no [[route]] leads to the upstream {lost}, which is no Ollama");
+    let hint = "write [[route]] with path, class and upstream = its name, or leave out ollama = false";
+    Some(Problem::new(place?.clone(), reason).hint(hint))
 }
 
 /// Routes that lead nowhere: to an upstream that nobody has given this name.

@@ -1,4 +1,4 @@
-//! `[[upstream]]`: one Ollama server with all that may be said of it, from tables of the file to checked [`Upstream`]s.
+//! `[[upstream]]`: one server with all that may be said of it, from tables of the file to checked [`Upstream`]s.
 //!
 //! The files that a table names are read here, through [`FileAccess`], so that what is wrong with them is told with all the
 //! rest, and so that another content is another setting. Never shows a token, a field's value or a private key.
@@ -25,13 +25,15 @@ const MOST_HEADERS: usize = 16;
 /// Most models that one upstream shall have.
 const MOST_WANTED: usize = 256;
 
-/// One Ollama server behind the gate.
+/// One server behind the gate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Upstream {
     /// Where it is.
     pub url: UpstreamUrl,
     /// What logs, records and metrics call it; its URL where there is none. No two have the same.
     pub name: Option<String>,
+    /// Whether it is an Ollama, or speaks as one; one that is none is for the routes that lead to it.
+    pub is_ollama: bool,
     /// Its share of the requests beside others that could serve them.
     pub weight: u32,
     /// Requests that run a model there at one time; `fleet.slots` where there is none.
@@ -77,6 +79,7 @@ impl Upstream {
         Upstream {
             url,
             name: None,
+            is_ollama: true,
             weight: 1,
             slots: None,
             token: None,
@@ -109,13 +112,27 @@ impl Upstream {
 
     /// All that is said of it, as it stands in a settings file; of fields the names alone.
     pub(crate) fn lines(&self) -> Vec<String> {
-        let Upstream { url, name, weight, slots, token, headers, ca, client, connect, idle, models } = self;
+        let Upstream {
+            url,
+            name,
+            is_ollama,
+            weight,
+            slots,
+            token,
+            headers,
+            ca,
+            client,
+            connect,
+            idle,
+            models,
+        } = self;
         let mut lines = vec![format!("url = {}", quoted(&url.to_string()))];
         let mut add = |name: &str, value: Option<String>| {
             lines.extend(value.map(|value| format!("{name} = {value}")));
         };
         let file = |file: &SecretFile| quoted(&file.path.display().to_string());
         add("name", name.as_deref().map(quoted));
+        add("ollama", (!is_ollama).then(|| "false".to_owned()));
         add("weight", (*weight != 1).then(|| weight.to_string()));
         add("slots", slots.map(|slots| slots.to_string()));
         add("token_file", token.as_ref().map(file));

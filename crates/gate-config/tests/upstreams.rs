@@ -171,6 +171,20 @@ fn every_problem_is_told_at_its_place() {
             ],
         ),
         (
+            "[[upstream]]\nurl = \"http://a\"\nname = \"tts\"\nollama = false\n",
+            &[
+                "herdgate.toml:1:1 no [[route]] leads to the upstream tts (http://a:80), which is no Ollama  hint: write [[route]] with path, class and upstream = its name, or leave out ollama = false",
+            ],
+        ),
+        (
+            "[[upstream]]\nurl = \"http://a\"\nollama = false\nslots = 2\nmodels = [\"demo\"]\n[[upstream]]\nurl = \"http://b\"\nollama = \"no\"\n",
+            &[
+                "herdgate.toml:4:1 slots for an upstream that is no Ollama  hint: it is about running models: leave it out, or ollama = false",
+                "herdgate.toml:5:1 models for an upstream that is no Ollama  hint: it is about running models: leave it out, or ollama = false",
+                "herdgate.toml:8:10 wants true or false, not a text  hint: ollama = false: it speaks something else, which a [[route]] leads to",
+            ],
+        ),
+        (
             "[[upstream]]\nurl = \"http://a\"\nmodels = [\"demo\", \"no name\", 3]\n",
             &[
                 "herdgate.toml:3:19 \"no name\" is no model's name",

@@ -81,12 +81,12 @@ impl Wish {
 
 /// Makes the choice of [`choose`].
 pub(crate) fn weigh(fleet: &Fleet, ask: &Ask<'_>, tried: &[UpstreamId], chance: &mut Chance) -> Weighed {
-    if fleet.is_empty() {
+    if fleet.ollamas().next().is_none() {
         return Weighed::Reject(Why::NoUpstream);
     }
     let mut best: Option<(Merit, UpstreamId)> = None;
     let mut equals: u32 = 0;
-    for (id, upstream) in fleet.iter().filter(|(id, _)| !tried.contains(id)) {
+    for (id, upstream) in fleet.ollamas().filter(|(id, _)| !tried.contains(id)) {
         let (merit, room) = Merit::of(upstream, ask);
         if ask.for_sure && merit.tier != Tier::UpWithModel {
             continue;

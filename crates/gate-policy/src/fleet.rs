@@ -25,6 +25,8 @@ pub enum Observation {
         /// `/api/ps`.
         loaded: Option<Vec<ModelName>>,
     },
+    /// A probe of one that is no Ollama was answered.
+    Reached,
     /// A probe got no answer, or a wrong one.
     ProbeFailed,
     /// What was sent there came back to this gate.
@@ -80,6 +82,9 @@ impl Fleet {
             let own = terms.iter().find(|(of, _)| *of == id);
             upstream.terms = own.map_or_else(Terms::default, |(_, terms)| *terms);
             upstream.slots = upstream.terms.slots.unwrap_or(self.slots);
+            if !upstream.terms.is_ollama {
+                upstream.forget();
+            }
         }
     }
 
@@ -124,6 +129,11 @@ impl Fleet {
         (0..).map(UpstreamId).zip(&self.upstreams).filter(|(_, upstream)| !upstream.is_retired)
     }
 
+    /// Those of them that run models.
+    pub fn ollamas(&self) -> impl Iterator<Item = (UpstreamId, &Upstream)> {
+        self.iter().filter(|(_, upstream)| upstream.terms.is_ollama)
+    }
+
     /// Takes in what was seen of upstream `id`. A retired one's changes nothing, nor does an id that never was.
     pub fn apply(&mut self, id: UpstreamId, seen: Observation) {
         let known = self.upstreams.get_mut(id.index()).filter(|upstream| !upstream.is_retired);
@@ -142,9 +152,12 @@ impl Fleet {
                 upstream.failures = 0;
                 upstream.set(Health::Up);
             }
+            Observation::Reached => {
+                upstream.failures = 0;
+                upstream.set(Health::Up);
+            }
             Observation::Looped => {
-                upstream.version = None;
-                upstream.models = Box::default();
+                upstream.forget();
                 upstream.set(Health::Loop);
             }
             Observation::ProbeFailed => {

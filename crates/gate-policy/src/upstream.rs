@@ -10,11 +10,13 @@ pub struct Terms {
     pub weight: u32,
     /// So many requests may run a model there at one time; as many as at any other where there is none.
     pub slots: Option<u32>,
+    /// Whether it runs models. One that does not is for who names it: nothing else is ever sent there.
+    pub is_ollama: bool,
 }
 
 impl Default for Terms {
     fn default() -> Self {
-        Terms { weight: 1, slots: None }
+        Terms { weight: 1, slots: None, is_ollama: true }
     }
 }
 
@@ -122,6 +124,12 @@ impl Upstream {
         self.terms.weight
     }
 
+    /// Whether it runs models.
+    #[must_use]
+    pub fn is_ollama(&self) -> bool {
+        self.terms.is_ollama
+    }
+
     /// How busy it is for its weight, and how much room is left before it is busier: an upstream of weight `n` counts as `n`
     /// of weight 1, each of which has as many requests as the others, or one more.
     pub(crate) fn load(&self) -> (u32, u32) {
@@ -187,6 +195,13 @@ impl Upstream {
         if self.health != Health::Loop {
             self.set(health);
         }
+    }
+
+    /// What it was said to have is another's, or nobody's.
+    pub(crate) fn forget(&mut self) {
+        self.version = None;
+        self.models = Box::default();
+        self.loaded = Box::default();
     }
 
     pub(crate) fn set(&mut self, health: Health) {

@@ -18,7 +18,7 @@ fn fleet(weights: &[u32], slots: u32) -> Fleet {
     let terms: Vec<_> = (0..)
         .map(UpstreamId)
         .zip(weights)
-        .map(|(id, weight)| (id, Terms { weight: *weight, slots: None }))
+        .map(|(id, weight)| (id, Terms { weight: *weight, ..Terms::default() }))
         .collect();
     fleet.set_terms(&terms);
     for (id, _) in terms {
@@ -83,7 +83,7 @@ fn one_of_weight_two_gets_twice_as_much() {
 #[test]
 fn own_slots_stand_over_those_of_all() {
     let mut fleet = fleet(&[1, 1], 4);
-    fleet.set_terms(&[(UpstreamId(1), Terms { weight: 1, slots: Some(1) })]);
+    fleet.set_terms(&[(UpstreamId(1), Terms { slots: Some(1), ..Terms::default() })]);
     let slots = |fleet: &Fleet| [0, 1].map(|id| fleet.get(UpstreamId(id)).unwrap().slots());
     assert_eq!(slots(&fleet), [4, 1]);
     fleet.set_slots(8);

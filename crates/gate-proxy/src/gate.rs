@@ -131,14 +131,18 @@ impl Shared {
     /// From now on requests go to these upstreams alone; those of them that were not among them before are heard of first
     /// by a probe or a request. What is under way elsewhere ends there. `not_yet` is what callers are told until one of
     /// them has answered.
-    pub fn follow(&self, upstreams: &[UpstreamId], not_yet: NotYet) {
+    pub fn follow(&self, upstreams: &[UpstreamId], terms: &[(UpstreamId, Terms)], not_yet: NotYet) {
         self.not_yet.store(Arc::new(not_yet));
         for id in (0..).map(UpstreamId).take(self.roster.len()) {
             if !upstreams.contains(&id) {
                 self.stubs.learn(id, &[]);
             }
         }
-        self.slots.change(|fleet| fleet.follow(upstreams));
+        self.slots.change(|fleet| {
+            fleet.follow(upstreams);
+            // In one step: nobody is sent to one that is no Ollama because nothing was said of it yet.
+            fleet.set_terms(terms);
+        });
     }
 
     /// The keys as the store last had them.
@@ -158,7 +162,7 @@ impl Shared {
     /// nothing to explain.
     pub(crate) fn none_yet(&self) -> Option<GateError> {
         let is_any = |fits: fn(&Upstream) -> bool| {
-            self.with_fleet(|fleet| fleet.iter().any(|(_, upstream)| fits(upstream)))
+            self.with_fleet(|fleet| fleet.ollamas().any(|(_, upstream)| fits(upstream)))
         };
         match &**self.not_yet.load() {
             NotYet::NothingFound(hint) if !is_any(|upstream| upstream.version().is_some()) => {

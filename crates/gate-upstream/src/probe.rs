@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
+use crate::answer::Answer;
 use crate::client::Client;
 use crate::error::UpstreamError;
 use crate::request::Ask;
@@ -37,6 +38,8 @@ pub const HOPS: &str = "Herdgate-Hops";
 pub struct Probe {
     /// The question came back to this very gate: the upstream is the gate itself, or leads to it. Nothing else is known then.
     pub leads_back: bool,
+    /// It was asked whether anything answers there, and something does. It is no Ollama, so nothing else is known.
+    pub is_other: bool,
     /// What `GET /api/version` says. Where that fails, nothing else is asked.
     pub version: Result<String, Reason>,
     /// What `GET /api/tags` lists; its order means nothing.
@@ -67,6 +70,7 @@ pub async fn probe(client: &Client, id: UpstreamId) -> Probe {
     let found = match version(client, id, hops).await {
         Ok(version) => Probe {
             leads_back: false,
+            is_other: false,
             version: Ok(version),
             models: models(client, id, hops).await,
             loaded: loaded(client, id, hops).await,
@@ -77,6 +81,23 @@ pub async fn probe(client: &Client, id: UpstreamId) -> Probe {
         return found;
     }
     Probe::leading_back()
+}
+
+/// Asks one that is no Ollama whether it is there: any answer will do, and a refusal to answer as well.
+pub async fn reach(client: &Client, id: UpstreamId) -> Probe {
+    let before = client.roster().returns(id);
+    let mark = client.roster().mark_probe(id).map(|mark| (mark.to_string(), mark));
+    let hops = mark.as_ref().map(|(text, _)| text.as_str());
+    let answered = timeout(TIME_LIMIT, Box::pin(question(client, id, "HEAD", "/", hops))).await;
+    if client.roster().returns(id) != before {
+        return Probe::leading_back();
+    }
+    match answered {
+        Ok(Err(error)) if error.is_connect() => Probe::failed(unreached(client, id, "/", &error)),
+        // Who hangs up may speak WebSockets alone.
+        Ok(Ok(_) | Err(_)) => Probe { is_other: true, ..Probe::failed(Reason("it is no Ollama".to_owned())) },
+        Err(_) => Probe::failed(Reason(format!("no answer to / within {} s", TIME_LIMIT.as_secs()))),
+    }
 }
 
 impl Probe {
@@ -90,6 +111,7 @@ impl Probe {
     fn failed(reason: Reason) -> Self {
         Probe {
             leads_back: false,
+            is_other: false,
             models: Err(reason.clone()),
             loaded: Err(reason.clone()),
             version: Err(reason),
@@ -178,18 +200,8 @@ async fn list<T: DeserializeOwned>(
 
 async fn ask(client: &Client, id: UpstreamId, path: &str, hops: Option<&str>) -> Result<Vec<u8>, Reason> {
     let exchange = async {
-        let fields =
-            [("Accept", "application/json"), ("User-Agent", "herdgate"), (HOPS, hops.unwrap_or_default())];
-        let fields = if hops.is_some() { &fields[..] } else { &fields[..2] };
-        let answer = client.send(id, &Ask { method: "GET", path, fields, body: b"" }).await;
+        let answer = question(client, id, "GET", path, hops).await;
         let answer = answer.map_err(|error| unreached(client, id, path, &error))?;
-        if path == VERSION {
-            // Who refuses may be a proxy before another gate: only an answer shows that there is none.
-            let is_gate = answer.field(HOPS).is_some();
-            if is_gate || answer.status() == 200 {
-                client.roster().set_gate(id, is_gate);
-            }
-        }
         if answer.status() != 200 {
             return Err(refused(client, id, path, answer.status()));
         }
@@ -199,6 +211,28 @@ async fn ask(client: &Client, id: UpstreamId, path: &str, hops: Option<&str>) ->
         Ok(answered) => answered,
         Err(_) => Err(Reason(format!("no answer to {path} within {} s", TIME_LIMIT.as_secs()))),
     }
+}
+
+/// Sends a question, and learns from its answer whether a gate is there.
+async fn question(
+    client: &Client,
+    id: UpstreamId,
+    method: &str,
+    path: &str,
+    hops: Option<&str>,
+) -> Result<Answer, UpstreamError> {
+    let fields =
+        [("Accept", "application/json"), ("User-Agent", "herdgate"), (HOPS, hops.unwrap_or_default())];
+    let fields = if hops.is_some() { &fields[..] } else { &fields[..2] };
+    let answer = client.send(id, &Ask { method, path, fields, body: b"" }).await?;
+    if matches!(path, VERSION | "/") {
+        // Who refuses may be a proxy before another gate: only an answer shows that there is none.
+        let is_gate = answer.field(HOPS).is_some();
+        if is_gate || answer.status() == 200 {
+            client.roster().set_gate(id, is_gate);
+        }
+    }
+    Ok(answer)
 }
 
 /// A status other than 200, in the operator's words.

@@ -63,6 +63,15 @@ impl Reader<'_> {
         })
     }
 
+    pub(super) fn is_ollama(&mut self) -> bool {
+        let read = |item: &Item| match &item.raw {
+            Raw::Switch(switch) => Ok(*switch),
+            _ => Err(wants(item, "true or false")
+                .hint("ollama = false: it speaks something else, which a [[route]] leads to")),
+        };
+        self.value("ollama", read).unwrap_or(true)
+    }
+
     pub(super) fn weight(&mut self) -> u32 {
         self.value("weight", |item| count(item, 1, MOST_WEIGHT, "")).unwrap_or(1)
     }

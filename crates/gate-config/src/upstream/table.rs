@@ -10,9 +10,10 @@ use crate::token::FileAccess;
 use std::collections::BTreeMap;
 
 /// What may stand in a table.
-const FIELDS: [&str; 12] = [
+const FIELDS: [&str; 13] = [
     "url",
     "name",
+    "ollama",
     "weight",
     "slots",
     "token_file",
@@ -60,6 +61,7 @@ fn one(raw: &Table, files: &dyn FileAccess, problems: &mut Vec<Problem>) -> Opti
     let client = reader.pair(&raw.place);
     let upstream = Upstream {
         name: reader.name(),
+        is_ollama: reader.is_ollama(),
         weight: reader.weight(),
         slots: reader.slots(),
         token: reader.token(),
@@ -85,6 +87,15 @@ fn at_odds(upstream: &Upstream, items: &BTreeMap<&str, &Field>) -> Vec<Problem> 
                 let reason = format!("{name} for an upstream without TLS");
                 problems.push(Problem::new(place, reason).hint("write https:// in its url"));
             }
+        }
+    }
+    if !upstream.is_ollama {
+        for place in ["weight", "slots", "models"].into_iter().filter_map(|name| Some((name, place(name)?))) {
+            let reason = format!("{} for an upstream that is no Ollama", place.0);
+            problems.push(
+                Problem::new(place.1, reason)
+                    .hint("it is about running models: leave it out, or ollama = false"),
+            );
         }
     }
     let is_authorization = |name: &str| name.eq_ignore_ascii_case("authorization");

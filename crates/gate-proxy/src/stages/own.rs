@@ -29,6 +29,8 @@ const NOT_KEPT: (&str, &[u8]) = ("Cache-Control", b"no-store");
 pub(crate) const JSON: (&str, &[u8]) = ("Content-Type", b"application/json; charset=utf-8");
 /// Bytes of one upstream's listing. Ollama's largest seen is some kilobytes a model.
 const LISTING_BYTES: usize = 8 << 20;
+/// A gate that asks learns by this that it asks a gate, so that its requests bring their marks.
+const GATE: (&str, &[u8]) = (HOPS, b"gate");
 /// How long a listing waits for its slowest upstream. Those that are late are left out.
 const LISTING_TIME: Duration = Duration::from_secs(5);
 
@@ -40,14 +42,15 @@ pub(crate) async fn greet<D: Downstream>(
     trace: &mut Trace,
 ) -> Result<Done, Ended> {
     match greeting {
-        Greeting::Running => answer_whole(down, 200, vec![TEXT], b"Ollama is running", trace).await,
+        Greeting::Running => {
+            let fields = if trace.came_by_gate { vec![TEXT, GATE] } else { vec![TEXT] };
+            answer_whole(down, 200, fields, b"Ollama is running", trace).await
+        }
         Greeting::Version => {
             let version = gate.shared.with_fleet(|fleet| fleet.lowest_version().map(str::to_owned));
             let Some(version) = version else { return Err(nobody_up(gate).into()) };
             let body = serde_json::json!({ "version": version }).to_string();
-            // A gate that asks learns that this is one, so that its requests bring their marks.
-            let gate: (&str, &[u8]) = (HOPS, b"gate");
-            let fields = if trace.came_by_gate { vec![JSON, gate] } else { vec![JSON] };
+            let fields = if trace.came_by_gate { vec![JSON, GATE] } else { vec![JSON] };
             answer_whole(down, 200, fields, body.as_bytes(), trace).await
         }
         Greeting::Alive => answer_whole(down, 200, vec![TEXT, NOT_KEPT], b"ok", trace).await,
@@ -86,8 +89,14 @@ enum Readiness {
 
 fn readiness(gate: &Gate) -> Readiness {
     let (up, down) = gate.shared.with_fleet(|fleet| {
-        let count = |health| fleet.iter().filter(|(_, upstream)| upstream.health() == health).count();
-        (count(Health::Up), count(Health::Down) + count(Health::Loop))
+        // Where one at least runs models, none of the others makes up for that.
+        let has_ollama = fleet.ollamas().next().is_some();
+        let serves = |upstream: &Upstream| upstream.is_ollama() || !has_ollama;
+        let is_down = |upstream: &Upstream| matches!(upstream.health(), Health::Down | Health::Loop);
+        let is_up = |upstream: &Upstream| upstream.health() == Health::Up && serves(upstream);
+        let count =
+            |is: &dyn Fn(&Upstream) -> bool| fleet.iter().filter(|(_, upstream)| is(upstream)).count();
+        (count(&is_up), count(&is_down))
     });
     let vouched = gate.shared.certificate.get();
     let is_expired = matches!(vouched, Vouched::For(life) if life.is_over(since_1970().as_secs()));
@@ -204,9 +213,13 @@ fn whom_to_ask(gate: &Gate) -> Vec<UpstreamId> {
             Health::Up | Health::Unknown => true,
             Health::Down | Health::Loop => false,
         };
-        let any_up = fleet.iter().any(|one| is_up(&one));
+        let any_up = fleet.ollamas().any(|one| is_up(&one));
         let may_be = |(_, upstream): &(UpstreamId, &Upstream)| upstream.health() != Health::Loop;
-        fleet.iter().filter(|one| if any_up { is_up(one) } else { may_be(one) }).map(|(id, _)| id).collect()
+        fleet
+            .ollamas()
+            .filter(|one| if any_up { is_up(one) } else { may_be(one) })
+            .map(|(id, _)| id)
+            .collect()
     })
 }
 
@@ -265,7 +278,8 @@ async fn ask_one(
 
 fn nobody_up(gate: &Gate) -> GateError {
     let leads_back = |(_, upstream): (UpstreamId, &Upstream)| upstream.health() == Health::Loop;
-    let only_loops = gate.shared.with_fleet(|fleet| !fleet.is_empty() && fleet.iter().all(leads_back));
+    let only_loops =
+        gate.shared.with_fleet(|fleet| fleet.ollamas().next().is_some() && fleet.ollamas().all(leads_back));
     let reason = if only_loops { Reason::UpstreamLoop } else { Reason::UpstreamUnreachable };
     gate.shared.none_yet().unwrap_or_else(|| GateError::new(reason))
 }

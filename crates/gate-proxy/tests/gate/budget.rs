@@ -80,7 +80,7 @@ async fn one_that_is(what: &str, house: &House, first: &mut Upstream) {
     match what {
         "full" => full(0),
         "waited" | "left" => full(1),
-        "nobody" => house.shared.follow(&[], NotYet::Named),
+        "nobody" => house.shared.follow(&[], &[], NotYet::Named),
         _ => {}
     }
     client.send(post("/api/chat", &house.key, CHAT)).await;
@@ -102,7 +102,7 @@ async fn one_that_is(what: &str, house: &House, first: &mut Upstream) {
         }
         _ => {
             assert_eq!(client.answer().await.status, 503);
-            house.shared.follow(&[UpstreamId(0), UpstreamId(1)], NotYet::Named);
+            house.shared.follow(&[UpstreamId(0), UpstreamId(1)], &[], NotYet::Named);
             house.probed(0, &["demo"], &["demo"]);
             house.probed(1, &["demo"], &[]);
         }

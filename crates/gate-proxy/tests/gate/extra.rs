@@ -2,7 +2,8 @@
 
 use crate::house::{House, LIMITS, PEER, run};
 use crate::web::{Web, request};
-use crate::wire::{Client, Upstream, chunk, get, json, with_fields};
+use crate::wire::{CHAT, Client, Upstream, chunk, get, json, with_fields};
+use gate_policy::{Observation, Terms};
 use gate_proxy::{ExtraRoute, Limits};
 use gate_types::{Scope, ScopeSet, UpstreamId};
 use gate_wire::Template;
@@ -409,6 +410,65 @@ fn over_http_2_it_is_the_same_request() {
         assert!(asked.head.contains("x-voice: low\r\n") && !asked.head.contains("secret"), "{}", asked.head);
         assert_eq!(asked.body, b"sound");
         assert_eq!((answer.status, answer.text.as_str()), (200, "{}"));
+    });
+}
+
+#[test]
+fn one_that_is_no_ollama_gets_nothing_but_what_its_routes_take() {
+    run(async {
+        let house = house();
+        house.shared.set_terms(&[(UpstreamId(1), Terms { is_ollama: false, ..Terms::default() })]);
+        let mut client = house.connect();
+        // It is down, or nobody knows: none of that is a matter of Ollama's own routes.
+        for seen in [Observation::Reached, Observation::ProbeFailed] {
+            house.observe(1, seen);
+            for _ in 0..4 {
+                let chat = with_fields("POST", "/api/chat", &bearer(&house.key), CHAT);
+                client.send(chat).await;
+                house.accept(0).await.serve(json(200, "{}")).await;
+                assert_eq!(client.answer().await.status, 200);
+            }
+            client.send(get("/api/tags", &house.key)).await;
+            house.accept(0).await.serve(json(200, r#"{"models":[]}"#)).await;
+            assert_eq!(client.answer().await.status, 200, "one listing is enough");
+        }
+        client.send(get("/tts/a", &house.key)).await;
+        house.accept(1).await.serve(json(200, "{}")).await;
+        assert_eq!(client.answer().await.status, 200);
+    });
+}
+
+#[test]
+fn readiness_tells_of_it_and_does_not_rest_on_it() {
+    run(async {
+        let house = house();
+        let terms = |ollamas: [bool; 2]| {
+            let of = |(id, is_ollama)| (UpstreamId(id), Terms { is_ollama, ..Terms::default() });
+            [of((0, ollamas[0])), of((1, ollamas[1]))]
+        };
+        house.shared.set_terms(&terms([true, false]));
+        let mut client = house.connect();
+        let mut ready = async |first: Observation, second: Observation| {
+            house.observe(0, first);
+            house.observe(1, second);
+            let answer = client.ask("GET /readyz HTTP/1.1\r\nHost: gate\r\n\r\n".to_owned()).await;
+            (answer.status, answer.text().to_owned())
+        };
+        let told = |status, word: &str| (status, word.to_owned());
+        use Observation::{ConnectFailed, Reached};
+        assert_eq!(ready(Reached, Reached).await, told(200, "ready"));
+        assert_eq!(ready(Reached, ConnectFailed).await, told(200, "degraded"));
+        assert_eq!(
+            ready(ConnectFailed, Reached).await,
+            told(503, "not ready"),
+            "who asks for models gets none"
+        );
+        // A gate for routes alone.
+        house.shared.set_terms(&terms([false, false]));
+        assert_eq!(ready(ConnectFailed, Reached).await, told(200, "degraded"));
+        let mut client = house.connect();
+        let answer = client.ask(with_fields("POST", "/api/chat", &bearer(&house.key), CHAT)).await;
+        assert!(answer.status == 503 && answer.text().contains("no_upstream"), "{}", answer.text());
     });
 }
 

@@ -63,7 +63,7 @@ fn where_nobody_listens_the_client_is_told_when_to_come_back() {
 fn who_may_have_ended_a_started_model_server_is_not_told_to_come_back() {
     run(async {
         let house = House::new(1);
-        house.shared.follow(&[UpstreamId(0)], NotYet::Starting(vec![UpstreamId(0)]));
+        house.shared.follow(&[UpstreamId(0)], &[], NotYet::Starting(vec![UpstreamId(0)]));
         let mut client = house.connect();
         client.send(post("/api/chat", &house.key, CHAT)).await;
         drop(house.accept(0).await);

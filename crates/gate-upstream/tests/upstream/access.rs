@@ -1,7 +1,7 @@
 //! What is sent to one upstream alone, and its change while connections stay.
 
-use gate_upstream::probe::probe;
-use gate_upstream::{Access, Client, Tls};
+use gate_upstream::probe::{probe, reach};
+use gate_upstream::{Access, Client, ClientLimits, Endpoint, Tls};
 
 use crate::played::{GET, ID};
 use crate::scripted::{Scripted, Step, serve};
@@ -82,6 +82,30 @@ async fn a_probe_brings_a_mark_and_learns_whether_a_gate_answers() {
             "a new one each time"
         );
     }
+}
+
+#[tokio::test]
+async fn one_that_is_no_ollama_is_there_while_it_answers_whatever_it_says() {
+    for answers in [
+        "HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n",
+        "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n",
+        "HTTP/1.1 501 Unsupported method\r\nContent-Length: 0\r\n\r\n",
+    ] {
+        let server = serve(vec![vec![Step::Request, Step::Send(answers), Step::Gone]]);
+        let client = server.client();
+        let found = reach(&client, ID).await;
+        assert!(found.is_other && !found.leads_back && found.version.is_err(), "{found:?}");
+        drop(client);
+        let asked = asked(server);
+        assert!(asked.len() == 1 && asked[0].starts_with("HEAD / HTTP/1.1\r\n"), "{asked:?}");
+    }
+    let hangs_up = serve(vec![vec![Step::Request], vec![Step::Request]]);
+    assert!(reach(&hangs_up.client(), ID).await.is_other, "it may speak WebSockets alone");
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let endpoint = Endpoint::new(false, "127.0.0.1", nobody.port(), "").unwrap();
+    let client = Client::new(vec![endpoint], Tls::system(), ClientLimits::default());
+    let found = reach(&client, ID).await;
+    assert!(!found.is_other && found.version.unwrap_err().as_str().starts_with("connection refused"));
 }
 
 #[tokio::test]

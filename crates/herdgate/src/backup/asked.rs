@@ -16,8 +16,12 @@ use tokio::task::LocalSet;
 /// Where the system gives no runtime.
 pub(crate) fn upstreams(config: &Config) -> anyhow::Result<Vec<Value>> {
     let roster = Arc::new(server::roster(config)?);
-    let endpoints: Vec<(UpstreamId, Endpoint)> =
+    let mut endpoints: Vec<(UpstreamId, Endpoint)> =
         (0..).map(UpstreamId).map_while(|id| Some((id, roster.get(id)?.clone()))).collect();
+    // They are on the roster in the order of the settings; one that is no Ollama has no models.
+    let mut upstreams = config.upstreams.iter();
+    endpoints.retain(|_| upstreams.next().is_none_or(|upstream| upstream.is_ollama));
+
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let limits = ClientLimits { connect: config.timeouts.connect, ..ClientLimits::default() };
     let answers = LocalSet::new().block_on(&runtime, async {

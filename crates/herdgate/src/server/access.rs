@@ -53,6 +53,7 @@ fn one(upstream: &Upstream, before: Option<(&Config, &Roster)>) -> anyhow::Resul
         terms: Terms {
             weight: upstream.weight,
             slots: upstream.slots.map(|slots| u32::try_from(slots).unwrap_or(u32::MAX)),
+            is_ollama: upstream.is_ollama,
         },
         idle: upstream.idle,
     })

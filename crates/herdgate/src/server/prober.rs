@@ -1,10 +1,10 @@
 //! Looks at each upstream again and again, and tells the fleet what it saw. Requests never wait for it.
 
-use gate_policy::{Observation, holes, mended_by};
+use gate_policy::{Fleet, Observation, Upstream, holes, mended_by};
 use gate_proxy::Shared;
 use gate_types::{ModelName, UpstreamId};
 use gate_upstream::Client;
-use gate_upstream::probe::{ModelEntry, Probe, probe};
+use gate_upstream::probe::{ModelEntry, Probe, probe, reach};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
@@ -128,7 +128,7 @@ impl Look {
         let mut doubts = self.shared.doubts();
         loop {
             doubts.mark_unchanged();
-            let found = probe(&self.client, self.id).await;
+            let found = self.look().await;
             let refused = caution.refuses(found.leads_back, any_number);
             let found = Arc::new(if refused { Probe::leading_back() } else { found });
             self.learn(&found);
@@ -157,10 +157,21 @@ impl Look {
         }
     }
 
+    async fn look(&self) -> Probe {
+        // Asked each time: another word in the settings makes it the other.
+        let is_ollama = |fleet: &Fleet| fleet.get(self.id).is_none_or(Upstream::is_ollama);
+        if self.shared.with_fleet(is_ollama) {
+            probe(&self.client, self.id).await
+        } else {
+            reach(&self.client, self.id).await
+        }
+    }
+
     fn learn(&self, found: &Probe) {
         // What leaves the machine is known before anybody is sent to it.
         match &found.models {
             Ok(models) => self.shared.stubs.learn(self.id, &stubs(models)),
+            Err(_) if found.is_other => self.shared.stubs.learn(self.id, &[]),
             Err(_) if found.version.is_ok() => self.shared.stubs.lose(self.id),
             Err(_) => {}
         }
@@ -204,6 +215,7 @@ impl State {
     fn of(found: &Probe) -> Self {
         match &found.version {
             Ok(_) => State::Up { lists: found.models.is_ok() },
+            Err(_) if found.is_other => State::Up { lists: true },
             Err(_) if found.leads_back => State::Refused,
             Err(_) => State::Down,
         }
@@ -240,6 +252,9 @@ fn observation(found: &Probe) -> Observation {
     if found.leads_back {
         return Observation::Looped;
     }
+    if found.is_other {
+        return Observation::Reached;
+    }
     match &found.version {
         Ok(version) => Observation::Probed {
             version: version.clone(),
@@ -272,6 +287,7 @@ fn tell(name: &str, found: &Probe) {
             Ok(models) => tracing::info!("{name} is up: version {version}, {} models", models.len()),
             Err(reason) => tracing::warn!("{name} is up: version {version}, but lists no models: {reason}"),
         },
+        Err(_) if found.is_other => tracing::info!("{name} is up"),
         Err(reason) if found.leads_back => tracing::error!(
             "{name} is refused: {reason}; nothing is sent there: take it out of the settings, here or there"
         ),

@@ -164,7 +164,7 @@ impl Settings {
             self.named.clone_from(&all);
             all.extend(&self.started);
             self.probers.follow(&all);
-            self.shared.follow(&all, self.not_yet(config));
+            self.shared.follow(&all, &terms, self.not_yet(config));
             // Only now does nobody ask them any more; what a core has read of them meanwhile it forgets as well.
             access::forget(&self.roster, &all);
             self.shared.refresh();

@@ -217,6 +217,7 @@ fn state(endpoint: &Endpoint, probe: &Probe) -> String {
         Err(reason) if probe.leads_back => {
             return format!("refused: {reason}; take it out of the settings");
         }
+        Err(_) if probe.is_other => return "answers; its routes lead there, and nothing else".to_owned(),
         Err(reason) => return reason.as_str().to_owned(),
     };
     let server = match version.strip_suffix("-herdgate") {

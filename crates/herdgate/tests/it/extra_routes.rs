@@ -1,6 +1,8 @@
 //! `[[route]]`: what an upstream speaks beside Ollama's API. With a WebSocket client and server that are somebody else's.
 
-use crate::harness::{Ask, Gate, Home, PATIENCE, until};
+use crate::harness::load::TOKEN;
+use crate::harness::{Ask, Gate, Home, PATIENCE, testkit, until};
+use gate_testkit::Setup;
 use rustix::process::Signal;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -127,6 +129,36 @@ fn cut(mut client: Client) -> JoinHandle<Instant> {
         assert!(told.is_err(), "{told:?}");
         Instant::now()
     })
+}
+
+#[test]
+fn a_server_that_is_no_ollama_is_up_while_it_is_there() {
+    let (ollama, echo) = (testkit(Setup::default()), Echo::start());
+    let home = Home::new().env("AUTH_TOKEN", TOKEN);
+    let settings = |is_ollama: &str, at: SocketAddr| {
+        format!(
+            "fleet.probe_interval = \"1s\"\n[[upstream]]\nurl = \"{}\"\n[[upstream]]\nurl = \"http://{at}\"\nname = \"voice\"\n\
+             {is_ollama}[[route]]\npath = \"/live/{{rest}}\"\nclass = \"infer\"\nupstream = \"voice\"\n",
+            ollama.url()
+        )
+    };
+    let home = home.settings(&settings("ollama = false\n", echo.address));
+    let gate = home.serve(&[]);
+    let line = gate.running.says("what it is", |line| line.starts_with("  upstream      voice "));
+    assert!(line.ends_with("answers; its routes lead there, and nothing else"), "{line}");
+    let ready = || Ask::get("/readyz").send(gate.address).text().to_owned();
+    until("all to be there", || (ready() == "ready").then_some(()));
+    let body = serde_json::json!({"model": "nobody-has-it", "prompt": "x"});
+    for _ in 0..4 {
+        let answer = Ask::post("/api/generate", &body).key(TOKEN).send(gate.address);
+        assert!(answer.status == 404 && answer.text().contains("nobody-has-it"), "{answer}");
+    }
+    // Nobody is there: that is told, and takes nothing from the others.
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    std::fs::write(home.path("herdgate.toml"), settings("ollama = false\n", nobody)).unwrap();
+    until("its absence to be seen", || (ready() == "degraded").then_some(()));
+    Ask::get("/api/tags").key(TOKEN).send(gate.address).ok();
+    gate.end();
 }
 
 #[test]

@@ -5,9 +5,9 @@ use gate_types::UpstreamId;
 use http::StatusCode;
 
 impl Admin {
-    /// The upstreams in use.
+    /// The upstreams in use that run models.
     pub(super) fn upstreams(&self) -> Vec<UpstreamId> {
-        self.puller.shared.with_fleet(|fleet| fleet.iter().map(|(id, _)| id).collect())
+        self.puller.shared.with_fleet(|fleet| fleet.ollamas().map(|(id, _)| id).collect())
     }
 
     pub(super) fn name(&self, id: UpstreamId) -> String {
