@@ -202,6 +202,7 @@ impl Upstream {
         self.version = None;
         self.models = Box::default();
         self.loaded = Box::default();
+        self.arrived.clear();
     }
 
     pub(crate) fn set(&mut self, health: Health) {
