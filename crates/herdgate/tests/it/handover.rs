@@ -10,7 +10,6 @@ use rustix::process::Signal;
 use std::fs::{self, Permissions};
 use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
@@ -427,16 +426,7 @@ fn sockets_of_the_service_manager_are_handed_on() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let home = plain_home().settings("[listen]\naddress = \"127.0.0.1:1\"\n");
-    let command = home.command(&["serve", "--upstream", &ollama.url()]);
-    let mut shell = std::process::Command::new("/bin/sh");
-    shell.args(["-c", "LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" \"$@\" 3<&0 </dev/null"]);
-    shell.arg(command.get_program()).args(command.get_args()).env_clear();
-    shell.current_dir(command.get_current_dir().unwrap());
-    for (name, value) in command.get_envs() {
-        shell.env(name, value.unwrap());
-    }
-    let mut running = Running::with_input(&mut shell, OwnedFd::from(listener.try_clone().unwrap()).into());
-    running.says("where it listens", |line| line.contains(&address.to_string()));
+    let mut running = home.serve_on(&listener, &["--upstream", &ollama.url()]);
     let load = Load::start(address, 8);
     load.goes_on(16);
     running.signal(Signal::USR2);

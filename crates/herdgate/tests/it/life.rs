@@ -1,13 +1,12 @@
 //! The end of a gate under load, which loses nobody, and what the service manager has to do with it.
 
 use crate::harness::load::{Load, TOKEN, chat, home, slow_ollama};
-use crate::harness::{Ask, PATIENCE, Running, testkit, until};
+use crate::harness::{Ask, PATIENCE, testkit, until};
 use gate_testkit::{Fault, Order, Setup};
 use rustix::process::Signal;
 use serde_json::json;
 use std::io::{BufRead as _, BufReader, ErrorKind, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
 use std::time::{Duration, Instant};
 
@@ -179,21 +178,7 @@ fn a_socket_that_is_handed_over_outlives_the_gate() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let home = home().settings("[listen]\naddress = \"127.0.0.1:1\"\n");
-    let begin = || {
-        // The socket is its standard input first, and the fourth descriptor of the program, as the protocol has it.
-        let command = home.command(&["serve", "--upstream", &ollama.url()]);
-        let mut shell = std::process::Command::new("/bin/sh");
-        shell.args(["-c", "LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" \"$@\" 3<&0 </dev/null"]);
-        shell.arg(command.get_program()).args(command.get_args()).env_clear();
-        shell.current_dir(command.get_current_dir().unwrap());
-        for (name, value) in command.get_envs() {
-            shell.env(name, value.unwrap());
-        }
-        let running = Running::with_input(&mut shell, OwnedFd::from(listener.try_clone().unwrap()).into());
-        let line = running.says("where it listens", |line| line.contains("listening on"));
-        assert!(line.contains(&address.to_string()), "{line}");
-        running
-    };
+    let begin = || home.serve_on(&listener, &["--upstream", &ollama.url()]);
     let mut first = begin();
     let load = Load::start(address, 8);
     load.goes_on(16);

@@ -4,7 +4,7 @@ use crate::harness::home::mode;
 use crate::harness::running::Running;
 use crate::harness::{Ask, Gate, Home, now, testkit, until};
 use crate::pulling::{empty_kit, slow_pull};
-use gate_testkit::{Model, Ollama, Release, Setup};
+use gate_testkit::{Model, Ollama, Release, Seen, Setup};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use sha2::Digest as _;
@@ -203,10 +203,9 @@ fn ctrl_c_stops_the_answer_and_not_the_chat() {
     let mut chat = Running::with_input(&mut home.command(&["run", "demo"]), Stdio::from(stdin));
     chat.says("what it is", |line| line.contains("Chat with demo"));
     person.write_all(b"One\n").unwrap();
-    now(kit.until(|seen| seen.iter().any(|one| one.target() == "/api/chat" && one.answered.is_none())))
-        .unwrap();
-    until("some of the answer", || (!chat.err().is_empty()).then_some(()));
-    std::thread::sleep(Duration::from_millis(300));
+    // In the middle of an answer.
+    let is_under_way = |one: &Seen| one.target() == "/api/chat" && one.sent > 500 && one.answered.is_none();
+    now(kit.until(|seen| seen.iter().any(is_under_way))).unwrap();
     chat.signal(Signal::INT);
     chat.says("that it stopped", |line| line.contains("(stopped)"));
     now(kit.until_left("/api/chat")).unwrap();

@@ -1,7 +1,7 @@
-//! Other people's servers in front of the gate.
+//! Other people's servers, in front of the gate or between it and its upstreams.
 
 use super::{Home, Running, leave_out, until};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
 
@@ -19,8 +19,7 @@ pub(crate) fn find(program: &str) -> Option<String> {
 
 /// Starts nginx with these server blocks, in one process. `command` runs it.
 pub(crate) fn nginx(home: &Home, mut command: Command, servers: &str) -> Running {
-    let dir = home.path("nginx");
-    std::fs::create_dir(&dir).unwrap();
+    let dir = tempfile::tempdir_in(home.path("")).unwrap().keep();
     let temp: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .iter()
         .map(|kind| format!("{kind}_temp_path {}/{kind};\n", dir.display()))
@@ -32,6 +31,37 @@ pub(crate) fn nginx(home: &Home, mut command: Command, servers: &str) -> Running
     let file = dir.join("nginx.conf");
     std::fs::write(&file, text).unwrap();
     Running::start(command.arg("-p").arg(&dir).arg("-e").arg("stderr").arg("-c").arg(file))
+}
+
+/// An nginx in front of something: as others guard their Ollama. Ended when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Nginx {
+    pub(crate) address: SocketAddr,
+    _running: Running,
+}
+
+impl Nginx {
+    /// One that passes everything on to `to` (`http://…`), with these lines in its server; its files are in `home`. None
+    /// where there is no nginx.
+    #[track_caller]
+    pub(crate) fn before(home: &Home, to: &str, is_tls: bool, lines: &str) -> Option<Self> {
+        let program = find("nginx")?;
+        // Nobody else binds what the system just chose, for as long as it has others to choose.
+        let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+        let tls = if is_tls { " ssl" } else { "" };
+        let server = format!(
+            "server {{ listen {address}{tls};\n{lines}\n\
+             location / {{ proxy_pass {to}; proxy_http_version 1.1; proxy_buffering off; }} }}"
+        );
+        let running = nginx(home, Command::new(program), &server);
+        listens(address);
+        Some(Self { address, _running: running })
+    }
+
+    /// What settings call it.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
 }
 
 /// Starts Caddy with these sites.

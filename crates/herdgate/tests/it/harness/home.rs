@@ -4,7 +4,8 @@
 use super::{Answer, Ask, Running};
 use rustix::process::Signal;
 use std::ffi::{OsStr, OsString};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
@@ -129,6 +130,25 @@ impl Home {
         let gate = self.begin(args);
         gate.running.says("what its upstreams are", |line| line.starts_with("  upstream "));
         gate
+    }
+
+    /// Starts `herdgate serve` with this as the fourth descriptor of the program, as a service manager hands sockets over, and
+    /// waits until it listens there.
+    #[track_caller]
+    pub(crate) fn serve_on(&self, listener: &TcpListener, args: &[&str]) -> Running {
+        let command = self.command(&[&["serve"], args].concat());
+        // It is the shell's standard input first.
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", "LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" \"$@\" 3<&0 </dev/null"]);
+        shell.arg(command.get_program()).args(command.get_args()).env_clear();
+        shell.current_dir(command.get_current_dir().unwrap());
+        for (name, value) in command.get_envs() {
+            shell.env(name, value.unwrap());
+        }
+        let running = Running::with_input(&mut shell, OwnedFd::from(listener.try_clone().unwrap()).into());
+        let line = running.says("where it listens", |line| line.contains("listening on"));
+        assert!(line.contains(&listener.local_addr().unwrap().to_string()), "{line}");
+        running
     }
 
     /// Starts `herdgate serve` where its settings say that it listens, and waits until it has told of its upstreams.

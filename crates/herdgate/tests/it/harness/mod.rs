@@ -7,15 +7,14 @@ pub(crate) mod home;
 pub(crate) mod http;
 pub(crate) mod load;
 pub(crate) mod network;
-pub(crate) mod nginx;
 pub(crate) mod pebble;
 pub(crate) mod peer;
 pub(crate) mod running;
 
+pub(crate) use front::Nginx;
 pub(crate) use home::{Gate, Home};
 pub(crate) use http::{Answer, Ask};
 pub(crate) use network::Networks;
-pub(crate) use nginx::Nginx;
 pub(crate) use peer::{Demo, Peer};
 pub(crate) use running::Running;
 
