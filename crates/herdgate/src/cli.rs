@@ -56,6 +56,8 @@ enum Command {
     Backup(cmd::backup::BackupArgs),
     /// Set a gate up from a backup
     Restore(cmd::restore::RestoreArgs),
+    /// Make the files that other programs need around the gate: services, firewalls, proxies
+    Deploy(cmd::deploy::DeployArgs),
     /// Become a program that ends with the gate
     #[command(hide = true)]
     Tied(cmd::tied::TiedArgs),
@@ -148,6 +150,9 @@ fn dispatch(cli: Cli, out: &mut dyn Write, talk: &mut dyn Write) -> u8 {
             Ok(places) => cmd::restore::run(&args, &places, talk),
             Err(problems) => cmd::settings::tell(&problems, talk),
         },
+        Command::Deploy(args) => {
+            cmd::deploy::run(&args, &Flags { config, data, ..Flags::default() }, out, talk)
+        }
         Command::Tied(args) => cmd::tied::run(&args, talk),
     }
 }

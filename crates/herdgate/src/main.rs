@@ -8,6 +8,7 @@ mod cli;
 mod client;
 mod cmd;
 mod connect;
+mod deploy;
 mod logging;
 mod progress;
 mod reach;

@@ -4,6 +4,7 @@ pub(crate) mod backup;
 pub(crate) mod check;
 pub(crate) mod config;
 pub(crate) mod connect;
+pub(crate) mod deploy;
 pub(crate) mod key;
 pub(crate) mod models;
 pub(crate) mod pull;

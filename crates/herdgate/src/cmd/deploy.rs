@@ -1,0 +1,276 @@
+//! `herdgate deploy`: prints the files that other programs need around the gate, or puts them in place (`--write`) and takes
+//! them back (`--undo`). What is in them is `deploy/`'s.
+
+use crate::cli::{EXIT_FAILURE, EXIT_USAGE};
+use crate::cmd::settings;
+use crate::deploy::write::disk::Disk;
+use crate::deploy::write::{Plan, plan, plan_back};
+use crate::deploy::{Act, Base, Deployment, Ground, shell_word, systemd};
+use anyhow::{Context as _, anyhow, bail};
+use clap::{Args, Subcommand};
+use gate_config::Flags;
+use std::io::{self, BufRead as _, ErrorKind, IsTerminal as _, Write};
+use std::path::{Path, PathBuf};
+
+/// `herdgate deploy …`
+#[derive(Debug, Args)]
+pub(crate) struct DeployArgs {
+    #[command(subcommand)]
+    kind: Kind,
+    #[command(flatten)]
+    placing: Placing,
+}
+
+#[derive(Debug, Subcommand)]
+enum Kind {
+    /// The gate as a hardened service, with its socket, credentials and daily backups
+    Systemd(systemd::SystemdArgs),
+}
+
+/// What becomes of the files; without any of these they are printed.
+#[derive(Debug, Args)]
+struct Placing {
+    /// Put the files where they belong: shows the difference, asks, keeps what was there
+    #[arg(long, global = true, conflicts_with = "undo")]
+    write: bool,
+    /// Put back what was there before the first --write
+    #[arg(long, global = true)]
+    undo: bool,
+    /// Ask nothing
+    #[arg(long, short, global = true)]
+    yes: bool,
+    /// Also run the commands that must follow
+    #[arg(long, global = true)]
+    run: bool,
+    /// Write below this folder instead, as for an image
+    #[arg(long, global = true, value_name = "DIR", conflicts_with = "run")]
+    root: Option<PathBuf>,
+    /// Print the file of this name alone
+    #[arg(long, global = true, value_name = "NAME", conflicts_with_all = ["write", "undo"])]
+    only: Option<String>,
+}
+
+impl Kind {
+    /// The word of the command, and what its files are below.
+    fn word(&self) -> (&'static str, Base) {
+        match self {
+            Kind::Systemd(_) => (systemd::KIND, Base::System),
+        }
+    }
+
+    fn make(&self, ground: &Ground<'_>) -> anyhow::Result<Deployment> {
+        match self {
+            Kind::Systemd(asked) => systemd::make(asked, ground),
+        }
+    }
+}
+
+/// Prints, writes or takes back. Ends with 0, 64 for wrong settings or options, 1 where it cannot be done.
+pub(crate) fn run(args: &DeployArgs, flags: &Flags, out: &mut dyn Write, talk: &mut dyn Write) -> u8 {
+    let Placing { write, undo, yes, run, root, only } = &args.placing;
+    let (word, base) = args.kind.word();
+    if !(*write || *undo) && (*yes || *run || root.is_some()) {
+        return wrong(&anyhow!("--yes, --run and --root go with --write or --undo"), EXIT_USAGE, talk);
+    }
+    let desk = Desk { word, disk: Disk::new(word, base, root.as_deref()), yes: *yes, run: *run };
+    if *undo {
+        // Who takes files back shall not have to mend settings first.
+        return done(desk.undo(talk), EXIT_FAILURE, talk);
+    }
+    let (loaded, places) = match settings::load(flags) {
+        Ok(loaded) => loaded,
+        Err(problems) => return settings::tell(&problems, talk),
+    };
+    let here = match std::env::current_dir().context("there is no working directory") {
+        Ok(here) => here,
+        Err(error) => return wrong(&error, EXIT_FAILURE, talk),
+    };
+    let words = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());
+    let ground = Ground { loaded: &loaded, places: &places, here: &here, command: command(words) };
+    let deployment = match args.kind.make(&ground) {
+        Ok(deployment) => deployment,
+        Err(error) => return wrong(&error, EXIT_USAGE, talk),
+    };
+    if *write {
+        done(desk.write(&deployment, talk), EXIT_FAILURE, talk)
+    } else {
+        done(print(&deployment, only.as_deref(), &ground.command, out, talk), EXIT_USAGE, talk)
+    }
+}
+
+fn done(result: anyhow::Result<()>, code: u8, talk: &mut dyn Write) -> u8 {
+    result.map_or_else(|error| wrong(&error, code, talk), |()| 0)
+}
+
+fn wrong(error: &anyhow::Error, code: u8, talk: &mut dyn Write) -> u8 {
+    // A closed standard error leaves the exit code to tell it.
+    let _closed = writeln!(talk, "error: {error:#}");
+    code
+}
+
+/// The command that makes the files, without the words that only say what becomes of them.
+fn command(words: impl Iterator<Item = String>) -> String {
+    let mut kept = vec!["herdgate".to_owned()];
+    let mut skips_one = false;
+    for word in words {
+        let is_value = std::mem::replace(&mut skips_one, word == "--root" || word == "--only");
+        let says_where = ["--write", "--undo", "--yes", "-y", "--run"].contains(&word.as_str())
+            || word.starts_with("--root=")
+            || word.starts_with("--only=");
+        if !(is_value || skips_one || says_where) {
+            kept.push(shell_word(&word));
+        }
+    }
+    kept.join(" ")
+}
+
+fn print(
+    deployment: &Deployment,
+    only: Option<&str>,
+    command: &str,
+    out: &mut dyn Write,
+    talk: &mut dyn Write,
+) -> anyhow::Result<()> {
+    let is_meant = |path: &Path| only.is_none_or(|only| path.ends_with(only));
+    let texts: Vec<&str> =
+        deployment.files.iter().filter(|made| is_meant(&made.path)).map(|made| made.text.as_str()).collect();
+    if texts.is_empty() {
+        let names: Vec<String> = deployment
+            .files
+            .iter()
+            .map(|made| made.path.file_name().unwrap_or_default().to_string_lossy().into_owned())
+            .collect();
+        bail!("there is no such file among those that it makes\nhint: they are {}", names.join(", "));
+    }
+    match out.write_all(texts.join("\n").as_bytes()).and_then(|()| out.flush()) {
+        // `… | head -1` is no failure.
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => return Err(error).context("cannot print it"),
+        Ok(()) | Err(_) => {}
+    }
+    let _closed = tell_notes(&deployment.notes, talk);
+    if only.is_none() {
+        let _closed = writeln!(talk, "hint: `{command} --write` puts it in place; what must follow:");
+        let _closed = tell_acts(&deployment.then, talk);
+    }
+    Ok(())
+}
+
+fn tell_notes(notes: &[String], talk: &mut dyn Write) -> io::Result<()> {
+    notes.iter().try_for_each(|note| writeln!(talk, "note: {note}"))
+}
+
+fn tell_acts(acts: &[Act], talk: &mut dyn Write) -> io::Result<()> {
+    acts.iter().try_for_each(|act| writeln!(talk, "  {act}"))
+}
+
+/// What a person at a terminal, or `--yes`, decides about.
+struct Desk {
+    word: &'static str,
+    disk: Disk,
+    yes: bool,
+    run: bool,
+}
+
+impl Desk {
+    fn write(&self, deployment: &Deployment, talk: &mut dyn Write) -> anyhow::Result<()> {
+        let before = self.disk.record()?;
+        let plan = plan(deployment, &before, |path| self.disk.look(path))?;
+        tell_notes(&deployment.notes, talk)?;
+        if plan.steps.is_empty() {
+            writeln!(talk, "everything is as it should be; nothing was changed")?;
+            return Ok(());
+        }
+        self.ask(&plan, "Write this?", talk)?;
+        self.disk.carry_out(&plan, &before).map_err(hinted)?;
+        let kept = self.disk.folder().display();
+        writeln!(talk, "written; what was there before is in {kept} (--undo puts it back)")?;
+        self.follow(&deployment.then, talk)
+    }
+
+    fn undo(&self, talk: &mut dyn Write) -> anyhow::Result<()> {
+        let before = self.disk.record()?;
+        if before.is_empty() {
+            writeln!(talk, "nothing was written by `herdgate deploy {}` here", self.word)?;
+            return Ok(());
+        }
+        let plan = plan_back(self.word, &before, |path| self.disk.look(path))?;
+        self.ask(&plan, "Put this back?", talk)?;
+        if self.run {
+            self.follow(&before.before_undo, talk)?;
+        }
+        self.disk.carry_out(&plan, &before).map_err(hinted)?;
+        self.disk.forget(&before).map_err(hinted)?;
+        writeln!(talk, "everything is as it was before")?;
+        if self.run {
+            self.follow(&before.after_undo, talk)
+        } else {
+            self.follow(&[&before.before_undo[..], &before.after_undo].concat(), talk)
+        }
+    }
+
+    /// Shows what is going to be done, and returns where it may be.
+    fn ask(&self, plan: &Plan, question: &str, talk: &mut dyn Write) -> anyhow::Result<()> {
+        talk.write_all(plan.difference().as_bytes())?;
+        tell_notes(&plan.notes, talk)?;
+        if self.yes {
+            return Ok(());
+        }
+        if !io::stdin().is_terminal() {
+            bail!("nobody can be asked here, so nothing was changed\nhint: --yes does it without asking");
+        }
+        write!(talk, "{question} [y/N] ")?;
+        talk.flush()?;
+        let mut answer = String::new();
+        io::stdin().lock().read_line(&mut answer)?;
+        match answer.trim() {
+            "y" | "Y" | "yes" => Ok(()),
+            _ => bail!("not agreed to: nothing was changed"),
+        }
+    }
+
+    /// Runs the commands, or says them.
+    fn follow(&self, acts: &[Act], talk: &mut dyn Write) -> anyhow::Result<()> {
+        if acts.is_empty() {
+            return Ok(());
+        }
+        if !self.run {
+            writeln!(talk, "what must follow (--run does it):")?;
+            return Ok(tell_acts(acts, talk)?);
+        }
+        for act in acts {
+            writeln!(talk, "+ {act}")?;
+            let Some((program, words)) = act.0.split_first() else { continue };
+            let ended = std::process::Command::new(program)
+                .args(words)
+                .status()
+                .with_context(|| format!("cannot start {program}"))?;
+            if !ended.success() {
+                bail!(
+                    "`{act}` failed: {ended}\nhint: the files are in place; what is left to do begins with this command"
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+fn hinted(error: anyhow::Error) -> anyhow::Error {
+    let is_denied =
+        error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == ErrorKind::PermissionDenied);
+    if is_denied { anyhow!("{error:#}\nhint: run it as root: sudo") } else { error }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_is_what_makes_the_same_file_again() {
+        let of = |line: &str| command(line.split(' ').map(str::to_owned));
+        assert_eq!(of("deploy systemd --write --yes --root /x --keep 3"), "herdgate deploy systemd --keep 3");
+        assert_eq!(
+            of("--config a deploy systemd --root=/x -y --only b.timer"),
+            "herdgate --config a deploy systemd"
+        );
+    }
+}

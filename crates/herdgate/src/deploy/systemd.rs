@@ -1,0 +1,330 @@
+//! `herdgate deploy systemd`: the gate's units, with no more of the machine than its settings need.
+//!
+//! The gate runs as a user of its own, `herdgate`, not as a `DynamicUser`: its data directory is then a plain folder, the same
+//! `/var/lib/herdgate` that commands of root use by default, and what they make in it belongs to that user (`gate-store` sees to it).
+//! What only root may read (certificates' keys, tokens) reaches it as credentials. Follows systemd.exec(5), .service(5),
+//! .socket(5) and .timer(5); works from systemd 247 on.
+
+mod backup;
+mod credentials;
+mod harden;
+mod socket;
+#[cfg(test)]
+mod tests;
+
+use super::{Act, Base, Deployment, Ground, Made, tame, tame_path};
+use clap::Args;
+use credentials::Credentials;
+use gate_config::{EngineStart, Place};
+use std::path::{Path, PathBuf};
+
+/// The word of the command.
+pub(crate) const KIND: &str = "systemd";
+const UNITS: &str = "/etc/systemd/system";
+const SETTINGS: &str = "/etc/herdgate/herdgate.toml";
+const DATA: &str = "/var/lib/herdgate";
+
+/// Options of `herdgate deploy systemd`.
+#[derive(Debug, Args)]
+pub(crate) struct SystemdArgs {
+    /// Where herdgate lies on the machine that the unit is for
+    #[arg(long, value_name = "FILE", default_value = "/usr/local/bin/herdgate")]
+    pub(crate) program: PathBuf,
+    /// For systemd 253 and later: a reload ends when the new settings are in force
+    #[arg(long)]
+    pub(crate) notify_reload: bool,
+    /// A file with one key for every caller (AUTH_TOKEN), handed over as a credential
+    #[arg(long, value_name = "FILE")]
+    pub(crate) auth_token_file: Option<PathBuf>,
+    /// No backups
+    #[arg(long)]
+    pub(crate) no_backup: bool,
+    /// Where backups lie
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "/var/lib/herdgate-backups",
+        conflicts_with = "no_backup"
+    )]
+    pub(crate) backup_dir: PathBuf,
+    /// When they are taken, as systemd.time(7) writes it
+    #[arg(long, value_name = "WHEN", default_value = "daily", conflicts_with = "no_backup")]
+    pub(crate) backup_at: String,
+    /// How many are kept
+    #[arg(long, value_name = "N", default_value_t = 14, value_parser = clap::value_parser!(u16).range(1..), conflicts_with = "no_backup")]
+    pub(crate) keep: u16,
+}
+
+/// What the units have in common.
+struct Shape {
+    program: String,
+    /// Named only where it is not the one in the working directory.
+    settings: Option<String>,
+    data: String,
+    credentials: Credentials,
+    /// The gate starts an Ollama or the engine itself.
+    starts_local: bool,
+    has_socket: bool,
+    /// A port below 1024 that no socket unit can hold.
+    binds_low: bool,
+}
+
+/// Makes the units.
+///
+/// # Errors
+/// Where a path cannot stand in a unit.
+pub(crate) fn make(asked: &SystemdArgs, ground: &Ground<'_>) -> anyhow::Result<Deployment> {
+    let mut notes = Vec::new();
+    let shape = Shape::of(asked, ground, &mut notes)?;
+    let mut files = vec![
+        unit(
+            "herdgate.service",
+            ground,
+            "herdgate, as a service with no more of the machine than it needs.",
+            &service(asked, ground, &shape)?,
+        ),
+        Made::new("/etc/sysusers.d/herdgate.conf", sysusers(ground, &shape)),
+    ];
+    let mut starts = vec!["herdgate.service"];
+    if shape.has_socket {
+        files.push(unit(
+            "herdgate.socket",
+            ground,
+            "The ports of herdgate.service, held by systemd.",
+            &socket::text(ground),
+        ));
+        starts.insert(0, "herdgate.socket");
+    }
+    if let Some(renewed) = shape.credentials.renewed() {
+        let [path, service] = renewed;
+        files.push(unit("herdgate-renewed.path", ground, "Sees that the certificate was renewed.", &path));
+        files.push(unit(
+            "herdgate-renewed.service",
+            ground,
+            "Has herdgate take up a renewed certificate.",
+            &service,
+        ));
+        starts.push("herdgate-renewed.path");
+    }
+    if !asked.no_backup {
+        let [service, timer] = backup::texts(asked, &shape)?;
+        files.push(unit(
+            "herdgate-backup.service",
+            ground,
+            "One backup of herdgate, and the oldest ones gone.",
+            &service,
+        ));
+        files.push(unit("herdgate-backup.timer", ground, "When herdgate is backed up.", &timer));
+        starts.push("herdgate-backup.timer");
+    }
+    let starts = starts.join(" ");
+    let mut deployment = Deployment::new(KIND, Base::System, files);
+    deployment.then = vec![
+        Act::of("systemd-sysusers herdgate.conf"),
+        Act::of("systemctl daemon-reload"),
+        Act::of(&format!("systemctl enable --now {starts}")),
+        // What ran before runs on with the old unit otherwise.
+        Act::of("systemctl try-restart herdgate.service"),
+        Act::of("systemctl --no-pager status herdgate.service"),
+    ];
+    deployment.before_undo = vec![Act::of(&format!("systemctl disable --now {starts}"))];
+    deployment.after_undo = vec![Act::of("systemctl daemon-reload")];
+    deployment.notes = notes;
+    Ok(deployment)
+}
+
+fn unit(name: &str, ground: &Ground<'_>, what: &str, text: &str) -> Made {
+    let path = Path::new(UNITS).join(name);
+    let head = ground.head(&path, what);
+    let change = format!(
+        "# Change it with `systemctl edit {name}`: the file itself is written anew by the next --write.\n\n"
+    );
+    Made::new(path, format!("{head}{change}{text}"))
+}
+
+impl Shape {
+    fn of(asked: &SystemdArgs, ground: &Ground<'_>, notes: &mut Vec<String>) -> anyhow::Result<Self> {
+        let config = ground.config();
+        let credentials = Credentials::of(asked, ground, notes)?;
+        let is_low = |port: u16| (1..1024).contains(&port);
+        let metrics = config.metrics.address.map_or(0, |door| door.address.port());
+        not_in_the_unit(ground, notes);
+        Ok(Shape {
+            program: word("the program's path", &asked.program)?,
+            settings: settings(ground, notes)?,
+            data: data(ground, notes)?,
+            credentials,
+            starts_local: starts_local(ground, notes),
+            has_socket: config.listen.iter().any(|listener| is_low(listener.address.address.port())),
+            binds_low: is_low(metrics),
+        })
+    }
+
+    /// The lines that the service and the backup share: where things are.
+    fn places(&self, unit: &str) -> String {
+        let mut lines = vec![
+            "User=herdgate".to_owned(),
+            "Group=herdgate".to_owned(),
+            "UMask=0077".to_owned(),
+            "# Where herdgate.toml is looked for; root's, and the gate only reads it.".to_owned(),
+            "ConfigurationDirectory=herdgate".to_owned(),
+            "WorkingDirectory=/etc/herdgate".to_owned(),
+        ];
+        lines.extend(self.settings.iter().map(|path| format!("Environment=HERDGATE_CONFIG={path}")));
+        lines.push(format!("Environment=HERDGATE_DATA={}", self.data));
+        match Path::new(&self.data).strip_prefix("/var/lib") {
+            Ok(name) if name.components().count() == 1 => {
+                lines.push(format!("StateDirectory={}", name.display()));
+                lines.push("StateDirectoryMode=0700".to_owned());
+            }
+            Ok(_) | Err(_) => lines.push(format!("ReadWritePaths={}", self.data)),
+        }
+        lines.extend(self.credentials.lines(unit));
+        lines.join("\n") + "\n"
+    }
+}
+
+/// A path as one word of a unit.
+fn word(what: &str, path: &Path) -> anyhow::Result<String> {
+    let text = tame_path(what, path)?;
+    anyhow::ensure!(path.is_absolute(), "{what} must be absolute: {text}");
+    // A % begins a specifier (systemd.unit(5)).
+    Ok(text.replace('%', "%%"))
+}
+
+/// Whether a path is one that a service sees, and that is there after a restart of the machine.
+fn is_lasting(path: &Path) -> bool {
+    let passing = ["/home", "/root", "/run/user", "/tmp", "/var/tmp", "/dev", "/proc", "/sys"];
+    path.is_absolute() && !passing.iter().any(|folder| path.starts_with(folder))
+}
+
+fn settings(ground: &Ground<'_>, notes: &mut Vec<String>) -> anyhow::Result<Option<String>> {
+    let Some(file) = &ground.loaded.file else { return Ok(None) };
+    let file = ground.absolute(file);
+    if file == Path::new(SETTINGS) {
+        return Ok(None);
+    }
+    if is_lasting(&file) {
+        return word("the settings file's path", &file).map(Some);
+    }
+    notes.push(format!(
+        "the unit reads {SETTINGS}, these settings are in {}: install -D -m 0644 it there",
+        file.display()
+    ));
+    Ok(None)
+}
+
+fn data(ground: &Ground<'_>, notes: &mut Vec<String>) -> anyhow::Result<String> {
+    let named = ground.places.data_named.as_ref().map(|_| ground.absolute(&ground.places.data));
+    match named {
+        None => Ok(DATA.to_owned()),
+        Some(data) if is_lasting(&data) => word("the data directory", &data),
+        Some(data) => {
+            notes.push(format!(
+                "the unit keeps its data in {DATA}, not in {}: a service does not see that",
+                data.display()
+            ));
+            Ok(DATA.to_owned())
+        }
+    }
+}
+
+/// Whether the gate has a program to start itself. Where nothing was said about one it gets none: a service has its Ollama
+/// beside it, and at boot that may be the later of the two.
+fn starts_local(ground: &Ground<'_>, notes: &mut Vec<String>) -> bool {
+    let config = ground.config();
+    let is_said = ground.loaded.origins.keys().any(|key| key.starts_with("local."));
+    let may = config.local.enabled && (!config.upstreams_given || config.local.engine == EngineStart::Always);
+    if may && !is_said {
+        notes.push("the unit starts no Ollama of its own (--no-local): write enabled = true into [local] to have it start one".to_owned());
+    }
+    may && is_said
+}
+
+/// What is set here and would not be in the service.
+fn not_in_the_unit(ground: &Ground<'_>, notes: &mut Vec<String>) {
+    let mut names: Vec<&str> = ground
+        .loaded
+        .origins
+        .values()
+        .filter_map(|place| match place {
+            Place::Env { name, .. } => Some(name.as_str()),
+            Place::File { .. } | Place::Flag { .. } | Place::Path(_) => None,
+        })
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    if !names.is_empty() {
+        notes.push(format!(
+            "the service does not have this environment: write what {} says into the settings file",
+            names.join(", ")
+        ));
+    }
+}
+
+fn service(asked: &SystemdArgs, ground: &Ground<'_>, shape: &Shape) -> anyhow::Result<String> {
+    let local = if shape.starts_local { "" } else { " --no-local" };
+    let (kind, reload) = if asked.notify_reload {
+        ("notify-reload", "")
+    } else {
+        (
+            "notify",
+            "# With systemd 253 or later `--notify-reload` makes this wait for the new settings to be in force.\nExecReload=/bin/kill -HUP $MAINPID\n",
+        )
+    };
+    let socket = if shape.has_socket { "Requires=herdgate.socket\nAfter=herdgate.socket\n" } else { "" };
+    let also = if shape.has_socket { "Also=herdgate.socket\n" } else { "" };
+    let program = &shape.program;
+    Ok(format!(
+        "[Unit]\n\
+         Description=herdgate, keys and routing in front of Ollama\n\
+         Wants=network-online.target\n\
+         After=network-online.target nss-lookup.target ollama.service\n\
+         {socket}\
+         # Ten starts a minute that fail, and it stays down until somebody has looked.\n\
+         StartLimitIntervalSec=60\n\
+         StartLimitBurst=10\n\n\
+         [Service]\n\
+         Type={kind}\n\
+         NotifyAccess=main\n\
+         ExecStart={program} serve{local}\n\
+         {reload}\
+         # The signal is for the gate: an Ollama that it started is needed until the last stream has ended.\n\
+         KillMode=mixed\n\
+         WatchdogSec=30\n\
+         Restart=on-failure\n\
+         RestartSec=1\n\
+         # 64: the settings are wrong, and would be so again.\n\
+         RestartPreventExitStatus=64\n\
+         # What limits.connections and the slots of all upstreams can need.\n\
+         LimitNOFILE={files}\n\
+         LimitCORE=0\n\n\
+         {places}\n\
+         {hardening}\n\
+         [Install]\n\
+         WantedBy=multi-user.target\n\
+         {also}",
+        files = descriptors(ground),
+        places = shape.places("herdgate.service"),
+        hardening = harden::service(ground, shape)?,
+    ))
+}
+
+fn descriptors(ground: &Ground<'_>) -> usize {
+    let config = ground.config();
+    let slots: usize = config.upstreams.iter().map(|one| one.slots.unwrap_or(config.fleet.slots)).sum();
+    // Connections, two for each slot, and what the rest of the gate keeps (server/descriptors.rs); never fewer than is usual.
+    (config.limits.connections + 2 * slots + 512).max(65_536)
+}
+
+fn sysusers(ground: &Ground<'_>, shape: &Shape) -> String {
+    let path = Path::new("/etc/sysusers.d/herdgate.conf");
+    let head = ground.head(path, "The user that herdgate.service runs as.");
+    format!("{head}u herdgate - \"herdgate\" {}\n", shape.data)
+}
+
+/// A time as systemd.time(7) writes it, as far as its form can be told here.
+fn calendar(text: &str) -> anyhow::Result<&str> {
+    text.split(' ').try_for_each(|part| tame("--backup-at", part).map(drop))?;
+    Ok(text)
+}

@@ -1,0 +1,1 @@
+//! Units for every combination of settings and options, judged by systemd itself.

@@ -1,0 +1,191 @@
+//! Carries a [`Plan`] out. The record is on the disk before the first file is touched, each file is replaced in one step, and
+//! what fails half-way is taken back by the same `--undo` as what did not.
+
+use super::{Found, Kept, Plan, Record, Step};
+use crate::deploy::Base;
+use anyhow::Context as _;
+use rustix::fs::{Gid, Uid};
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, ErrorKind, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+/// Longest file that is looked at: what is longer is no configuration.
+const MOST: u64 = 16 << 20;
+const RECORD: &str = "record.json";
+
+/// Where files go, and where it is remembered.
+#[derive(Debug, Clone)]
+pub(crate) struct Disk {
+    root: PathBuf,
+    folder: PathBuf,
+}
+
+impl Disk {
+    /// Below `root` where there is one, else below `/` or the working directory.
+    pub(crate) fn new(kind: &str, base: Base, root: Option<&Path>) -> Self {
+        let (root, folder) = match (root, base) {
+            (Some(root), Base::System) => (root.to_owned(), root.join("var/lib/herdgate-deploy")),
+            (Some(root), Base::Here) => (root.to_owned(), root.join(".herdgate-deploy")),
+            (None, Base::System) => ("/".into(), "/var/lib/herdgate-deploy".into()),
+            (None, Base::Here) => (PathBuf::new(), ".herdgate-deploy".into()),
+        };
+        Disk { root, folder: folder.join(kind) }
+    }
+
+    /// Where what was there before is kept.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    fn at(&self, path: &Path) -> PathBuf {
+        self.root.join(path.strip_prefix("/").unwrap_or(path))
+    }
+
+    /// What lies at a path of a deployment.
+    ///
+    /// # Errors
+    /// As the system says.
+    pub(crate) fn look(&self, path: &Path) -> io::Result<Found> {
+        let path = self.at(path);
+        let about = match fs::symlink_metadata(&path) {
+            Ok(about) => about,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Found::Nothing),
+            Err(error) => return Err(error),
+        };
+        if about.is_dir() {
+            return Ok(Found::Other("a folder"));
+        } else if about.is_symlink() {
+            return Ok(Found::Other("a link"));
+        } else if !about.is_file() {
+            return Ok(Found::Other("a device, a pipe or a socket"));
+        } else if about.len() > MOST {
+            return Ok(Found::Other("far too long"));
+        }
+        let bytes = fs::read(&path)?;
+        Ok(Found::File(Kept { bytes, mode: about.mode() & 0o7777, owner: Some((about.uid(), about.gid())) }))
+    }
+
+    /// What was done here before; empty where nothing was.
+    ///
+    /// # Errors
+    /// Where it cannot be read or is damaged.
+    pub(crate) fn record(&self) -> anyhow::Result<Record> {
+        let file = self.folder.join(RECORD);
+        let text = match fs::read_to_string(&file) {
+            Ok(text) => text,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Record::default()),
+            Err(error) => return Err(error).with_context(|| format!("cannot read {}", file.display())),
+        };
+        Record::read(&text, |name| fs::read(self.folder.join(name)))
+            .with_context(|| file.display().to_string())
+    }
+
+    /// Does what the plan says.
+    ///
+    /// # Errors
+    /// As the system says; what was done by then is in the record.
+    pub(crate) fn carry_out(&self, plan: &Plan, before: &Record) -> anyhow::Result<()> {
+        let mut record = plan.record.clone();
+        for step in plan.steps.iter().filter(|step| step.shall.is_some()) {
+            self.missing_folders(&step.path, &mut record.folders);
+        }
+        // What is taken back is remembered until it is.
+        let taken_back = before.entries.iter().filter(|entry| record.entry(&entry.path).is_none());
+        let mut meanwhile = record.clone();
+        meanwhile.entries.extend(taken_back.cloned().collect::<Vec<_>>());
+        if !meanwhile.is_empty() {
+            self.remember(&meanwhile)?;
+        }
+        for folder in &record.folders {
+            let folder = self.at(folder);
+            match fs::DirBuilder::new().mode(0o755).create(&folder) {
+                Ok(()) => {}
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error).with_context(|| format!("cannot make {}", folder.display())),
+            }
+        }
+        for step in &plan.steps {
+            let path = self.at(&step.path);
+            self.change(step, &path).with_context(|| format!("cannot change {}", path.display()))?;
+        }
+        if record.is_empty() { Ok(()) } else { self.remember(&record) }
+    }
+
+    /// Forgets all of it, with the folders that were made for it and are empty.
+    ///
+    /// # Errors
+    /// As the system says.
+    pub(crate) fn forget(&self, before: &Record) -> anyhow::Result<()> {
+        for folder in before.folders.iter().rev() {
+            // One that others use by now stays.
+            let _in_use = fs::remove_dir(self.at(folder));
+        }
+        match fs::remove_dir_all(&self.folder) {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot remove {}", self.folder.display()));
+            }
+        }
+        if let Some(parent) = self.folder.parent() {
+            let _other_kinds = fs::remove_dir(parent);
+        }
+        Ok(())
+    }
+
+    fn missing_folders(&self, path: &Path, folders: &mut Vec<PathBuf>) {
+        let mut missing: Vec<PathBuf> = path
+            .ancestors()
+            .skip(1)
+            .take_while(|folder| !folder.as_os_str().is_empty() && !self.at(folder).exists())
+            .map(Path::to_owned)
+            .filter(|folder| !folders.contains(folder))
+            .collect();
+        missing.reverse();
+        folders.extend(missing);
+    }
+
+    fn remember(&self, record: &Record) -> anyhow::Result<()> {
+        let told = || format!("cannot write {}", self.folder.display());
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder).with_context(told)?;
+        for (name, bytes) in record.contents() {
+            replace(&self.folder.join(name), bytes, 0o600, None).with_context(told)?;
+        }
+        replace(&self.folder.join(RECORD), record.to_json().as_bytes(), 0o600, None).with_context(told)
+    }
+
+    fn change(&self, step: &Step, path: &Path) -> io::Result<()> {
+        match &step.shall {
+            Some(Kept { bytes, mode, owner }) => replace(path, bytes, *mode, *owner),
+            None => fs::remove_file(path),
+        }
+    }
+}
+
+/// A new file in the place of the old one, in one step: who reads it sees one or the other.
+fn replace(path: &Path, bytes: &[u8], mode: u32, owner: Option<(u32, u32)>) -> io::Result<()> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let new = path.with_file_name(format!(".{name}.herdgate-new"));
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
+    let filled = fill(&mut file, bytes, mode, owner).and_then(|()| fs::rename(&new, path));
+    if filled.is_err() {
+        let _gone = fs::remove_file(&new);
+    }
+    filled
+}
+
+fn fill(file: &mut File, bytes: &[u8], mode: u32, owner: Option<(u32, u32)>) -> io::Result<()> {
+    file.write_all(bytes)?;
+    if let Some((user, group)) = owner
+        && rustix::process::geteuid().is_root()
+    {
+        rustix::fs::fchown(&*file, Some(Uid::from_raw(user)), Some(Gid::from_raw(group)))?;
+    }
+    file.set_permissions(Permissions::from_mode(mode))?;
+    file.sync_all()
+}
