@@ -13,7 +13,7 @@ use crate::gate::Gate;
 use crate::net::Network;
 use crate::seldom::Seldom;
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -121,7 +121,7 @@ impl Crowd {
 pub struct Guest {
     pub(crate) gate: Rc<Gate>,
     pub(crate) entered: Entered,
-    /// It counts for its address: trusted proxies do not, their clients do.
+    /// It counts for its address: trusted proxies do not, their clients do; nor does what comes from within.
     is_counted: bool,
 }
 
@@ -191,10 +191,23 @@ impl Gate {
             }
             return Err(crowd.turn_away(TurnedAway::ByAll, peer));
         }
-        self.ledger.opened();
         // From here on dropping the guest takes back all counts.
-        let entered = Entered { entrance: Rc::clone(entrance), way, peer, certificate: None };
-        Ok(Guest { gate: Rc::clone(self), entered, is_counted })
+        Ok(self.guest(Entered { entrance: Rc::clone(entrance), way, peer, certificate: None }, is_counted))
+    }
+
+    /// Lets in a connection of this process's own, always: strangers who hold all that their bounds allow must not lock the
+    /// gate's owner out. It counts among all and for no address; whoever opens such connections bounds their number.
+    #[must_use]
+    pub fn admit_own(self: &Rc<Self>, entrance: &Rc<Entrance>) -> Guest {
+        let peer = IpAddr::from(Ipv4Addr::LOCALHOST);
+        let way = entrance.way(peer, None, None);
+        self.shared.crowd.open.fetch_add(1, Ordering::Relaxed);
+        self.guest(Entered { entrance: Rc::clone(entrance), way, peer, certificate: None }, false)
+    }
+
+    fn guest(self: &Rc<Self>, entered: Entered, is_counted: bool) -> Guest {
+        self.ledger.opened();
+        Guest { gate: Rc::clone(self), entered, is_counted }
     }
 
     /// Has the connection of this core that waited longest for a request end soon; false where none waits.

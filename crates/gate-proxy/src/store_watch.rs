@@ -76,7 +76,7 @@ impl StoreWatch {
 
     /// Waits until the store was looked at, from now on. Whether it is well, and the keys in memory are therefore all that
     /// there are.
-    pub(crate) async fn is_well(&self) -> bool {
+    pub async fn is_well(&self) -> bool {
         let Some(call) = self.call.get() else { return !self.is_degraded() };
         let mut ended = self.ended.subscribe();
         // A look of this number begins only after this was read.

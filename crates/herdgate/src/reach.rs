@@ -1,5 +1,7 @@
 //! How a command reaches a gate: by the admin socket in the data directory of this machine, in the operator's name; or from
 //! afar, by its URL and a key.
+//!
+//! Must never send anything to a socket of somebody else's.
 
 use crate::client::{Access, Gate, InClear, Link};
 use crate::server::ShortSocket;
@@ -16,13 +18,18 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use std::future::poll_fn;
 use std::io::{ErrorKind, Write};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
+use std::time::Duration;
 use tokio::net::UnixStream;
 
 /// Bytes of an answer that is read whole, and of one line of an answer.
 const WHOLE_BYTES: usize = 32 << 20;
 const LINE_BYTES: usize = 4 << 20;
+
+/// How long a command waits for a gate that is told of a change: what it waits for itself has a second.
+const TELL_TIME: Duration = Duration::from_secs(2);
 
 /// Which gate a command is for.
 #[derive(Debug, Default, Clone, Args)]
@@ -114,10 +121,50 @@ async fn at_socket(data: &Path, method: Method, path: &str, body: &Value) -> any
         ),
         Err(error) => return Err(error).with_context(|| format!("the gate on {}", data.display())),
     };
+    check_peer(&stream, data)?;
     let link = Link::begin(TokioIo::new(stream), false).await?;
     let mut request = request(method, path, body)?;
     request.headers_mut().insert(header::HOST, header::HeaderValue::from_static("localhost"));
     sent(link, request).await
+}
+
+/// Sees whose socket it is, before anything is sent: whoever may write to the directory could have put one there.
+fn check_peer(stream: &UnixStream, data: &Path) -> anyhow::Result<()> {
+    let peer = stream.peer_cred().context("cannot see whose gate this is")?.uid();
+    let own = rustix::process::geteuid().as_raw();
+    let owner = std::fs::metadata(data).ok().map(|folder| folder.uid());
+    if is_trusted(peer, own, owner) {
+        return Ok(());
+    }
+    let socket = data.join(gate_store::ADMIN_SOCKET);
+    bail!(
+        "{} belongs to user {peer}, and this is user {own}: it is not asked\n\
+         hint: if the gate of that user is meant, run this as that user; if not, remove the socket and close its directory to \
+         others (chmod 700 {})",
+        socket.display(),
+        data.display()
+    )
+}
+
+/// Whether a socket of user `peer` may be asked by user `own`: it is their own or root's; or, for root, that of the directory's
+/// owner, as it is where a service has a user of its own.
+fn is_trusted(peer: u32, own: u32, owner: Option<u32>) -> bool {
+    peer == own || peer == 0 || (own == 0 && Some(peer) == owner)
+}
+
+/// Has the gate that runs on this data directory, if there is one, take note of what has changed in its store of keys. It
+/// would find out by itself a moment later.
+pub(crate) fn tell_of_keys(data: &Path) {
+    // Most directories have no gate at the time.
+    if !data.join(gate_store::ADMIN_SOCKET).exists() {
+        return;
+    }
+    let look = async {
+        let telling = at_socket(data, Method::POST, "/v1/keys/look", &Value::Null);
+        tokio::time::timeout(TELL_TIME, telling).await?
+    };
+    // Nobody there, or an older gate: as good.
+    let _told = block_on(look);
 }
 
 fn request(method: Method, path: &str, body: &Value) -> anyhow::Result<Request<Full<Bytes>>> {
@@ -235,4 +282,26 @@ pub(crate) fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyh
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
     runtime.block_on(Box::pin(work))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_sockets_of_those_are_asked_who_own_the_gate() {
+        for (peer, own, owner, is_asked) in [
+            (1000, 1000, Some(1000), true),
+            (0, 1000, Some(1000), true),
+            (1001, 1000, Some(1000), false),
+            (1001, 1000, Some(1001), false),
+            (0, 0, Some(1000), true),
+            (1000, 0, Some(1000), true),
+            (1001, 0, Some(1000), false),
+            (1001, 0, Some(0), false),
+            (1001, 0, None, false),
+        ] {
+            assert_eq!(is_trusted(peer, own, owner), is_asked, "{peer} {own} {owner:?}");
+        }
+    }
 }

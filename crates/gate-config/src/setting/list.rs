@@ -269,7 +269,8 @@ const SERVING: &[Setting] = &[
             most: secs(24 * 3600),
         },
         about: "How long requests that run may go on in the old process after SIGUSR2 has put another in its place. Nobody \
-                waits for it, so this is long: it ends as soon as the last of them has.",
+                waits for it, so this is long: it ends as soon as the last of them has. While both are there, each counts slots by \
+                itself.",
     },
     Setting {
         key: "server.trusted_proxies",
@@ -330,7 +331,8 @@ const SERVING: &[Setting] = &[
         about: "The registries that models may be pulled from, pushed to, created from and copied under the names of, as the \
                 hosts in models' names, with the port where the name has one. A name without a host is of \
                 `registry.ollama.ai`. Empty: none at all. An upstream fetches from whatever host a name begins with, its own \
-                network included, so each one named here must be trusted.",
+                network included, so each one named here must be trusted. What the gate's owner pulls by `herdgate pull` on its \
+                machine is not bound by this, nor are the models of the settings.",
     },
 ];
 

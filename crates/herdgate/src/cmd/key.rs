@@ -1,6 +1,7 @@
 //! `herdgate key`: makes, lists, shows, changes, revokes and rotates keys, in the data directory and in no running gate.
 //!
-//! A gate notices by itself: a new key at once, any other change within a second. A secret goes to standard output, once and
+//! A gate notices by itself: a new key at once, any other change within a second; one that runs on the directory is told at
+//! the end, so that all of it is in force when the command has ended. A secret goes to standard output, once and
 //! alone; everything that is said about it goes to standard error. Nothing here ever shows a secret that was made before, or
 //! the digest of a stored one.
 
@@ -53,7 +54,12 @@ pub(crate) fn run(
         out,
         talk,
     };
-    desk.finish(&args.command)
+    let code = desk.finish(&args.command);
+    if code == 0 && args.command.changes_a_store() {
+        // Whoever goes on behind this command finds the change in force.
+        crate::reach::tell_of_keys(&places.data);
+    }
+    code
 }
 
 /// How hints call this command.

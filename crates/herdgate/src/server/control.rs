@@ -4,6 +4,7 @@
 use super::admin::{Admin, Operator};
 use super::bind::Bound;
 use super::core::{Pulse, Stage};
+use super::ending::{Ending, Signals};
 use super::entrances::Unkeyed;
 use super::handover::{Offer, Voice};
 use super::local::{Care, Hands, Held, Local, Program};
@@ -32,9 +33,6 @@ use tokio::time::MissedTickBehavior;
 
 /// How often the settings file is looked at. It must stand still from one look to the next.
 const FILE_LOOK: Duration = Duration::from_millis(500);
-/// How long what is ended after the time of grace has to tell its client, and where somebody has no patience.
-const LAST_WORDS: Duration = Duration::from_secs(2);
-const LAST_WORDS_AT_ONCE: Duration = Duration::from_secs(1);
 /// How long the start-up report waits for the upstreams' first answers.
 const REPORT_TIME: Duration = Duration::from_secs(3);
 /// The same where a local server is starting: it has to load first.
@@ -60,133 +58,145 @@ pub(super) struct Duties {
     pub(super) file: Option<Stamp>,
     /// The life of each core.
     pub(super) pulses: Vec<Arc<Pulse>>,
+}
+
+/// How the gate ends, or is handed over.
+pub(super) struct Ends {
     /// Ends the data plane, step by step.
     pub(super) stage: watch::Sender<Stage>,
     /// What a fresh start of the program would get.
     pub(super) offer: Offer,
     /// The gate that this one takes over from.
     pub(super) before: Option<Voice>,
-    /// Tells when a data-plane thread has ended, for whatever reason; closed once all have.
-    pub(super) core_ended: mpsc::Receiver<()>,
+    /// Held by whoever serves, until it has ended.
+    pub(super) ended: mpsc::Sender<()>,
+    /// Tells when a data-plane thread has ended, for whatever reason; closed once all who serve have.
+    pub(super) all_ended: mpsc::Receiver<()>,
 }
 
 /// Runs until SIGINT or SIGTERM and until the last request has ended, then ends everything it started.
-pub(super) fn run(keeper: keys::Running, duties: Duties, talk: &mut dyn Write) -> anyhow::Result<()> {
+pub(super) fn run(
+    keeper: keys::Running,
+    duties: Duties,
+    ends: Ends,
+    talk: &mut dyn Write,
+) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let keys::Running { tell, thread } = keeper;
     // The thread ends when what it hears from is dropped.
-    let outcome = LocalSet::new().block_on(&runtime, watch_over(duties, Keys::new(tell), talk));
+    let outcome = LocalSet::new().block_on(&runtime, watch_over(duties, ends, Keys::new(tell), talk));
     thread.join().map_err(|_panic| anyhow::anyhow!("the thread that watches the keys panicked"))?;
     outcome
 }
 
-async fn watch_over(duties: Duties, keys: Keys, talk: &mut dyn Write) -> anyhow::Result<()> {
-    let Duties {
-        shared, roster, metrics, mut upstreams, mut certificate, unkeyed, loaded, flags, file, ..
-    } = duties;
-    let (stage, mut core_ended, offer, operator) =
-        (duties.stage, duties.core_ended, duties.offer, duties.operator);
+async fn watch_over(mut duties: Duties, ends: Ends, keys: Keys, talk: &mut dyn Write) -> anyhow::Result<()> {
+    let Ends { stage, offer, before, ended, mut all_ended } = ends;
     let mut signals = Signals::listen()?;
     let mut hangup = signal(SignalKind::hangup()).context("cannot wait for SIGHUP")?;
     let mut hand_over = signal(SignalKind::user_defined2()).context("cannot wait for SIGUSR2")?;
-    let locals = Locals::start(std::mem::take(&mut upstreams.locals));
-    let mut told = JoinSet::new();
-    if let Some(bound) = metrics {
-        told.spawn_local(metrics::serve(bound, Arc::clone(&shared), stage.subscribe()));
-    }
-    told.spawn_local(notify::show_life(duties.pulses));
-    let renews = watch::Sender::new(duties.before.is_none());
-    if let Some(acme) = certificate.as_mut().and_then(Certificate::task) {
-        told.spawn_local(acme.keep(renews.subscribe()));
-    }
-
-    let limits = ClientLimits { connect: loaded.config.timeouts.connect, ..ClientLimits::default() };
-    let client = Rc::new(Client::of(Arc::clone(&roster), upstreams.tls.clone(), limits));
-    let all: Vec<_> = (0..).map(UpstreamId).take(roster.len()).collect();
-    let mut probers =
-        Probers::new(Rc::clone(&client), Arc::clone(&shared), loaded.config.fleet.probe_interval);
-    probers.follow(&all);
-    let found = probers.latest(&all);
+    let locals = Locals::start(std::mem::take(&mut duties.upstreams.locals));
     let programs = locals.programs();
-    let (named, started) = all.split_at(all.len() - programs.len());
-    let is_ollama = |(_, program): &(&UpstreamId, &Program)| matches!(program, Program::Ollama(_));
-    let ollamas = started.iter().zip(&programs).filter(is_ollama);
-    let ollamas: Vec<UpstreamId> = ollamas.map(|(id, _)| *id).collect();
-    let (named, started) = (named.to_vec(), started.to_vec());
-    let (begin, may_begin) = watch::channel(false);
-    let puller = Puller { shared: Arc::clone(&shared), client };
-    let feeds = Feeds::new(puller.clone(), may_begin);
-    let operators_key = operator.key();
-    let admin = Admin::new(puller, Arc::clone(&roster), ollamas.clone(), operator);
-    let commands = told.spawn_local(admin.serve(duties.data));
-    let (tls, first, file) = (upstreams.tls.clone(), loaded.clone(), Looks::new(file));
-    let upstream_files = Looks::new(Some(stamps(&loaded.config)));
-    let mut settings = Settings {
-        flags,
-        loaded,
-        first,
-        shared,
-        roster,
-        tls,
-        probers,
-        started,
-        ollamas,
-        named,
-        feeds,
-        operator: operators_key,
-        file,
-        upstream_files,
-        certificate,
-        unkeyed,
-        keys,
-    };
-    let config = settings.loaded.config.clone();
-    settings.feed(&config);
+    let begin = watch::Sender::new(false);
+    let renews = watch::Sender::new(before.is_none());
+    let mut tasks = JoinSet::new();
+    let signs =
+        Signs { stage: stage.subscribe(), begin: begin.subscribe(), renews: renews.subscribe(), ended };
+    let Begun { mut settings, upstreams, found } = start(duties, keys, &programs, signs, &mut tasks);
     let mut told_start = begin.subscribe();
     let handed_over = async {
-        is_ours(duties.before, &mut told_start, &mut hand_over).await;
+        is_ours(before, &mut told_start, &mut hand_over).await;
         renews.send_replace(true);
         offer.until_taken(&locals, &renews, &mut hand_over).await;
     };
     let ending = tokio::select! {
         signal = signals.any() => Ending::Signal(signal),
         () = keep_settings(&mut settings, &mut hangup) => Ending::Broken,
-        _deaf = core_ended.recv() => Ending::Broken,
+        _deaf = all_ended.recv() => Ending::Broken,
         () = tell_start(&upstreams, &programs, found, &begin, talk) => Ending::Broken,
         () = handed_over => Ending::HandedOver,
     };
     locals.care.send_replace(Care::LastUse);
-    let server = settings.loaded.config.server.clone();
-    // Copies of the sockets that are about to be closed: while one is held, all stay open, and nobody is refused there.
-    let Offer { lock: _lock, origin: _, listening, metrics } = offer;
-    drop((listening, metrics));
-    match ending {
-        Ending::Signal(signal) => drain(signal, server.grace, &stage, &mut core_ended, &mut signals).await,
-        Ending::HandedOver => {
-            // Two would be in each other's way.
-            commands.abort();
-            settings.feeds.follow(Vec::new());
-            leave(server.handover_grace, &stage, &mut core_ended, &mut signals).await;
-        }
-        Ending::Broken => tracing::error!("a data-plane thread ended: ending"),
+    let _lock = offer.close();
+    if let Ending::HandedOver = ending {
+        // Two would be in each other's way.
+        settings.feeds.follow(Vec::new());
     }
+    let server = settings.loaded.config.server.clone();
+    ending.serve_to_the_end(&server, &stage, &mut all_ended, &mut signals).await;
     // Where a core has failed, or is still there, it ends now. The doors close first: nobody shall be sent to a server
     // that is being ended.
     stage.send_modify(Stage::end);
     drop(settings);
-    told.abort_all();
+    tasks.abort_all();
     locals.end().await;
     Ok(())
 }
 
-/// Why the gate ends.
-enum Ending {
-    /// Somebody wants it to.
-    Signal(&'static str),
-    /// Another gate is there in its place.
-    HandedOver,
-    /// It cannot go on.
-    Broken,
+/// What the tasks of the control plane are told by, and tell by.
+struct Signs {
+    stage: watch::Receiver<Stage>,
+    /// The start has been told of.
+    begin: watch::Receiver<bool>,
+    /// Certificates are this gate's to ask for.
+    renews: watch::Receiver<bool>,
+    ended: mpsc::Sender<()>,
+}
+
+/// What is under way, and what the start is told from.
+struct Begun {
+    settings: Settings,
+    upstreams: Upstreams,
+    found: Vec<Latest>,
+}
+
+/// Starts everything that goes on beside the data plane. The last upstreams are the `programs`.
+fn start(duties: Duties, keys: Keys, programs: &[Program], signs: Signs, tasks: &mut JoinSet<()>) -> Begun {
+    let Duties { shared, roster, upstreams, mut certificate, loaded, operator, .. } = duties;
+    if let Some(bound) = duties.metrics {
+        tasks.spawn_local(metrics::serve(bound, Arc::clone(&shared), signs.stage.clone()));
+    }
+    tasks.spawn_local(notify::show_life(duties.pulses));
+    if let Some(acme) = certificate.as_mut().and_then(Certificate::task) {
+        tasks.spawn_local(acme.keep(signs.renews));
+    }
+    let limits = ClientLimits { connect: loaded.config.timeouts.connect, ..ClientLimits::default() };
+    let client = Rc::new(Client::of(Arc::clone(&roster), upstreams.tls.clone(), limits));
+    let all: Vec<_> = (0..).map(UpstreamId).take(roster.len()).collect();
+    let interval = loaded.config.fleet.probe_interval;
+    let mut probers = Probers::new(Rc::clone(&client), Arc::clone(&shared), interval);
+    probers.follow(&all);
+    let found = probers.latest(&all);
+    let (named, started) = all.split_at(all.len() - programs.len());
+    let is_ollama = |(_, program): &(&UpstreamId, &Program)| matches!(program, Program::Ollama(_));
+    let ollamas = started.iter().zip(programs).filter(is_ollama);
+    let ollamas: Vec<UpstreamId> = ollamas.map(|(id, _)| *id).collect();
+    let puller = Puller { shared: Arc::clone(&shared), client };
+    let feeds = Feeds::new(puller.clone(), signs.begin);
+    let operators_key = operator.key();
+    let admin = Admin::new(puller, Arc::clone(&roster), ollamas.clone(), operator, signs.stage);
+    tasks.spawn_local(admin.serve(duties.data, signs.ended));
+    let mut settings = Settings {
+        flags: duties.flags,
+        first: loaded.clone(),
+        upstream_files: Looks::new(Some(stamps(&loaded.config))),
+        loaded,
+        shared,
+        roster,
+        tls: upstreams.tls.clone(),
+        probers,
+        started: started.to_vec(),
+        ollamas,
+        named: named.to_vec(),
+        feeds,
+        operator: operators_key,
+        file: Looks::new(duties.file),
+        certificate,
+        unkeyed: duties.unkeyed,
+        keys,
+    };
+    let config = settings.loaded.config.clone();
+    settings.feed(&config);
+    Begun { settings, upstreams, found }
 }
 
 /// The servers that the gate started by itself.
@@ -273,88 +283,6 @@ async fn keep_settings(settings: &mut Settings, hangup: &mut Signal) {
         tokio::select! {
             _ = hangup.recv() => settings.reload_now("SIGHUP"),
             _ = looks.tick() => settings.look(),
-        }
-    }
-}
-
-/// Ends as [`drain`] does, while another gate accepts at the same sockets. The service manager has no longer to do with it.
-async fn leave(
-    grace: Duration,
-    stage: &watch::Sender<Stage>,
-    core_ended: &mut mpsc::Receiver<()>,
-    signals: &mut Signals,
-) {
-    tracing::info!("what still runs here has {} to end", gate_config::show_duration(grace));
-    stage.send_replace(Stage::Pass);
-    end_requests(grace, stage, core_ended, signals).await;
-}
-
-/// Lets every request that runs come to its end.
-async fn drain(
-    signal: &str,
-    grace: Duration,
-    stage: &watch::Sender<Stage>,
-    core_ended: &mut mpsc::Receiver<()>,
-    signals: &mut Signals,
-) {
-    notify::stopping("ending: what runs has its time", grace);
-    let again = if signal == INTERRUPT { "Ctrl-C again" } else { "a second signal" };
-    tracing::info!(
-        "{signal}: listening no more; what runs has {} to end ({again} ends it at once)",
-        gate_config::show_duration(grace)
-    );
-    stage.send_replace(Stage::Drain);
-    end_requests(grace, stage, core_ended, signals).await;
-}
-
-/// Waits for `grace` at most or until a signal, after the one that there may have been; what still runs then is told so
-/// before it is cut.
-async fn end_requests(
-    grace: Duration,
-    stage: &watch::Sender<Stage>,
-    core_ended: &mut mpsc::Receiver<()>,
-    signals: &mut Signals,
-) {
-    let all_ended = async { while core_ended.recv().await.is_some() {} };
-    tokio::pin!(all_ended);
-    let last_words = tokio::select! {
-        () = &mut all_ended => return tracing::info!("every request has ended"),
-        () = tokio::time::sleep(grace) => {
-            tracing::warn!("the time of grace is over: ending what still runs");
-            LAST_WORDS
-        }
-        signal = signals.any() => {
-            tracing::warn!("a second signal, {signal}: ending at once");
-            LAST_WORDS_AT_ONCE
-        }
-    };
-    stage.send_modify(Stage::cut);
-    tokio::select! {
-        () = all_ended => {}
-        () = tokio::time::sleep(last_words) => {}
-        _impatient = signals.any() => {}
-    }
-}
-
-const INTERRUPT: &str = "SIGINT";
-
-/// The signals that end the gate.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    fn listen() -> anyhow::Result<Self> {
-        let interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
-        let terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
-        Ok(Self { interrupt, terminate })
-    }
-
-    async fn any(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.interrupt.recv() => INTERRUPT,
-            _ = self.terminate.recv() => "SIGTERM",
         }
     }
 }

@@ -90,7 +90,7 @@ pub(crate) enum Stage {
 
 impl Stage {
     /// The first of all [`Stage::Cut`].
-    const CUT: Self = Self::Cut { is_passed_on: false };
+    pub(crate) const CUT: Self = Self::Cut { is_passed_on: false };
     /// The first of all [`Stage::End`].
     const END: Self = Self::End { is_passed_on: false };
 

@@ -19,7 +19,7 @@
 mod give;
 mod take;
 
-pub(super) use give::{Listening, Offer, Origin};
+pub(super) use give::{Offer, Origin};
 pub(crate) use take::Handed;
 pub(super) use take::{HandedLocal, Sockets, Taken, Voice};
 

@@ -2,6 +2,7 @@
 //! start that fails changes nothing.
 
 use crate::harness::load::{Load, TOKEN, chat, home as plain_home, slow_ollama};
+use crate::harness::peer::free_port;
 use crate::harness::running::{Process, send};
 use crate::harness::{Ask, Home, PATIENCE, Running, testkit, until};
 use crate::terminal;
@@ -19,12 +20,12 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// A gate that took over, ended with the test.
-struct Fresh(Process);
+pub(crate) struct Fresh(Process);
 
 impl Fresh {
     /// Waits until the gate of `pid` has handed over to one.
     #[track_caller]
-    fn of(running: &Running) -> Self {
+    pub(crate) fn of(running: &Running) -> Self {
         Self::after(running, 0)
     }
 
@@ -46,7 +47,7 @@ impl Fresh {
     }
 
     #[track_caller]
-    fn end(self) {
+    pub(crate) fn end(self) {
         send(self.0.pid, Signal::TERM);
         until("the end of the fresh gate", || (!self.0.is_alive()).then_some(()));
     }
@@ -231,21 +232,35 @@ fn a_stream_ends_in_the_old_gate_and_its_key_is_still_watched() {
 }
 
 #[test]
-fn the_old_gate_leaves_its_address_to_others() {
+fn the_old_gate_leaves_its_addresses_to_others() {
     let ollama = testkit(Setup::default());
     ollama.order(Order::always(Fault::StallAfter { bytes: 600, pause: None }).on("/api/chat"));
-    let home = home();
+    let metrics = free_port();
+    let settings = format!("[metrics]\naddress = \"{metrics}\"\n");
+    let home = home().settings(&settings);
     let mut gate = home.serve(&["--upstream", &ollama.url()]);
     let stream = chat().open(gate.address);
     gate.running.signal(Signal::USR2);
-    Fresh::of(&gate.running).end();
-    let is_refused = || TcpStream::connect(gate.address).err().map(|error| error.kind());
-    let how = until("nobody to listen any more", is_refused);
-    assert_eq!(how, ErrorKind::ConnectionRefused);
-    let other = plain_home();
+    let fresh = Fresh::of(&gate.running);
+    // Only the old one has a request.
+    let running = || {
+        let told = Ask::get("/metrics").send(metrics).ok().text();
+        let line = told.lines().find(|line| line.starts_with("herdgate_upstream_in_flight{"));
+        line.unwrap_or_else(|| panic!("{told}")).to_owned()
+    };
+    until("metrics of the fresh gate", || running().ends_with(" 0").then_some(()));
+    assert!((0..20).all(|_| running().ends_with(" 0")), "both tell");
+    fresh.end();
+    for address in [gate.address, metrics] {
+        let is_refused = || TcpStream::connect(address).err().map(|error| error.kind());
+        let how = until("nobody to listen any more", is_refused);
+        assert_eq!(how, ErrorKind::ConnectionRefused);
+    }
+    let other = plain_home().settings(&settings);
     let address = gate.address.to_string();
     let next = other.begin_at(&address, &["--upstream", &ollama.url()]);
     assert_eq!(Ask::get("/api/tags").key(TOKEN).send(next.address).status, 200);
+    assert_eq!(Ask::get("/metrics").send(metrics).status, 200);
     // All of it while the stream runs in the first one.
     gate.running.signal(Signal::TERM);
     let cut = stream.rest();

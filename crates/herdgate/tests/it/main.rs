@@ -8,6 +8,8 @@
 #[cfg(test)]
 mod acme;
 #[cfg(test)]
+mod admin;
+#[cfg(test)]
 mod backup;
 #[cfg(test)]
 mod browser;

@@ -29,6 +29,16 @@ pub(super) enum KeyCommand {
     Mint(MintArgs),
 }
 
+impl KeyCommand {
+    /// Whether it changes what a gate on the data directory goes by.
+    pub(super) const fn changes_a_store(&self) -> bool {
+        match self {
+            Self::Create(_) | Self::Set(_) | Self::Revoke(_) | Self::Rotate(_) => true,
+            Self::List(_) | Self::Show(_) | Self::Log(_) | Self::Mint(_) => false,
+        }
+    }
+}
+
 #[derive(Debug, Args)]
 pub(super) struct CreateArgs {
     /// What to call it: 1 to 64 of A-Z a-z 0-9 . _ -

@@ -12,13 +12,11 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use tokio::task::JoinSet;
 
-use super::relay::Sent;
-
 /// An answer's body.
 pub(super) enum Out {
     Whole(Option<Bytes>),
     Lines { work: Pin<Box<dyn Future<Output = ()>>>, lines: Lines, has_ended: bool },
-    Relayed { body: Incoming, _link: Link<Sent>, _served: JoinSet<()> },
+    Relayed { body: Incoming, _link: Link<Incoming>, _served: JoinSet<()> },
 }
 
 /// Where work puts its lines.

@@ -2,11 +2,18 @@
 
 use super::out::{Lines, Out};
 use super::{Admin, Asked, Refusal};
+use crate::server::core::Stage;
 use crate::together::together;
 use gate_types::{ModelName, UpstreamId};
 use http::{Response, StatusCode};
 use serde_json::json;
 use std::rc::Rc;
+
+/// What is told of a pull for which the gate has no more time, and what to do.
+const ENDS: (&str, &str) = (
+    "the gate ends, and the pull with it",
+    "when a gate runs here again, say it once more: it goes on where it stopped",
+);
 
 impl Admin {
     /// Pulls at all upstreams that are meant, at the same time, for as long as the command listens.
@@ -29,11 +36,14 @@ impl Admin {
                 "upstream": upstream, "status": line.status, "digest": digest, "total": total, "completed": completed,
             }));
         });
-        lines.put(&match pulled.await {
-            Ok(_) => json!({"upstream": upstream, "status": "success"}),
-            Err(trouble) => json!({
-                "upstream": upstream, "error": trouble.to_string(), "hint": trouble.cause.cure(model),
-            }),
-        });
+        let (error, hint) = tokio::select! {
+            pulled = Box::pin(pulled) => match pulled {
+                Ok(_) => return lines.put(&json!({"upstream": upstream, "status": "success"})),
+                Err(trouble) => (trouble.to_string(), trouble.cause.cure(model)),
+            },
+            // After a hand-over it has all of the time of grace.
+            () = self.until(Stage::Drain) => (ENDS.0.to_owned(), ENDS.1.to_owned()),
+        };
+        lines.put(&json!({"upstream": upstream, "error": error, "hint": hint}));
     }
 }

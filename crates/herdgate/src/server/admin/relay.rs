@@ -1,19 +1,20 @@
 //! Requests that a command sends through the gate in the operator's name. They take the whole path that every other request
-//! takes, in a gate of this thread's own, which is made when the first of them comes.
+//! takes, in a gate of this thread's own, which is made when the first of them comes: what they send is passed on as it comes,
+//! and bounded there like any other body.
+//!
+//! Must never keep a body, nor be kept out by those who hold connections from this machine.
 
 use super::Refusal;
 use super::operator::Operator;
 use super::out::Out;
 use crate::client::Link;
-use bytes::Bytes;
 use gate_proxy::{Entrance, Gate, Shared, serve_connection};
 use gate_upstream::Client;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
-use http_body_util::Full;
+use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use std::cell::OnceCell;
-use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 use std::sync::Arc;
 use tokio::task::JoinSet;
@@ -22,10 +23,6 @@ use tokio::task::JoinSet;
 pub(super) const PREFIX: &str = "/v1/gate/";
 /// Bytes between the two ends of a connection within this process.
 const BETWEEN: usize = 16 * 1024;
-const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
-
-/// What is sent: a body that is there.
-pub(super) type Sent = Full<Bytes>;
 
 /// The way into the gate.
 pub(in crate::server) struct Relay {
@@ -61,12 +58,10 @@ impl Relay {
     }
 
     /// Passes a request on, and its answer as it comes.
-    pub(super) async fn pass(&self, parts: &Parts, body: Vec<u8>) -> Result<Response<Out>, Refusal> {
+    pub(super) async fn pass(&self, parts: &Parts, body: Incoming) -> Result<Response<Out>, Refusal> {
         let refused = |text: &str| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, text);
         let inside = self.inside();
-        let Ok(guest) = inside.gate.admit(HERE, None, &inside.entrance) else {
-            return Err(refused("the gate has as many connections as it may have"));
-        };
+        let guest = inside.gate.admit_own(&inside.entrance);
         let (ours, gates) = tokio::io::duplex(BETWEEN);
         let mut served = JoinSet::new();
         served.spawn_local(serve_connection(guest, gates));
@@ -83,13 +78,20 @@ impl Relay {
         Ok(Response::from_parts(head, Out::Relayed { body, _link: link, _served: served }))
     }
 
-    fn request(&self, parts: &Parts, body: Vec<u8>) -> Option<Request<Sent>> {
+    /// What still runs is told so, and cut.
+    pub(super) fn cut(&self) {
+        if let Some(inside) = self.gate.get() {
+            inside.gate.leases.end_all();
+        }
+    }
+
+    fn request(&self, parts: &Parts, body: Incoming) -> Option<Request<Incoming>> {
         let path = parts.uri.path_and_query()?.as_str().strip_prefix(PREFIX)?;
         let mut request =
             Request::builder().method(parts.method.clone()).uri(format!("http://localhost/{path}"));
         let json = HeaderValue::from_static("application/json");
         request = request.header(header::AUTHORIZATION, self.operator.bearer()?);
         request = request.header(header::CONTENT_TYPE, json);
-        request.body(Full::new(body.into())).ok()
+        request.body(body).ok()
     }
 }

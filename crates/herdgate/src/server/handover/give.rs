@@ -78,7 +78,7 @@ fn called(name: &Path) -> Option<PathBuf> {
 }
 
 /// The sockets of one listener, once more.
-pub(crate) struct Listening {
+struct Listening {
     /// As the settings name it.
     asked: String,
     is_lent: bool,
@@ -87,7 +87,7 @@ pub(crate) struct Listening {
 
 impl Listening {
     /// Copies of what is `bound`. As long as they are held, the sockets stay open.
-    pub(crate) fn of(bound: &Bound) -> io::Result<Self> {
+    fn of(bound: &Bound) -> io::Result<Self> {
         let sockets = bound.sockets.iter().map(TcpListener::try_clone).collect::<io::Result<_>>()?;
         Ok(Self { asked: bound.listener.address.to_string(), is_lent: bound.is_lent, sockets })
     }
@@ -95,14 +95,32 @@ impl Listening {
 
 /// Everything that a fresh start gets.
 pub(crate) struct Offer {
-    pub(crate) origin: Origin,
-    pub(crate) listening: Vec<Listening>,
-    pub(crate) metrics: Option<Listening>,
+    origin: Origin,
+    listening: Vec<Listening>,
+    metrics: Option<Listening>,
     /// Held until the end of this process: while it drains, too, the directory is not free.
-    pub(crate) lock: Option<DirLock>,
+    lock: Option<DirLock>,
 }
 
 impl Offer {
+    /// Of these listeners, and of the lock where there is one.
+    pub(crate) fn of(
+        origin: Origin,
+        bound: &[Bound],
+        metrics: Option<&Bound>,
+        lock: Option<DirLock>,
+    ) -> io::Result<Self> {
+        let listening = bound.iter().map(Listening::of).collect::<Result<_, _>>()?;
+        let metrics = metrics.map(Listening::of).transpose()?;
+        Ok(Self { origin, listening, metrics, lock })
+    }
+
+    /// Lets go of the listeners, copies of sockets that are about to be closed: while one is held, all stay open, and nobody is
+    /// refused there. What is left is the lock.
+    pub(crate) fn close(self) -> Option<DirLock> {
+        self.lock
+    }
+
     /// Hands over whenever it is asked to, and comes back once that has worked.
     /// Certificates are asked for only where it `renews`: not from the first word to the fresh start on.
     pub(crate) async fn until_taken(
