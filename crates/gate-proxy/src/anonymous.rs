@@ -5,66 +5,111 @@
 //! Decides only; the key is that of the ring in force, so its scopes, its end and its revocation are those of any key.
 
 use crate::downstream::Head;
-use arc_swap::ArcSwap;
+use crate::stages::intake::name_and_port;
 use gate_h1::Version;
 use gate_keys::{Key, KeyRing, State, UnixSeconds};
 use gate_types::{Cidr, is_public};
 use std::cell::RefCell;
+use std::fmt::Debug;
 use std::net::IpAddr;
 use std::sync::{Arc, Weak};
+
+/// Knows from which addresses nobody is let in without a key, wherever they lie: those at which others may stand who are not in
+/// the network, such as a router's. Asked once for each connection that would be let in.
+pub trait Strangers: Debug + Send + Sync {
+    /// Whether somebody else may stand at `peer`.
+    fn may_stand_at(&self, peer: IpAddr) -> bool;
+}
+
+/// A list that does not change.
+impl Strangers for Vec<IpAddr> {
+    fn may_stand_at(&self, peer: IpAddr) -> bool {
+        self.contains(&peer)
+    }
+}
 
 /// Who is let in without a key, and as whom. Each core has its own.
 #[derive(Debug)]
 pub struct Anonymous {
     networks: Vec<Cidr>,
     acts_as: String,
-    /// Nobody is let in from these, wherever they lie.
-    never: Arc<ArcSwap<Vec<IpAddr>>>,
-    /// The key, and the ring that it was found in.
-    found: RefCell<Option<(Weak<KeyRing>, Arc<Key>)>>,
+    never: Arc<dyn Strangers>,
+    /// What was found in a ring: the key, or that it has no valid one.
+    found: RefCell<Option<(Weak<KeyRing>, Option<Arc<Key>>)>>,
+}
+
+/// What a connection's addresses say of requests without a key that come over it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Keyless {
+    /// Its listener lets nobody in so.
+    #[default]
+    Closed,
+    /// They act as the key of the listener.
+    Let,
+    /// It comes from none of the networks.
+    Outside,
+    /// It came by a proxy.
+    Proxied,
+    /// It asked at an address that is anybody's.
+    Public,
+    /// Others may stand where it comes from.
+    Shared,
+}
+
+impl Keyless {
+    /// Why they are not let in where some are, in words for their sender. Tells no address and no network.
+    pub(crate) fn objection(self) -> Option<&'static str> {
+        match self {
+            Keyless::Closed | Keyless::Let => None,
+            Keyless::Outside => Some("this one comes from none of these"),
+            Keyless::Proxied => Some("this one came by a proxy"),
+            Keyless::Public => Some("this one asked at a public address of the gate"),
+            Keyless::Shared => {
+                Some("this one comes from a router or the gate's own machine, behind which anybody may be")
+            }
+        }
+    }
 }
 
 impl Anonymous {
-    /// Lets callers from `networks` in as the key of the name `acts_as`, but for the addresses `never`: those at which others may
-    /// stand who are not in the network, such as a bridge's own.
+    /// Lets callers from `networks` in as the key of the name `acts_as`, but for those that `never` names.
     #[must_use]
-    pub fn new(networks: Vec<Cidr>, acts_as: String, never: Vec<IpAddr>) -> Self {
-        Self::with(networks, acts_as, Arc::new(ArcSwap::from_pointee(never)))
-    }
-
-    /// The same with a list that somebody else keeps.
-    #[must_use]
-    pub fn with(networks: Vec<Cidr>, acts_as: String, never: Arc<ArcSwap<Vec<IpAddr>>>) -> Self {
+    pub fn new(networks: Vec<Cidr>, acts_as: String, never: Arc<dyn Strangers>) -> Self {
         Self { networks, acts_as, never, found: RefCell::default() }
     }
 
-    /// Whether a connection from `peer` to `local` comes from where callers need no key.
-    pub(crate) fn lets(&self, peer: IpAddr, local: IpAddr) -> bool {
+    /// What holds for a connection from `peer` to `local`.
+    pub(crate) fn judge(&self, peer: IpAddr, local: IpAddr) -> Keyless {
         let (peer, local) = (peer.to_canonical(), local.to_canonical());
-        let is_own = peer == local && !peer.is_loopback();
-        self.networks.iter().any(|network| network.contains(peer))
-            && !is_public(peer)
-            && !is_public(local)
-            && !is_own
-            && !self.never.load().contains(&peer)
+        if is_public(peer) || !self.networks.iter().any(|network| network.contains(peer)) {
+            Keyless::Outside
+        } else if is_public(local) {
+            Keyless::Public
+        } else if peer.is_loopback() {
+            Keyless::Let
+        } else if peer == local || self.never.may_stand_at(peer) {
+            Keyless::Shared
+        } else {
+            Keyless::Let
+        }
     }
 
     /// The key that its callers act as; none where there is no valid one of that name.
     pub(crate) fn key(&self, ring: &Arc<KeyRing>, now: UnixSeconds) -> Option<Arc<Key>> {
         let is_valid = |key: &Key| matches!(key.state(now), State::Active | State::Overlapping);
         let mut found = self.found.borrow_mut();
-        // Kept weakly, the old ring's place cannot become another's.
+        // Kept weakly, the old ring's place cannot become another's. What is over does not begin again within one ring.
         if let Some((of, key)) = &*found
             && std::ptr::eq(of.as_ptr(), Arc::as_ptr(ring))
-            && is_valid(key)
+            && key.as_ref().is_none_or(|key| is_valid(key))
         {
-            return Some(Arc::clone(key));
+            return key.clone();
         }
         let named = ring.all().filter(|key| key.name.as_str() == self.acts_as && is_valid(key));
         // Where one is replacing the other, the newer one.
-        let key = named.max_by_key(|key| (key.state(now) == State::Active, key.id))?;
-        *found = Some((Arc::downgrade(ring), Arc::clone(key)));
-        Some(Arc::clone(key))
+        let key = named.max_by_key(|key| (key.state(now) == State::Active, key.id)).cloned();
+        *found = Some((Arc::downgrade(ring), key.clone()));
+        key
     }
 
     /// The name of that key.
@@ -155,12 +200,9 @@ const OF_THE_HOUSE: [&str; 3] = [".localhost", ".local", ".internal"];
 
 /// Whether a `Host` is an address, or a name that nobody outside can give to it: a page whose own name was bound anew to the
 /// gate's address asks for that name.
-fn is_of_the_house(host: &[u8]) -> bool {
+pub(crate) fn is_of_the_house(host: &[u8]) -> bool {
     let Ok(host) = std::str::from_utf8(host) else { return false };
-    let name = match host.rsplit_once(':') {
-        Some((name, port)) if !port.contains(']') => name,
-        _ => host,
-    };
+    let (name, _port) = name_and_port(host);
     let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
     let lower = name.to_ascii_lowercase();
     bare.parse::<IpAddr>().is_ok()
@@ -184,32 +226,36 @@ mod tests {
             "127.0.0.0/8".parse().unwrap(),
             "fd00::/64".parse().unwrap(),
         ];
-        Anonymous::new(networks, "stack".to_owned(), never.iter().map(|text| ip(text)).collect())
+        let never: Vec<IpAddr> = never.iter().map(|text| ip(text)).collect();
+        Anonymous::new(networks, "stack".to_owned(), Arc::new(never))
     }
 
     #[test]
     fn only_from_its_networks_and_never_from_where_others_stand() {
+        use Keyless::{Let, Outside, Public, Shared};
         let stack = stack(&["172.18.0.1", "172.18.0.2", "fd00::1"]);
-        for (peer, local, is_let) in [
-            ("172.18.0.9", "172.18.0.2", true),
-            ("::ffff:172.18.0.9", "::ffff:172.18.0.2", true),
-            ("172.18.0.9", "172.19.0.2", true),
-            ("fd00::9", "fd00::2", true),
-            ("127.0.0.1", "127.0.0.1", true),
-            ("172.18.1.9", "172.18.0.2", false),
-            ("10.0.0.9", "172.18.0.2", false),
-            ("172.18.0.1", "172.18.0.2", false),
-            ("::ffff:172.18.0.1", "172.18.0.2", false),
-            ("fd00::1", "fd00::2", false),
-            ("172.18.0.7", "172.18.0.7", false),
-            ("172.18.0.9", "203.0.113.1", false),
-            ("172.18.0.9", "2001:db8::1", false),
-            ("::1", "::1", false),
+        for (peer, local, expected) in [
+            ("172.18.0.9", "172.18.0.2", Let),
+            ("::ffff:172.18.0.9", "::ffff:172.18.0.2", Let),
+            ("172.18.0.9", "172.19.0.2", Let),
+            ("fd00::9", "fd00::2", Let),
+            ("127.0.0.1", "127.0.0.1", Let),
+            ("172.18.1.9", "172.18.0.2", Outside),
+            ("10.0.0.9", "172.18.0.2", Outside),
+            ("172.18.0.1", "172.18.0.2", Shared),
+            ("::ffff:172.18.0.1", "172.18.0.2", Shared),
+            ("fd00::1", "fd00::2", Shared),
+            ("172.18.0.7", "172.18.0.7", Shared),
+            ("172.18.0.9", "203.0.113.1", Public),
+            ("172.18.0.9", "2001:db8::1", Public),
+            ("::1", "::1", Outside),
         ] {
-            assert_eq!(stack.lets(ip(peer), ip(local)), is_let, "{peer} to {local}");
+            assert_eq!(stack.judge(ip(peer), ip(local)), expected, "{peer} to {local}");
         }
-        let everybody = Anonymous::new(vec![Cidr::of(ip("0.0.0.0"), 0).unwrap()], "x".to_owned(), vec![]);
-        assert!(!everybody.lets(ip("203.0.113.9"), ip("10.0.0.1")), "a public address, whatever is named");
+        let all = vec![Cidr::of(ip("0.0.0.0"), 0).unwrap()];
+        let everybody = Anonymous::new(all, "x".to_owned(), Arc::new(vec![]));
+        let told = everybody.judge(ip("203.0.113.9"), ip("10.0.0.1"));
+        assert_eq!(told, Outside, "a public address, whatever is named");
     }
 
     fn objects(fields: &str, is_allowed: bool) -> bool {
@@ -302,6 +348,8 @@ mod tests {
         assert_eq!(key(&first, 100), None, "its time is over");
         assert_eq!(key(&ring(&[(2, "stack", None, Some(4))]), 5), None, "revoked");
         assert_eq!(key(&ring(&[(7, "stack", None, None)]), 5), Some(7));
-        assert_eq!(key(&ring(&[]), 5), None);
+        let empty = ring(&[]);
+        assert_eq!((key(&empty, 5), key(&empty, 5)), (None, None));
+        assert_eq!(key(&first, 5), Some(2), "another ring");
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! Pure: addresses in, a [`Way`] out. Never reads a byte of a connection.
 
-use crate::anonymous::Anonymous;
+use crate::anonymous::{Anonymous, Keyless};
 use crate::downstream::Head;
 use crate::forwarded;
 use gate_types::Cidr;
@@ -32,8 +32,8 @@ pub(crate) struct Way {
     pub(crate) is_proxied: bool,
     /// What comes over it has crossed a network in clear.
     pub(crate) is_clear: bool,
-    /// A request without a key may act as that of the listener.
-    pub(crate) may_be_anonymous: bool,
+    /// Whether a request without a key may act as that of the listener.
+    pub(crate) keyless: Keyless,
     /// Nothing is served.
     pub(crate) redirects: bool,
     /// Answers tell browsers to stay with TLS.
@@ -61,11 +61,16 @@ impl Entrance {
         let is_proxied = self.trusts(peer);
         let is_direct = !is_proxied && announced.is_none();
         let is_tls = self.is_tls || announced.is_some_and(|announced| announced.is_tls);
-        let lets = |anonymous: &Anonymous| local.is_some_and(|local| anonymous.lets(peer, local));
+        let judge = |anonymous: &Anonymous| match local {
+            Some(local) if is_direct => anonymous.judge(peer, local),
+            Some(_) => Keyless::Proxied,
+            // Where it arrived is not known.
+            None => Keyless::Public,
+        };
         Way {
             is_proxied,
             is_clear: !is_tls && !peer.is_loopback(),
-            may_be_anonymous: is_direct && self.anonymous.as_ref().is_some_and(lets),
+            keyless: self.anonymous.as_ref().map_or(Keyless::Closed, judge),
             redirects: self.redirect.is_some(),
             has_hsts: self.hsts.is_some(),
         }
@@ -125,6 +130,7 @@ impl Entered {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
 
     fn ip(text: &str) -> IpAddr {
         text.parse().unwrap()
@@ -135,7 +141,7 @@ mod tests {
         let anonymous = Some(Anonymous::new(
             vec!["172.18.0.0/24".parse().unwrap(), "10.9.0.0/16".parse().unwrap()],
             "stack".to_owned(),
-            vec![],
+            Arc::new(vec![]),
         ));
         Entrance { trusted_proxies, anonymous, ..Entrance::default() }
     }
@@ -167,15 +173,16 @@ mod tests {
 
     #[test]
     fn nobody_is_anonymous_behind_a_proxy() {
-        let way = |peer: &str, announced| entrance().way(ip(peer), Some(ip("172.18.0.2")), announced);
-        assert!(way("172.18.0.9", None).may_be_anonymous);
-        assert!(!way("10.9.0.9", None).may_be_anonymous, "in both lists");
+        let keyless =
+            |peer: &str, announced| entrance().way(ip(peer), Some(ip("172.18.0.2")), announced).keyless;
+        assert_eq!(keyless("172.18.0.9", None), Keyless::Let);
+        assert_eq!(keyless("10.9.0.9", None), Keyless::Proxied, "in both lists");
         let announced = Announced { source: Some(ip("172.18.0.9")), is_tls: false };
-        assert!(!way("172.18.0.9", Some(announced)).may_be_anonymous);
-        assert!(
-            !entrance().way(ip("172.18.0.9"), None, None).may_be_anonymous,
-            "where it arrived is not known"
-        );
+        assert_eq!(keyless("172.18.0.9", Some(announced)), Keyless::Proxied);
+        let nowhere = entrance().way(ip("172.18.0.9"), None, None).keyless;
+        assert_eq!(nowhere, Keyless::Public, "where it arrived is not known");
+        let plain = Entrance::default().way(ip("172.18.0.9"), Some(ip("172.18.0.2")), None).keyless;
+        assert_eq!(plain, Keyless::Closed);
     }
 
     #[test]

@@ -35,7 +35,7 @@ mod stubs;
 mod sweep;
 mod trace;
 
-pub use anonymous::Anonymous;
+pub use anonymous::{Anonymous, Strangers};
 pub use certificate::{CertificateWatch, Life, Vouched};
 pub use clock::unix_now;
 pub use crowd::{Crowd, Guest, TurnedAway};

@@ -12,7 +12,7 @@ mod told;
 
 pub(crate) use clear::Told;
 
-use crate::anonymous::objection;
+use crate::anonymous::{Keyless, objection};
 use crate::clock::unix_now;
 use crate::downstream::{Downstream, Head};
 use crate::gate::Gate;
@@ -60,11 +60,11 @@ pub(crate) async fn identify<D: Downstream>(
     let now = unix_now();
     let source = down.source();
     let failed = |error| failed(gate, rules, source.address, error);
-    let may_be_anonymous = down.entered().way.may_be_anonymous;
+    let is_keyless = down.entered().way.keyless != Keyless::Closed;
     let shown = match shown(down.head(), target) {
         Err(error) if error.reason == Reason::BadCredentialsForm => return Err(failed(error)),
         Err(error) if error.reason == Reason::NoCredentials => {
-            if may_be_anonymous {
+            if is_keyless {
                 return anonymous(gate, down, trace, lease, error);
             }
             return Err(told::nothing_shown(rules, down.head(), error));
@@ -73,7 +73,7 @@ pub(crate) async fn identify<D: Downstream>(
     };
     let verdict = match &shown {
         // What stands there only because a client insists on some key.
-        Shown::Token(token) if may_be_anonymous && told::is_placeholder(token) => {
+        Shown::Token(token) if is_keyless && told::is_placeholder(token) => {
             return anonymous(gate, down, trace, lease, GateError::new(Reason::NoCredentials));
         }
         Shown::Token(token) => {
@@ -122,12 +122,13 @@ fn anonymous<D: Downstream>(
     lease: &Lease<'_>,
     error: GateError,
 ) -> Result<Caller, GateError> {
-    let Some(anonymous) = &down.entered().entrance.anonymous else { return Err(error) };
+    let entered = down.entered();
+    let Some(anonymous) = &entered.entrance.anonymous else { return Err(error) };
     let is_allowed = matches!(trace.cors, Cors::Any | Cors::Origin(_));
-    if let Some(objection) = objection(down.head(), is_allowed) {
+    if let Some(objection) = entered.way.keyless.objection().or_else(|| objection(down.head(), is_allowed)) {
         return Err(error.saying(format!(
-            "no API key given; requests without one are served here only where they come straight from a program in this \
-             network, and {objection}"
+            "no API key given; requests without one are served here only where they come straight from a program in the \
+             networks that the gate's settings name, and {objection}"
         )));
     }
     let now = unix_now();

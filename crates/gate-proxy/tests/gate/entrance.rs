@@ -7,6 +7,7 @@ use gate_types::{OriginPattern, Scope, ScopeSet};
 use std::cell::Cell;
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 const PROXY: &str = "10.0.0.1";
@@ -22,7 +23,7 @@ fn ip(text: &str) -> IpAddr {
 /// Trusts [`PROXY`], and lets its neighbours in as `key-2`.
 fn entrance() -> Rc<Entrance> {
     let networks = vec!["172.18.0.0/24".parse().unwrap()];
-    let anonymous = Anonymous::new(networks, "key-2".to_owned(), vec![ip("172.18.0.1")]);
+    let anonymous = Anonymous::new(networks, "key-2".to_owned(), Arc::new(vec![ip("172.18.0.1")]));
     let trusted_proxies = vec!["10.0.0.0/24".parse().unwrap()];
     Rc::new(Entrance { trusted_proxies, anonymous: Some(anonymous), ..Entrance::default() })
 }

@@ -22,6 +22,7 @@ mod leave;
 mod local;
 mod memory;
 mod metrics;
+mod netlink;
 mod notify;
 mod own_ca;
 mod own_made;
@@ -31,6 +32,7 @@ mod reload;
 mod report;
 mod rules;
 mod store;
+mod strangers;
 mod tls;
 mod upstreams;
 

@@ -6,8 +6,8 @@ use gate_testkit::{Ollama, Setup};
 use serde_json::json;
 use std::net::SocketAddr;
 
-/// The machine that has the bridges; the gate and its neighbour on one, a stranger on the other.
-const NAMES: [&str; 4] = ["host", "gate", "neighbour", "stranger"];
+/// The machine that has the bridges; the gate, its neighbour and two that may be routers on one, a stranger on the other.
+const NAMES: [&str; 6] = ["host", "gate", "neighbour", "stranger", "router", "other"];
 
 /// The gate's address on the bridge, and a public one of the same machine.
 const GATE: &str = "172.18.0.2:7861";
@@ -23,6 +23,8 @@ fn network() -> Option<Networks> {
     for (name, bridge, address, router) in [
         ("gate", "br0", "172.18.0.2/24", "172.18.0.1"),
         ("neighbour", "br0", "172.18.0.9/24", "172.18.0.1"),
+        ("router", "br0", "172.18.0.50/24", "172.18.0.1"),
+        ("other", "br0", "172.18.0.60/24", "172.18.0.1"),
         ("stranger", "br1", "10.55.0.9/24", "10.55.0.1"),
     ] {
         net.ip(&format!("link add eth0 netns {name} type veth peer name to-{name} netns host"));
@@ -173,5 +175,36 @@ fn an_address_that_the_machine_gets_later_is_its_own_too() {
     until("the new address to be known", || (village.list("gate", GATE) == 401).then_some(()));
     gate.running.says("where it came from", |line| line.contains("\"client\":\"172.18.0.77\""));
     assert_eq!(village.list("neighbour", GATE), 200);
+    gate.end();
+}
+
+#[test]
+fn a_router_is_one_by_whatever_address_and_in_whatever_table() {
+    let Some(village) = Village::new() else { return };
+    village.home.key("stack", &[]);
+    village.net.ip("-n router addr add fe80::50/64 dev eth0 nodad");
+    let gate = village.serve();
+    for name in ["neighbour", "router", "other"] {
+        assert_eq!(village.list(name, GATE), 200, "{name} is a neighbour like any other");
+    }
+    // Each time it is a neighbour again once no route names it.
+    for (route, name) in [
+        ("-6 -n gate route {} default via fe80::50 dev eth0", "router"),
+        ("-n gate route {} 10.66.0.0/16 via inet6 fe80::50 dev eth0", "router"),
+        ("-n gate route {} default via 172.18.0.60 table 77", "other"),
+        ("-n gate route {} 10.67.0.0/16 nexthop via 172.18.0.1 nexthop via 172.18.0.60", "other"),
+    ] {
+        village.net.ip(&route.replace("{}", "add"));
+        until(route, || (village.list(name, GATE) == 401).then_some(()));
+        let told = village.ask(name, GATE, Ask::get("/api/tags"));
+        assert!(told.text().contains("this one comes from a router"), "{told}");
+        // Who just came, and was never seen before.
+        village.net.ip("-n gate neigh flush all");
+        assert_eq!(village.list(name, GATE), 401, "{route}");
+        // Until the router has told its link address again, it might be anybody there.
+        until("the neighbour", || (village.list("neighbour", GATE) == 200).then_some(()));
+        village.net.ip(&route.replace("{}", "del"));
+        until(route, || (village.list(name, GATE) == 200).then_some(()));
+    }
     gate.end();
 }
