@@ -2,12 +2,15 @@
 //!
 //! Stands before everything else that is done with a connection. The certificate comes from above; nothing here knows which.
 
+mod bounded;
+
 use super::ClientStream;
 use super::conn::Conn;
 use super::h1;
 use crate::certificate;
 use crate::crowd::Guest;
 use crate::sweep::Watch;
+use bounded::Bounded;
 use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
@@ -32,9 +35,9 @@ pub struct Handshakes {
     pub challenge: Option<Arc<ServerConfig>>,
 }
 
-impl ClientStream for TlsStream<TcpStream> {
+impl ClientStream for TlsStream<Bounded> {
     fn reset_on_drop(&self) {
-        self.get_ref().0.reset_on_drop();
+        self.get_ref().0.socket().reset_on_drop();
     }
 }
 
@@ -43,7 +46,7 @@ impl ClientStream for TlsStream<TcpStream> {
 pub(super) async fn serve(mut guest: Guest, socket: TcpStream, with: Arc<Handshakes>, watch: Watch) {
     // Needed once: an open connection shall not hold its room.
     let shaken = Box::pin(async {
-        let mut handshake = pin!(shake(socket, with));
+        let mut handshake = pin!(shake(Bounded::new(socket), with));
         poll_fn(|cx| match handshake.as_mut().poll(cx) {
             Poll::Ready(done) => Poll::Ready(Some(done)),
             Poll::Pending => watch.poll_late(cx).map(|()| None),
@@ -51,7 +54,8 @@ pub(super) async fn serve(mut guest: Guest, socket: TcpStream, with: Arc<Handsha
         .await
     });
     match shaken.await {
-        Some(Ok(Some(stream))) => {
+        Some(Ok(Some(mut stream))) => {
+            stream.get_mut().0.lift();
             let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
             guest.entered.certificate = shown.and_then(|shown| certificate::subject(shown));
             h1::serve(Conn::watched(stream, guest, watch), true).await;
@@ -64,7 +68,7 @@ pub(super) async fn serve(mut guest: Guest, socket: TcpStream, with: Arc<Handsha
 }
 
 /// The connection of a client; none where it was an authority's, which is over with the handshake.
-async fn shake(socket: TcpStream, with: Arc<Handshakes>) -> io::Result<Option<TlsStream<TcpStream>>> {
+async fn shake(socket: Bounded, with: Arc<Handshakes>) -> io::Result<Option<TlsStream<Bounded>>> {
     let Some(challenge) = &with.challenge else {
         return TlsAcceptor::from(Arc::clone(&with.usual)).accept(socket).await.map(Some);
     };

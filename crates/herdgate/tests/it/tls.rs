@@ -34,6 +34,15 @@ impl Pair {
 
     /// Connects, trusting this certificate alone.
     fn connect(&self, address: SocketAddr) -> Result<StreamOwned<ClientConnection, TcpStream>, String> {
+        self.connect_offering(address, vec![b"http/1.1".to_vec()])
+    }
+
+    /// The same with other protocols.
+    fn connect_offering(
+        &self,
+        address: SocketAddr,
+        protocols: Vec<Vec<u8>>,
+    ) -> Result<StreamOwned<ClientConnection, TcpStream>, String> {
         let mut roots = RootCertStore::empty();
         roots.add(self.der.clone()).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -42,7 +51,7 @@ impl Pair {
             .unwrap()
             .with_root_certificates(roots)
             .with_no_client_auth();
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.alpn_protocols = protocols;
         let name = ServerName::try_from("localhost").unwrap();
         let socket = TcpStream::connect(address).unwrap();
         socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
@@ -105,6 +114,43 @@ fn clients_speak_tls_and_nothing_else() {
     let _end = plain.read_to_end(&mut told);
     assert!(!told.starts_with(b"HTTP/"), "{}", String::from_utf8_lossy(&told));
     assert!(Pair::new().connect(gate.address).is_err(), "a client that trusts another certificate");
+    gate.end();
+}
+
+#[test]
+fn a_handshake_that_goes_on_and_on_is_ended_long_before_its_time() {
+    let pair = Pair::new();
+    let ollama = testkit(Setup::default());
+    let home = home(&pair, "[timeouts]\nhead = \"5m\"\n");
+    let gate = home.serve(&["--upstream", &ollama.url()]);
+    // A hello that says of itself that it has 60,000 bytes (RFC 8446, section 4), in four records, but for its last byte.
+    let hello = [&[1, 0, 0xea, 0x60, 3, 3][..], &[0; 59_997]].concat();
+    let records = hello.chunks(15_001).flat_map(|part| {
+        let length = u16::try_from(part.len()).unwrap().to_be_bytes();
+        [&[22, 3, 1][..], &length, part].concat()
+    });
+    let records: Vec<u8> = records.collect();
+    let mut client = TcpStream::connect(gate.address).unwrap();
+    client.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    // Whether the end comes before all of it is sent, or behind that, is the network's to say.
+    let _sent = client.write_all(&records);
+    let mut told = Vec::new();
+    let ended = client.read_to_end(&mut told);
+    let is_late = ended.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock);
+    assert!(!is_late, "it is still there, and so is what it sent");
+
+    let mut protocols = vec![b"http/1.1".to_vec()];
+    protocols.extend((0..60).map(|_| vec![b'x'; 250]));
+    let mut long = pair.connect_offering(gate.address, protocols).unwrap();
+    let asked = format!("GET /api/tags HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n");
+    // After the handshake there is no such bound: a head has its own, and the second request comes behind 30 KiB.
+    let first = format!("{asked}X-Long: {}\r\n\r\n", "x".repeat(16_000));
+    let last = format!("{asked}X-Long: {}\r\nConnection: close\r\n\r\n", "x".repeat(16_000));
+    long.write_all(first.as_bytes()).unwrap();
+    long.write_all(last.as_bytes()).unwrap();
+    let mut told = String::new();
+    long.read_to_string(&mut told).unwrap();
+    assert_eq!(told.matches("HTTP/1.1 200").count(), 2, "{told}");
     gate.end();
 }
 
