@@ -10,6 +10,8 @@ mod forms;
 mod parsed;
 #[path = "../../crates/gate-h1/tests/wire/property.rs"]
 mod property;
+#[path = "../../crates/gate-h1/tests/wire/proxy.rs"]
+mod proxy;
 #[path = "../../crates/gate-wire/tests/fuzzed/tee.rs"]
 mod tee;
 #[path = "../../crates/gate-wire/tests/fuzzed/property.rs"]
@@ -28,6 +30,11 @@ pub fn h1_response(bytes: &[u8]) {
 /// Any bytes as a chunked body, cut in several ways.
 pub fn h1_body(bytes: &[u8]) {
     property::bodies(bytes);
+}
+
+/// Any bytes as the beginning of a proxy's connection.
+pub fn h1_proxy(bytes: &[u8]) {
+    proxy::header(bytes);
 }
 
 /// Any bytes as the body of a JSON call, to each route that takes one.

@@ -7,6 +7,7 @@
 //! - [`request_head`], [`response_head`]: a whole head or [`Parsed::Partial`]; [`HeadScan`] when it arrives in pieces.
 //! - [`Body`]: where the data lies in the bytes of a body, and where the body ends, however the bytes are cut.
 //! - [`encode`]: heads and chunks written into a `Vec<u8>`.
+//! - [`proxy`]: what a proxy says of a connection before its first head.
 
 mod body;
 mod chars;
@@ -15,6 +16,7 @@ mod error;
 mod fields;
 mod framing;
 mod head;
+pub mod proxy;
 mod scan;
 
 pub use body::{Body, Step};

@@ -8,10 +8,11 @@
 //! and strangers are never busy, so that a core without one that waits is full of known callers' requests.
 
 use crate::clock::unix_now;
-use crate::entrance::{Announced, Entered, Entrance};
+use crate::entrance::{Entered, Entrance};
 use crate::gate::Gate;
 use crate::net::Network;
 use crate::seldom::Seldom;
+use gate_h1::proxy::Announced;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;

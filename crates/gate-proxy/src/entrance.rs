@@ -6,6 +6,7 @@
 use crate::anonymous::{Anonymous, Keyless};
 use crate::downstream::Head;
 use crate::forwarded;
+use gate_h1::proxy::Announced;
 use gate_types::Cidr;
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -38,15 +39,6 @@ pub(crate) struct Way {
     pub(crate) redirects: bool,
     /// Answers tell browsers to stay with TLS.
     pub(crate) has_hsts: bool,
-}
-
-/// What a proxy said of a connection before its first byte.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Announced {
-    /// Where the client is; none where the proxy asks for itself, or the client has no address.
-    pub(crate) source: Option<IpAddr>,
-    /// The client speaks TLS with the proxy.
-    pub(crate) is_tls: bool,
 }
 
 impl Entrance {

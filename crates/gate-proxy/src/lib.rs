@@ -20,7 +20,6 @@ mod net;
 mod outcome;
 mod passed;
 mod path;
-mod proxy_header;
 mod pulls;
 mod record;
 mod replay;

@@ -6,5 +6,6 @@ mod cases;
 mod golden;
 mod oracle;
 mod property;
+mod proxy;
 mod replay;
 mod rules;

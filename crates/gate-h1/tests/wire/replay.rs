@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::property;
+use crate::{property, proxy};
 
 #[test]
 fn requests_of_the_corpus() {
@@ -17,6 +17,11 @@ fn responses_of_the_corpus() {
 #[test]
 fn bodies_of_the_corpus() {
     replay("h1_body", property::bodies);
+}
+
+#[test]
+fn proxy_headers_of_the_corpus() {
+    replay("h1_proxy", proxy::header);
 }
 
 fn replay(target: &str, check: fn(&[u8])) {

@@ -5,9 +5,8 @@ use super::conn::Conn;
 use super::h1;
 use super::tls::{self, Handshakes};
 use crate::crowd::Guest;
-use crate::entrance::Announced;
-use crate::proxy_header::{self, FIRST, FIXED};
 use crate::sweep::Watch;
+use gate_h1::proxy::{self, Announced, FIRST, FIXED};
 use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
@@ -82,8 +81,8 @@ async fn header(socket: &mut TcpStream) -> io::Result<Option<Announced>> {
     }
     let mut fixed = [0; FIXED];
     socket.read_exact(&mut fixed).await?;
-    let length = proxy_header::rest(&fixed).ok_or(io::ErrorKind::InvalidData)?;
+    let length = proxy::rest(&fixed).ok_or(io::ErrorKind::InvalidData)?;
     let mut rest = vec![0; length];
     socket.read_exact(&mut rest).await?;
-    proxy_header::read(&fixed, &rest).map(Some).ok_or_else(|| io::ErrorKind::InvalidData.into())
+    proxy::read(&fixed, &rest).map(Some).ok_or_else(|| io::ErrorKind::InvalidData.into())
 }

@@ -1,31 +1,41 @@
 //! Version 2 of the PROXY protocol (`proxy-protocol.txt` of HAProxy, section 2.2): what a proxy says of a connection before the
 //! first byte of it. Pure, bytes in; only what a trusted proxy sends is ever read as one.
 
-use crate::entrance::Announced;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// What a proxy said of a connection before its first byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Announced {
+    /// Where the client is; none where the proxy asks for itself, or the client has no address.
+    pub source: Option<IpAddr>,
+    /// The client speaks TLS with the proxy.
+    pub is_tls: bool,
+}
 
 /// What such a header begins with: nothing that HTTP or TLS could begin with.
 const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
 /// Its first byte, by which it is told from both.
-pub(crate) const FIRST: u8 = SIGNATURE[0];
+pub const FIRST: u8 = SIGNATURE[0];
 /// Bytes up to where it says how long the rest is.
-pub(crate) const FIXED: usize = 16;
+pub const FIXED: usize = 16;
 /// Bytes of the rest: addresses have 36, and what some clouds add to them some hundred.
-pub(crate) const MOST: usize = 4096;
+pub const MOST: usize = 4096;
 
 /// The type of what is said of TLS, and the bit of its first byte that says that the client speaks it (section 2.2.6).
 const OF_TLS: u8 = 0x20;
 const CLIENT_TLS: u8 = 0x01;
 
 /// How many bytes follow the fixed ones; none where they are no such header, or one that is too long.
-pub(crate) fn rest(fixed: &[u8; FIXED]) -> Option<usize> {
+#[must_use]
+pub fn rest(fixed: &[u8; FIXED]) -> Option<usize> {
     let [.., command, _family, high, low] = *fixed;
     let rest = usize::from(u16::from_be_bytes([high, low]));
     (fixed.starts_with(&SIGNATURE) && matches!(command, 0x20 | 0x21) && rest <= MOST).then_some(rest)
 }
 
 /// What the header says; `rest` is as long as it said. None where it is cut short within itself.
-pub(crate) fn read(fixed: &[u8; FIXED], rest: &[u8]) -> Option<Announced> {
+#[must_use]
+pub fn read(fixed: &[u8; FIXED], rest: &[u8]) -> Option<Announced> {
     let [.., command, family, _, _] = *fixed;
     // A proxy that asks for itself, to see whether anybody is there, is the client.
     if command == 0x20 {
