@@ -30,6 +30,7 @@ const AT_START: &[&str] = &[
     "tls.acme.ca",
     "tls.acme.email",
     "metrics.address",
+    "metrics.names",
     "log.format",
 ];
 

@@ -218,10 +218,12 @@ impl Tls {
 }
 
 /// `[metrics]`
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Metrics {
     /// Where metrics, and nothing else, are told without a key.
     pub address: Option<Listen>,
+    /// The hosts by which they are told there besides addresses and names of the house; in lower case, without a port.
+    pub names: Vec<String>,
 }
 
 /// `[log]`
@@ -366,7 +368,7 @@ impl Default for Config {
                 domains: Vec::new(),
                 acme: Acme::default(),
             },
-            metrics: Metrics { address: None },
+            metrics: Metrics { address: None, names: Vec::new() },
             log: Log { level: Level::Info, format: LogFormat::Auto },
             routes: Vec::new(),
             keys: Vec::new(),

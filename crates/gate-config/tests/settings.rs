@@ -57,6 +57,7 @@ push = true
 registries = ["HF.co", "registry.lan:5000"]
 [metrics]
 address = "127.0.0.1:9090"
+names = ["GPU1.example.org"]
 [log]
 level = "debug"
 format = "json"
@@ -92,6 +93,7 @@ fn a_full_file_sets_everything() {
     assert!(config.manage.push);
     assert_eq!(config.manage.registries, ["hf.co", "registry.lan:5000"]);
     assert_eq!(config.metrics.address.map(|door| door.to_string()).as_deref(), Some("127.0.0.1:9090"));
+    assert_eq!(config.metrics.names, ["gpu1.example.org"]);
     assert_eq!((config.log.level, config.log.format), (Level::Debug, LogFormat::Json));
 }
 

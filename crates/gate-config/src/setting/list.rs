@@ -347,6 +347,22 @@ const SEEN: &[Setting] = &[
                 listeners for keys with `manage`, as it is in any case.",
     },
     Setting {
+        key: "metrics.names",
+        flag: None,
+        form: Form::Texts {
+            slot: |config| &mut config.metrics.names,
+            what: "a host's name",
+            example: "names = [\"gpu1.example.org\"]",
+            read: host_name,
+            least: 0,
+            most: 16,
+        },
+        about: "The hosts, on whatever port, by which `metrics.address` answers besides those that need no naming: addresses, names \
+                without a dot, and those that end in `.local`, `.internal` or `.localhost`. Any other `Host` is answered 403: a web \
+                page in somebody's browser could come by it (DNS rebinding). Empty by default, because scrapers mostly come by \
+                an address or a name of their own network.",
+    },
+    Setting {
         key: "log.level",
         flag: None,
         form: Form::Word {

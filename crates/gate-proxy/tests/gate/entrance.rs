@@ -172,13 +172,21 @@ fn nobody_else_is_let_in_without_a_key() {
     run(async {
         let house = House::new(1);
         house.add_key(|_| {});
-        for peer in ["172.18.0.1", "172.18.1.9", "172.18.0.2", PROXY, "203.0.113.9", "127.0.0.1", "fd00::9"] {
-            let told = from(&house, peer).ask(keyless("")).await;
-            assert!(
-                told.status == 401 && told.text().contains("no API key given"),
-                "{peer}: {}",
-                told.text()
-            );
+        for (peer, why) in [
+            ("172.18.0.1", "from a router or the gate's own machine"),
+            ("172.18.0.2", "from a router or the gate's own machine"),
+            ("172.18.1.9", "from none of these"),
+            ("203.0.113.9", "from none of these"),
+            ("127.0.0.1", "from none of these"),
+            ("fd00::9", "from none of these"),
+            (PROXY, "came by a proxy"),
+        ] {
+            for credential in ["", "Authorization: Bearer ollama\r\n"] {
+                let told = from(&house, peer).ask(keyless(credential)).await;
+                let text = told.text();
+                assert!(told.status == 401 && text.contains("no API key given"), "{peer}: {text}");
+                assert!(text.contains(why) && !text.contains(peer), "{peer}: {text}");
+            }
         }
         let behind = from(&house, PROXY).ask(keyless("X-Forwarded-For: 172.18.0.9\r\n")).await;
         assert_eq!(behind.status, 401, "a trusted proxy lets nobody in");

@@ -24,7 +24,7 @@ pub(crate) fn value(page: &str, series: &str) -> Option<u64> {
 pub(crate) async fn page(house: &House) -> String {
     let (mut near, far) = duplex(1 << 20);
     near.write_all(b"GET /metrics HTTP/1.1\r\nHost: g\r\n\r\n").await.unwrap();
-    serve_metrics(&house.shared, far).await;
+    serve_metrics(&house.shared, &[], far).await;
     let mut answer = String::new();
     near.read_to_string(&mut answer).await.unwrap();
     answer
@@ -94,15 +94,47 @@ fn their_own_listener_has_metrics_and_nothing_else() {
             ("HEAD /metrics HTTP/1.1\r\nHost: g\r\n\r\n", "200 OK", false),
             ("GET /api/tags HTTP/1.1\r\nHost: g\r\n\r\n", "404 Not Found", false),
             ("POST /metrics HTTP/1.1\r\nHost: g\r\nContent-Length: 0\r\n\r\n", "404 Not Found", false),
+            ("GET /metrics HTTP/1.1\r\n\r\n", "400 Bad Request", false),
             ("nonsense\r\n\r\n", "400 Bad Request", false),
         ] {
             let (mut near, far) = duplex(1 << 20);
             near.write_all(request.as_bytes()).await.unwrap();
-            serve_metrics(&house.shared, far).await;
+            serve_metrics(&house.shared, &[], far).await;
             let mut answer = String::new();
             near.read_to_string(&mut answer).await.unwrap();
             assert!(answer.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{request}: {answer}");
             assert_eq!(answer.contains("herdgate_build_info"), has_body, "{request}");
+        }
+    });
+}
+
+#[test]
+fn their_own_listener_answers_by_no_name_that_a_web_page_could_have() {
+    run(async {
+        let house = House::new(1);
+        let names = ["metrics.example.org".to_owned()];
+        for (host, status) in [
+            ("127.0.0.1:9090", "200 OK"),
+            ("203.0.113.7:9090", "200 OK"),
+            ("[2001:db8::1]:9090", "200 OK"),
+            ("localhost:9090", "200 OK"),
+            ("gate", "200 OK"),
+            ("gate.monitoring.svc.cluster.local:9090", "200 OK"),
+            ("Metrics.example.org:9090", "200 OK"),
+            ("evil.example:9090", "403 Forbidden"),
+            ("127.0.0.1.evil.example:9090", "403 Forbidden"),
+            ("metrics.example.org.evil.example", "403 Forbidden"),
+            ("metrics.example.org\r\nHost: gate", "400 Bad Request"),
+        ] {
+            let (mut near, far) = duplex(1 << 20);
+            let asked = format!("GET /metrics HTTP/1.1\r\nHost: {host}\r\n\r\n");
+            near.write_all(asked.as_bytes()).await.unwrap();
+            serve_metrics(&house.shared, &names, far).await;
+            let mut answer = String::new();
+            near.read_to_string(&mut answer).await.unwrap();
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{host}: {answer}");
+            assert_eq!(answer.contains("herdgate_build_info"), status == "200 OK", "{host}");
+            assert_eq!(answer.contains("metrics.names"), status == "403 Forbidden", "{host}");
         }
     });
 }
@@ -113,7 +145,7 @@ fn who_says_nothing_at_their_own_listener_is_sent_away() {
         let house = House::new(1);
         let (_near, far) = duplex(1024);
         let begun = tokio::time::Instant::now();
-        serve_metrics(&house.shared, far).await;
+        serve_metrics(&house.shared, &[], far).await;
         assert_eq!(begun.elapsed(), Duration::from_secs(10));
     });
 }

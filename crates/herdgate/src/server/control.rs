@@ -153,7 +153,8 @@ struct Begun {
 fn start(duties: Duties, keys: Keys, programs: &[Program], signs: Signs, tasks: &mut JoinSet<()>) -> Begun {
     let Duties { shared, roster, upstreams, mut certificate, loaded, operator, .. } = duties;
     if let Some(bound) = duties.metrics {
-        tasks.spawn_local(metrics::serve(bound, Arc::clone(&shared), signs.stage.clone()));
+        let names = loaded.config.metrics.names.clone();
+        tasks.spawn_local(metrics::serve(bound, Arc::clone(&shared), names, signs.stage.clone()));
     }
     tasks.spawn_local(notify::show_life(duties.pulses));
     if let Some(acme) = certificate.as_mut().and_then(Certificate::task) {

@@ -3,6 +3,7 @@
 use super::bind::Bound;
 use super::core::Stage;
 use gate_proxy::{Shared, serve_metrics};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -14,8 +15,14 @@ const AT_ONCE: usize = 8;
 /// How long to wait after a failed accept, as without descriptors.
 const ACCEPT_REST: Duration = Duration::from_secs(1);
 
-/// Answers until another gate does; then only whom it has begun to.
-pub(super) async fn serve(bound: Bound, shared: Arc<Shared>, mut stage: watch::Receiver<Stage>) {
+/// Answers until another gate does; then only whom it has begun to. `names` are those of the settings by which it answers.
+pub(super) async fn serve(
+    bound: Bound,
+    shared: Arc<Shared>,
+    names: Vec<String>,
+    mut stage: watch::Receiver<Stage>,
+) {
+    let names: Rc<[String]> = names.into();
     let sockets = bound.sockets.into_iter().next().map(TcpListener::from_std);
     let listener = match sockets {
         Some(Ok(listener)) => listener,
@@ -34,8 +41,8 @@ pub(super) async fn serve(bound: Bound, shared: Arc<Shared>, mut stage: watch::R
         };
         match accepted {
             Ok((stream, _peer)) => {
-                let shared = Arc::clone(&shared);
-                scrapes.spawn_local(async move { serve_metrics(&shared, stream).await });
+                let (shared, names) = (Arc::clone(&shared), Rc::clone(&names));
+                scrapes.spawn_local(async move { serve_metrics(&shared, &names, stream).await });
             }
             Err(error) => {
                 tracing::debug!("cannot accept a scrape: {error}");
