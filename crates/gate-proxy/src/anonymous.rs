@@ -34,8 +34,14 @@ pub struct Anonymous {
     networks: Vec<Cidr>,
     acts_as: String,
     never: Arc<dyn Strangers>,
-    /// What was found in a ring: the key, or that it has no valid one.
-    found: RefCell<Option<(Weak<KeyRing>, Option<Arc<Key>>)>>,
+    found: RefCell<Option<Found>>,
+}
+
+/// What was found in a ring: the key, or that it has no valid one.
+#[derive(Debug)]
+struct Found {
+    ring: Weak<KeyRing>,
+    key: Option<Arc<Key>>,
 }
 
 /// What a connection's addresses say of requests without a key that come over it.
@@ -99,7 +105,7 @@ impl Anonymous {
         let is_valid = |key: &Key| matches!(key.state(now), State::Active | State::Overlapping);
         let mut found = self.found.borrow_mut();
         // Kept weakly, the old ring's place cannot become another's. What is over does not begin again within one ring.
-        if let Some((of, key)) = &*found
+        if let Some(Found { ring: of, key }) = &*found
             && std::ptr::eq(of.as_ptr(), Arc::as_ptr(ring))
             && key.as_ref().is_none_or(|key| is_valid(key))
         {
@@ -108,7 +114,7 @@ impl Anonymous {
         let named = ring.all().filter(|key| key.name.as_str() == self.acts_as && is_valid(key));
         // Where one is replacing the other, the newer one.
         let key = named.max_by_key(|key| (key.state(now) == State::Active, key.id)).cloned();
-        *found = Some((Arc::downgrade(ring), key.clone()));
+        *found = Some(Found { ring: Arc::downgrade(ring), key: key.clone() });
         key
     }
 
