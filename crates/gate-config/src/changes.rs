@@ -110,7 +110,7 @@ mod tests {
     fn loaded(shape: impl FnOnce(&mut Config)) -> Loaded {
         let mut config = Config::default();
         shape(&mut config);
-        Loaded { config, warnings: Vec::new(), origins: [].into(), file: None }
+        Loaded { config, warnings: Vec::new(), origins: [].into(), listeners: Vec::new(), file: None }
     }
 
     #[test]

@@ -1,14 +1,16 @@
 //! `Spec` to [`Config`]: each value applied in the order of its rank, then what holds between values.
 
-use crate::config::Config;
+use crate::config::{Acme, Config};
 use crate::listen::Listen;
 use crate::listener::{self, Listener};
 use crate::problem::{Place, Problem};
-use crate::read::apply;
+use crate::read::{apply, items};
 use crate::route;
+use crate::setting::MOST_LISTENERS;
 use crate::spec::{Given, Item, Known, Rank, Raw, Spec};
+use gate_types::Cidr;
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 /// Checked settings, with where each came from.
@@ -20,17 +22,23 @@ pub struct Loaded {
     pub warnings: Vec<Problem>,
     /// Where each setting came from, by its key (`limits.head`); what is not in here is a default.
     pub origins: BTreeMap<&'static str, Place>,
+    /// Where each of [`Config::listen`] stands; none where nobody named any.
+    pub listeners: Vec<Place>,
     /// The settings file that was read, where there was one.
     pub file: Option<PathBuf>,
 }
 
 impl Config {
     /// Makes the settings of what was said.
+    ///
+    /// What holds between values is looked at also where others are wrong, as long as every value that it is about was read:
+    /// whoever mends one line shall not find the next fault only then.
     pub(crate) fn check(mut spec: Spec) -> Result<Loaded, Vec<Problem>> {
         let (keys, routes) = (std::mem::take(&mut spec.keys), std::mem::take(&mut spec.routes));
         let mut config = Config { auth_token: spec.auth_token.take(), keys, routes, ..Config::default() };
         let mut origins = BTreeMap::new();
         let (mut problems, mut warnings) = (spec.problems, spec.warnings);
+        let mut unread = spec.unread;
         // Stable, and lowest first: the last to be applied is the one that is heard.
         spec.given.sort_by_key(|given| given.rank);
         for given in &spec.given {
@@ -38,26 +46,45 @@ impl Config {
                 Ok(()) => {
                     origins.insert(given.setting.key, given.item.place.clone());
                 }
-                Err(more) => problems.extend(more),
+                Err(more) => {
+                    problems.extend(more);
+                    unread.add(given.setting.key);
+                }
             }
         }
-        if problems.is_empty() {
+        let read = |keys: &[&str]| !unread.holds(keys);
+        let listeners = listener_places(&spec.given);
+        if read(&["upstreams", "listen.address"]) {
             problems.extend(own_upstream(&config, &origins));
+        }
+        if read(&["upstreams", "route"]) {
             problems.extend(route::astray(&config));
             problems.extend(route::unrouted(&config, origins.get("upstreams")));
-            problems.extend(metrics_at_listener(&config, &origins));
-            problems.extend(no_pair(&config, &origins));
-            problems.extend(callers(&config, &origins));
-            problems.extend(listener::problems(&config, origins.get("listen.address")));
-            warnings.extend(replaced(&spec.given));
-            problems.extend(two_folders(&config, &origins));
-            warnings.extend(api_as_base(&config, origins.get("upstreams")));
-            warnings.extend(credential_in_clear(&config, origins.get("upstreams")));
         }
+        if read(&["metrics.address", "listen.address"]) {
+            problems.extend(metrics_at_listener(&config, &origins));
+        }
+        if read(&["tls.cert", "tls.key", "tls.self_signed", "tls.domain"]) {
+            problems.extend(no_pair(&config, &origins));
+            if read(&["tls.client_ca", "tls.client_required"]) {
+                problems.extend(callers(&config, &origins));
+            }
+            if read(&["listen.address"]) {
+                problems.extend(listener::problems(&config, &listeners));
+            }
+        }
+        if read(&["local.models_dir", "local.env"]) {
+            problems.extend(two_folders(&config, &origins));
+        }
+        warnings.extend(replaced(&spec.given));
+        warnings.extend(trusts_everybody(&config, &origins, &listeners));
+        warnings.extend(no_public_name(&config, origins.get("tls.domain")));
+        warnings.extend(api_as_base(&config, origins.get("upstreams")));
+        warnings.extend(credential_in_clear(&config, origins.get("upstreams")));
         problems.sort();
         warnings.sort();
         if problems.is_empty() {
-            Ok(Loaded { config, warnings, origins, file: spec.file })
+            Ok(Loaded { config, warnings, origins, listeners, file: spec.file })
         } else {
             Err(problems)
         }
@@ -88,6 +115,60 @@ fn own_upstream(config: &Config, origins: &BTreeMap<&'static str, Place>) -> Opt
     let place = origins.get("upstreams").or_else(|| origins.get("listen.address"))?;
     let problem = Problem::new(place.clone(), format!("the upstream {own} is herdgate's own address"));
     Some(problem.hint("name the Ollama server behind it, on another port or machine: --upstream URL"))
+}
+
+/// Where each of the listeners stands that are heard.
+fn listener_places(given: &[Given]) -> Vec<Place> {
+    let heard = given.iter().rfind(|given| given.setting.key == "listen.address");
+    let items = heard.and_then(|given| items(&given.item, "a listener", "", 1..=MOST_LISTENERS).ok());
+    items.unwrap_or_default().into_iter().map(|item| item.place).collect()
+}
+
+/// Proxies that are everybody: then every caller says itself where it comes from.
+fn trusts_everybody(
+    config: &Config,
+    origins: &BTreeMap<&'static str, Place>,
+    listeners: &[Place],
+) -> Vec<Problem> {
+    let everybody =
+        [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)].map(|all| Cidr::of(all, 0));
+    let own = config.listen.iter().zip(listeners);
+    let own = own.filter_map(|(listener, place)| Some((listener.trusted_proxies.as_ref()?, place)));
+    let usual = origins.get("server.trusted_proxies").map(|place| (&config.server.trusted_proxies, place));
+    let all = own.chain(usual).flat_map(|(proxies, place)| proxies.iter().map(move |proxy| (proxy, place)));
+    let all = all.filter(|(proxy, _)| everybody.contains(&Some(**proxy)));
+    let warn = |(proxy, place): (&Cidr, &Place)| {
+        let reason = format!(
+            "trusted_proxies holds {proxy}: every caller is believed when it says that it comes from another address"
+        );
+        Problem::new(place.clone(), reason)
+            .hint("name the proxy's own address, or the network that it stands in")
+    };
+    all.map(warn).collect()
+}
+
+/// Names at the end of those that no public authority vouches for: they are nobody's (RFC 6761, 6762 and 8375; ICANN for
+/// `internal`).
+const NOBODYS: [&str; 6] = ["localhost", "local", "test", "invalid", "internal", "home.arpa"];
+
+/// Names for which a public authority will be asked in vain. One that the settings name may know them.
+fn no_public_name(config: &Config, place: Option<&Place>) -> Vec<Problem> {
+    let Some(place) = place.filter(|_| config.tls.acme.directory == Acme::default().directory) else {
+        return Vec::new();
+    };
+    let is_nobodys = |name: &&String| {
+        let below =
+            |end: &&str| name.strip_suffix(*end).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
+        !name.contains('.') || NOBODYS.iter().any(below)
+    };
+    let warn = |name: &String| {
+        let reason = format!("no public authority gives a certificate for \"{name}\"");
+        Problem::new(place.clone(), reason).hint(
+            "write a name that everybody finds in the DNS, or self_signed = true in place of domain, which vouches for the \
+             names and addresses of this machine",
+        )
+    };
+    config.tls.domains.iter().filter(is_nobodys).map(warn).collect()
 }
 
 /// Listeners of the file that say more than an address, and that somebody replaced by one.

@@ -29,6 +29,7 @@ pub(crate) fn read(spec: &mut Spec, file: &Path, text: &str) {
     let places = Places::new(file, text);
     if text.len() > MOST_BYTES {
         spec.problems.push(Problem::new(places.at(0), "is longer than 256 KiB, which no settings file is"));
+        spec.unread.add_anything();
         return;
     }
     let readable = statements::readable(text);
@@ -41,6 +42,9 @@ pub(crate) fn read(spec: &mut Spec, file: &Path, text: &str) {
     let broken_lines = between.iter().filter_map(|problem| problem.place.line()).collect();
     spec.problems.extend(readable.mistakes.iter().map(|(at, what)| places.syntax(*at, what)));
     spec.problems.extend(between);
+    if !spec.problems.is_empty() {
+        spec.unread.add_anything();
+    }
     let mut walk = Walk { spec, places, broken_lines };
     for entry in root.get_ref() {
         walk.top(entry);
@@ -160,6 +164,7 @@ impl Walk<'_> {
             Some(tables) if !tables.is_empty() => self.spec.raw_upstreams.extend(tables),
             _ if self.is_broken(key) => {}
             _ => {
+                self.spec.unread.add("upstreams");
                 let problem = Problem::new(self.place(key), "upstreams stand in [[upstream]], one each");
                 let hint = "write [[upstream]] and below it url = …, or upstreams = [\"http://host:11434\"]";
                 self.spec.problems.push(problem.hint(hint));
@@ -173,6 +178,7 @@ impl Walk<'_> {
             Some(tables) => self.spec.raw_routes.extend(tables),
             None if self.is_broken(key) => {}
             None => {
+                self.spec.unread.add(route::SECTION);
                 let problem = Problem::new(self.place(key), "routes stand in [[route]], one each");
                 let hint = "write [[route]], and below it path, class and upstream";
                 self.spec.problems.push(problem.hint(hint));
@@ -224,6 +230,10 @@ impl Walk<'_> {
             return;
         }
         let name: &str = key.get_ref();
+        match section {
+            Some(section) => self.spec.unread.add(section),
+            None => self.spec.unread.add_anything(),
+        }
         let is_section = section.is_none() && value.get_ref().is_table();
         let what = if is_section { "section" } else { "setting" };
         let problem = Problem::new(self.place(key), format!("unknown {what} \"{}\"", Plain(name)));
@@ -238,6 +248,7 @@ impl Walk<'_> {
         if self.is_broken(key) {
             return;
         }
+        self.spec.unread.add(section);
         let example = SETTINGS.iter().find(|setting| setting.section_and_name().0 == Some(section));
         let name = example.map_or("", |setting| setting.section_and_name().1);
         let reason = format!("\"{section}\" is a section, not a value");

@@ -40,6 +40,7 @@ pub use config::{
 pub use keys::{KeyForm, KeyPart, KeySetting, MOST_MODELS};
 pub use listen::{BadListen, Listen};
 pub use listener::{Anonymous, Listener};
+pub use nearest::nearest;
 pub use ollama_host::{Reading, ollama_host};
 pub use paths::{Locations, Surroundings, locate};
 pub use problem::{Place, Problem};

@@ -252,48 +252,43 @@ fn private(item: &Item, problems: &mut Vec<Problem>) -> Option<Vec<Cidr>> {
     public.is_empty().then_some(networks)
 }
 
-/// What is wrong with listeners beside the other settings. `place` is where they stand.
-pub(crate) fn problems(config: &Config, place: Option<&Place>) -> Vec<Problem> {
-    let Some(place) = place else { return Vec::new() };
-    let problem = |listener: &Listener, reason: &str, hint: &str| {
-        Problem::new(place.clone(), format!("the listener {listener} {reason}")).hint(hint)
-    };
+/// What is wrong with listeners beside the other settings: all of it. `places` is where each stands.
+pub(crate) fn problems(config: &Config, places: &[Place]) -> Vec<Problem> {
     let has_tls = config.listen.iter().any(|listener| listener.is_tls(config));
-    let judge = |listener: &Listener| {
+    let judge = |(listener, place): (&Listener, &Place)| {
+        let mut problems = Vec::new();
+        let mut tell = |reason: &str, hint: &str| {
+            problems
+                .push(Problem::new(place.clone(), format!("the listener {listener} {reason}")).hint(hint));
+        };
         let own = listener.address.address.ip();
-        if listener.tls == Some(true) && !config.tls.is_on() {
-            Some(problem(
-                listener,
-                "has tls = true, and there is no certificate",
-                "name one in [tls], or write self_signed = true there",
-            ))
-        } else if listener.redirect && listener.tls == Some(true) {
-            Some(problem(
-                listener,
+        if listener.redirect && listener.tls == Some(true) {
+            tell(
                 "has tls = true and redirect = true",
                 "leave tls out: who comes to be redirected does not speak TLS yet",
-            ))
-        } else if listener.redirect && !has_tls {
-            Some(problem(
-                listener,
+            );
+        } else if listener.tls == Some(true) && !config.tls.is_on() {
+            tell(
+                "has tls = true, and there is no certificate",
+                "name one in [tls], or write self_signed = true there",
+            );
+        }
+        if listener.redirect && !has_tls {
+            tell(
                 "redirects, and no listener speaks TLS",
                 "add a [[listen]] for it, and a certificate in [tls]",
-            ))
-        } else if listener.redirect && listener.insecure_anonymous.is_some() {
-            Some(problem(
-                listener,
-                "redirects, and lets callers in without a key",
-                "give each its own [[listen]]",
-            ))
-        } else if listener.insecure_anonymous.is_some() && !own.is_unspecified() && is_public(own) {
-            Some(problem(
-                listener,
+            );
+        }
+        if listener.redirect && listener.insecure_anonymous.is_some() {
+            tell("redirects, and lets callers in without a key", "give each its own [[listen]]");
+        }
+        if listener.insecure_anonymous.is_some() && !own.is_unspecified() && is_public(own) {
+            tell(
                 "is public, and would let callers in without a key",
                 "listen on the address in the private network",
-            ))
-        } else {
-            None
+            );
         }
+        problems
     };
-    config.listen.iter().filter_map(judge).collect()
+    config.listen.iter().zip(places).flat_map(judge).collect()
 }

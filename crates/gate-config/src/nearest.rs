@@ -6,7 +6,8 @@ use strsim::osa_distance;
 const LONGEST: usize = 64;
 
 /// The nearest of `known` to `word`: a swap, slip or omission or two away, or one of which `word` is the beginning.
-pub(crate) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+#[must_use]
+pub fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     if word.len() > LONGEST {
         return None;
     }

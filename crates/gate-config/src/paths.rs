@@ -4,7 +4,7 @@ use crate::problem::{Place, Plain, Problem};
 use crate::spec::Flags;
 use std::ffi::OsString;
 use std::io::{self, ErrorKind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The settings file's name in the working directory.
 const HERE: &str = "herdgate.toml";
@@ -16,6 +16,8 @@ pub struct Surroundings {
     pub is_root: bool,
     /// Whether `./herdgate.toml` exists, readable or not.
     pub has_file_here: bool,
+    /// Whether the directory of `--data` holds a `herdgate.toml`, which `herdgate restore --data` puts there.
+    pub has_file_in_data: bool,
     /// `HERDGATE_CONFIG`
     pub herdgate_config: Option<OsString>,
     /// `HERDGATE_DATA`
@@ -34,6 +36,7 @@ impl Surroundings {
         Surroundings {
             is_root,
             has_file_here,
+            has_file_in_data: false,
             herdgate_config: variable("HERDGATE_CONFIG"),
             herdgate_data: variable("HERDGATE_DATA"),
             home: variable("HOME"),
@@ -57,6 +60,22 @@ pub struct Locations {
 }
 
 impl Locations {
+    /// Where the settings of a gate go that is set up here: beside its data where `--data` names a place for that and nobody one
+    /// for the settings, so that a start with the same `--data` finds them.
+    #[must_use]
+    pub fn for_new_settings(&self) -> Option<PathBuf> {
+        match (&self.config_named, &self.data_named) {
+            (None, Some(Place::Flag { .. })) => Some(Self::file_in(&self.data)),
+            _ => self.config.clone(),
+        }
+    }
+
+    /// The settings file that a data directory of this name may hold.
+    #[must_use]
+    pub fn file_in(data: &Path) -> PathBuf {
+        data.join(HERE)
+    }
+
     /// Makes the file part of [`crate::Sources`] of what reading [`Locations::config`] gave.
     ///
     /// # Errors
@@ -83,7 +102,8 @@ impl Locations {
 
 /// Decides where the settings file and the data directory are.
 ///
-/// File: `--config`, `HERDGATE_CONFIG`, `./herdgate.toml` if there is one, as root `/etc/herdgate/herdgate.toml`,
+/// File: `--config`, `HERDGATE_CONFIG`, `herdgate.toml` in the directory of `--data` if it holds one, `./herdgate.toml` if
+/// there is one, as root `/etc/herdgate/herdgate.toml`,
 /// otherwise `$XDG_CONFIG_HOME/herdgate/herdgate.toml` (`~/.config`). Data: `--data`, `HERDGATE_DATA`, as root
 /// `/var/lib/herdgate`, otherwise `$XDG_DATA_HOME/herdgate` (`~/.local/share`). Empty variables and relative `HOME` and
 /// XDG folders count as not given (XDG base directory specification 0.8).
@@ -91,16 +111,6 @@ impl Locations {
 /// # Errors
 /// A problem where there is no place for data: no root, no home, and nobody named one.
 pub fn locate(flags: &Flags, around: &Surroundings) -> Result<Locations, Problem> {
-    let (config, config_named) =
-        match named(flags.config.as_ref(), "--config", &around.herdgate_config, "HERDGATE_CONFIG") {
-            Some((path, place)) => (Some(path), Some(place)),
-            None if around.has_file_here => (Some(PathBuf::from(HERE)), None),
-            None if around.is_root => (Some(PathBuf::from("/etc/herdgate").join(HERE)), None),
-            None => {
-                let folder = folder(&around.xdg_config_home, &around.home, ".config");
-                (folder.map(|folder| folder.join("herdgate").join(HERE)), None)
-            }
-        };
     let (data, data_named) =
         match named(flags.data.as_ref(), "--data", &around.herdgate_data, "HERDGATE_DATA") {
             Some((path, place)) => (path, Some(place)),
@@ -112,6 +122,17 @@ pub fn locate(flags: &Flags, around: &Surroundings) -> Result<Locations, Problem
                     return Err(Problem::new(Place::env("HOME"), reason).hint("name one with --data DIR"));
                 }
             },
+        };
+    let (config, config_named) =
+        match named(flags.config.as_ref(), "--config", &around.herdgate_config, "HERDGATE_CONFIG") {
+            Some((path, place)) => (Some(path), Some(place)),
+            None if around.has_file_in_data && flags.data.is_some() => (Some(data.join(HERE)), None),
+            None if around.has_file_here => (Some(PathBuf::from(HERE)), None),
+            None if around.is_root => (Some(PathBuf::from("/etc/herdgate").join(HERE)), None),
+            None => {
+                let folder = folder(&around.xdg_config_home, &around.home, ".config");
+                (folder.map(|folder| folder.join("herdgate").join(HERE)), None)
+            }
         };
     Ok(Locations { config, config_named, data, data_named })
 }
@@ -170,6 +191,29 @@ mod tests {
             assert_eq!(found.config, Some(config.into()), "{is_root} {here} {vars:?}");
             assert_eq!(found.data, PathBuf::from(data), "{is_root} {here} {vars:?}");
         }
+    }
+
+    #[test]
+    fn a_directory_that_is_named_by_a_flag_may_hold_its_settings() {
+        let flags = Flags { data: Some("/d".into()), ..Flags::default() };
+        let around = |in_data, vars| Surroundings { has_file_in_data: in_data, ..around(true, true, vars) };
+        let found = |flags: &Flags, around: &Surroundings| locate(flags, around).unwrap();
+        let held = found(&flags, &around(true, &[]));
+        assert_eq!(
+            (held.config.as_deref(), held.config_named.clone()),
+            (Some(Path::new("/d/herdgate.toml")), None)
+        );
+        assert_eq!(held.for_new_settings(), held.config);
+        let none = found(&flags, &around(false, &[]));
+        assert_eq!(none.config, Some("herdgate.toml".into()), "none is there");
+        assert_eq!(none.for_new_settings(), Some("/d/herdgate.toml".into()));
+        let named = found(&flags, &around(true, &[("HERDGATE_CONFIG", "/n.toml")]));
+        assert_eq!((named.config.clone(), named.for_new_settings()), (Some("/n.toml".into()), named.config));
+        let usual = found(&Flags::default(), &around(true, &[("HERDGATE_DATA", "/d")]));
+        assert_eq!(
+            (usual.config.clone(), usual.for_new_settings()),
+            (Some("herdgate.toml".into()), usual.config)
+        );
     }
 
     #[test]

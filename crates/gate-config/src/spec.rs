@@ -14,7 +14,7 @@ use crate::tables::{Field, Table};
 use crate::token::{self, AuthToken, FileAccess, TokenForm};
 use crate::upstream::{self, Upstream};
 use gate_types::{ModelName, OriginPattern};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -107,6 +107,34 @@ pub(crate) struct Given {
     pub(crate) item: Item,
 }
 
+/// What somebody gave and nobody could read: nothing is concluded from the absence of these.
+#[derive(Default)]
+pub(crate) struct Unread {
+    /// Keys of settings, and whole sections.
+    names: BTreeSet<String>,
+    /// It may be anything.
+    is_anything: bool,
+}
+
+impl Unread {
+    pub(crate) fn add(&mut self, name: &str) {
+        self.names.insert(name.to_owned());
+    }
+
+    pub(crate) fn add_anything(&mut self) {
+        self.is_anything = true;
+    }
+
+    /// Whether one of these settings may be among it.
+    pub(crate) fn holds(&self, keys: &[&str]) -> bool {
+        let is_in = |key: &&str| {
+            let section = key.rsplit_once('.').map(|(section, _)| section);
+            self.names.contains(*key) || section.is_some_and(|section| self.names.contains(section))
+        };
+        self.is_anything || keys.iter().any(is_in)
+    }
+}
+
 /// All that was given, and what is wrong with it so far.
 #[derive(Default)]
 pub(crate) struct Spec {
@@ -124,6 +152,8 @@ pub(crate) struct Spec {
     pub(crate) auth_token: Option<AuthToken>,
     pub(crate) problems: Vec<Problem>,
     pub(crate) warnings: Vec<Problem>,
+    /// What was given and could not be read.
+    pub(crate) unread: Unread,
     /// The settings file, where there is one.
     pub(crate) file: Option<PathBuf>,
 }
@@ -143,7 +173,10 @@ impl Spec {
         }
         match route::read(&std::mem::take(&mut spec.raw_routes), sources.route_form) {
             Ok(routes) => spec.routes = routes,
-            Err(problems) => spec.problems.extend(problems),
+            Err(problems) => {
+                spec.problems.extend(problems);
+                spec.unread.add(route::SECTION);
+            }
         }
         spec.gather_upstreams(sources.files);
         spec.gather_env(&sources.env);
@@ -174,7 +207,10 @@ impl Spec {
                     self.give(Rank::File, setting, place, Raw::List(items));
                 }
             }
-            Err(problems) => self.problems.extend(problems),
+            Err(problems) => {
+                self.problems.extend(problems);
+                self.unread.add(setting.key);
+            }
         }
     }
 
@@ -185,6 +221,7 @@ impl Spec {
         let place = first.place.clone();
         if let Some(list) = self.given.iter().find(|given| given.setting.key == setting.key) {
             let problem = Problem::new(place, format!("[[upstream]], and upstreams at {}", list.item.place));
+            self.unread.add(setting.key);
             self.problems.push(problem.hint("write all of them in one way, [[upstream]] with url for each"));
             return;
         }
@@ -195,7 +232,10 @@ impl Spec {
                 let items = upstreams.into_iter().map(known).collect();
                 self.give(Rank::File, setting, place, Raw::List(items));
             }
-            Err(problems) => self.problems.extend(problems),
+            Err(problems) => {
+                self.problems.extend(problems);
+                self.unread.add(setting.key);
+            }
         }
     }
 
@@ -236,6 +276,7 @@ impl Spec {
             };
             if value.contains('\u{fffd}') {
                 self.problems.push(not_utf8(name));
+                self.unread.add(setting.key);
             } else if !value.trim().is_empty() {
                 self.give(Rank::Env, setting, Place::env(name), Raw::Word(value.trim().to_owned()));
             }
