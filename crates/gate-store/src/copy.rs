@@ -33,7 +33,8 @@ impl<'d> DatabaseCopy<'d> {
     /// Copies the database of `dir`; nothing of it changes. `None` where there is none.
     ///
     /// # Errors
-    /// [`StoreError::Storage`] if it is damaged, not herdgate's, of a newer herdgate, or cannot be read or written.
+    /// [`StoreError::Storage`] if it is damaged, not herdgate's, of a newer herdgate, or cannot be read or written, or if there
+    /// is no room for the copy beside it.
     pub fn of(dir: &'d DataDir) -> Result<Option<Self>, StoreError> {
         let Some((conn, path)) = schema::open_as_it_is(dir)? else { return Ok(None) };
         conn.busy_timeout(BUSY).map_err(|cause| unusable(&path, COPY, cause))?;
@@ -92,6 +93,12 @@ pub(crate) fn keep_before(
 }
 
 fn into<'d>(conn: &Connection, dir: &'d DataDir, path: &Path) -> Result<Unfinished<'d>, StoreError> {
+    let needed =
+        conn.query_row("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size", [], |row| {
+            row.get::<_, i64>(0)
+        });
+    let needed = needed.map_err(|cause| unusable(path, COPY, cause))?;
+    has_room(dir.path(), dir.room(), u64::try_from(needed).unwrap_or_default())?;
     let file = Unfinished::create(dir, DATABASE_FILE)?;
     // One read transaction: what is committed meanwhile is not in it (SQLite, VACUUM INTO). Into an empty file it may write.
     let target = file.path();
@@ -102,7 +109,54 @@ fn into<'d>(conn: &Connection, dir: &'d DataDir, path: &Path) -> Result<Unfinish
     Ok(file)
 }
 
+/// Whether there is room for the copy; where the system does not say, writing it will.
+fn has_room(dir: &Path, room: Option<u64>, needed: u64) -> Result<(), StoreError> {
+    match room {
+        Some(room) if room < needed => {
+            let reason = format!(
+                "has {} KiB of room on its disk, and a copy of the database needs {} KiB",
+                room / 1024,
+                needed.div_ceil(1024)
+            );
+            let hint = "make room on the disk of the data directory: the copy lies there while it is made, also for a backup \
+                        that goes elsewhere";
+            Err(wrong(dir, reason, hint))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Whether a database has a key of this name that was not revoked. Looks at it as it is; `None` where there is none.
+///
+/// # Errors
+/// [`StoreError::Storage`] if it cannot be read.
+pub fn has_key(dir: &DataDir, name: &str) -> Result<Option<bool>, StoreError> {
+    let Some((conn, path)) = schema::open_as_it_is(dir)? else { return Ok(None) };
+    let found = conn.query_row(
+        "SELECT EXISTS (SELECT 1 FROM keys WHERE name = ?1 AND revoked IS NULL)",
+        [name],
+        |row| row.get(0),
+    );
+    found.map(Some).map_err(|cause| unusable(&path, "read the database", cause))
+}
+
 fn facts(conn: &Connection) -> rusqlite::Result<DatabaseFacts> {
     let keys: i64 = conn.query_row("SELECT count(*) FROM keys", [], |row| row.get(0))?;
     Ok(DatabaseFacts { version: schema::version(conn)?, keys: u64::try_from(keys).unwrap_or_default() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_without_room_is_named_before_anything_is_written() {
+        assert!(has_room(Path::new("/d"), None, 1).is_ok() && has_room(Path::new("/d"), Some(8), 8).is_ok());
+        let error = has_room(Path::new("/d"), Some(4096), 40_961).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "/d has 4 KiB of room on its disk, and a copy of the database needs 41 KiB"
+        );
+        assert!(error.hint().is_some_and(|hint| hint.contains("data directory")), "{error:?}");
+    }
 }

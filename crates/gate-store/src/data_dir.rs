@@ -34,6 +34,9 @@ pub const TLS_CA_KEY_FILE: &str = "tls-ca-key.pem";
 /// The socket by which commands reach the gate that runs here.
 pub const ADMIN_SOCKET: &str = "admin.sock";
 
+/// The settings of a gate that was set up from a backup into a directory of its own.
+pub(crate) const SETTINGS_FILE: &str = "herdgate.toml";
+
 const OTHERS: u32 = 0o077;
 const STICKY: u32 = 0o1000;
 /// More files than herdgate could ever have put there; looking at them all would only make every command slow.
@@ -292,7 +295,7 @@ pub fn is_in_backups(name: &str) -> bool {
 /// Whether herdgate puts files of this name into its directory, or a file system does.
 pub(crate) fn is_known(name: &str) -> bool {
     let after = |stem: &str| name.strip_prefix(stem);
-    matches!(name, "models" | "lost+found" | FROM_BACKUP | ADMIN_SOCKET)
+    matches!(name, "models" | "lost+found" | FROM_BACKUP | ADMIN_SOCKET | SETTINGS_FILE)
         || name.starts_with(ASIDE)
         || after(DATABASE_FILE)
             .is_some_and(|rest| matches!(rest, "" | "-wal" | "-shm" | "-journal") || rest.starts_with(BEFORE))

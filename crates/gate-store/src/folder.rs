@@ -3,7 +3,7 @@
 //! As everything here it goes through open directories and follows no link, because their owner may be less trusted than
 //! the process.
 
-use crate::data_dir::{DataDir, Unfinished, is_known};
+use crate::data_dir::{DataDir, SETTINGS_FILE, Unfinished, is_known};
 use crate::fault::{refused, wrong};
 use crate::lock::LOCK_FILE;
 use crate::schema::DATABASE_FILE;
@@ -120,7 +120,7 @@ impl DataDir {
     /// As [`DataDir::entries`].
     pub fn replaceable(&self) -> Result<Vec<String>, StoreError> {
         let stays = |name: &str| {
-            matches!(name, "models" | "lost+found" | LOCK_FILE)
+            matches!(name, "models" | "lost+found" | LOCK_FILE | SETTINGS_FILE)
                 || name.starts_with(ASIDE)
                 || name.starts_with('.')
         };
@@ -211,7 +211,8 @@ pub(crate) fn is_plain_name(name: &str) -> bool {
 /// Ours, and not the database with what belongs to it on this machine alone.
 fn belongs(name: &str) -> bool {
     let is_database = name.starts_with(DATABASE_FILE);
-    let is_here_alone = matches!(name, "models" | "lost+found" | LOCK_FILE) || name.starts_with(ASIDE);
+    let is_here_alone =
+        matches!(name, "models" | "lost+found" | LOCK_FILE | SETTINGS_FILE) || name.starts_with(ASIDE);
     is_known(name)
         && !is_database
         && !is_here_alone

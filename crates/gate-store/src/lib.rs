@@ -15,7 +15,7 @@ mod rows;
 mod schema;
 mod sqlite;
 
-pub use copy::{DatabaseCopy, DatabaseFacts, examine_copy};
+pub use copy::{DatabaseCopy, DatabaseFacts, examine_copy, has_key};
 pub use data_dir::{
     ACME_CERTIFICATE_FILE, ACME_FILE, ADMIN_SOCKET, DataDir, FIRST_KEY_FILE, TLS_CA_FILE, TLS_CA_KEY_FILE,
     is_in_backups,

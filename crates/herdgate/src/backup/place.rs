@@ -232,11 +232,14 @@ impl<'p> NewSettings<'p> {
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             fs::create_dir_all(folder).with_context(cause)?;
         }
-        let mut hidden = path.as_os_str().to_owned();
-        hidden.push(format!(".{}.tmp", std::process::id()));
+        // A name with a dot: in the data directory it is none of those that give way.
+        let mut name = std::ffi::OsString::from(".");
+        name.push(path.file_name().unwrap_or_default());
+        name.push(format!(".{}.tmp", std::process::id()));
+        let hidden = path.with_file_name(name);
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&hidden);
         let mut file = file.with_context(cause)?;
-        let staged = Self { hidden: hidden.into(), path, old: old.map(PathBuf::as_path) };
+        let staged = Self { hidden, path, old: old.map(PathBuf::as_path) };
         file.write_all(&bytes).and_then(|()| file.sync_all()).with_context(cause)?;
         Ok(staged)
     }

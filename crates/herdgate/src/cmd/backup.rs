@@ -15,8 +15,9 @@ use gate_config::{Config, Loaded, Locations};
 use gate_store::{DataDir, DatabaseCopy};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use std::error::Error;
 use std::fs::{self, File};
-use std::io::{Read as _, Write};
+use std::io::{self, Read as _, Write};
 use std::path::{Path, PathBuf};
 
 /// Arguments of `herdgate backup`.
@@ -53,10 +54,29 @@ pub(crate) fn run(
         }
         Err(error) => {
             // A closed standard error leaves the exit code to tell it.
-            let _closed = writeln!(talk, "error: {error:#}");
+            let _closed = writeln!(talk, "error: {error:#}{}", hint(&error, &args.file));
             EXIT_FAILURE
         }
     }
+}
+
+/// Which disk is full: what is written goes to two of them.
+fn hint(error: &anyhow::Error, file: &Path) -> String {
+    let is_full = |cause: &(dyn Error + 'static)| {
+        let kind = cause.downcast_ref::<io::Error>().map(io::Error::kind);
+        matches!(kind, Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
+    };
+    if format!("{error:#}").contains("\nhint: ") || !error.chain().any(is_full) {
+        return String::new();
+    }
+    if file.as_os_str() == "-" {
+        return "\nhint: make room where standard output goes".to_owned();
+    }
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    format!(
+        "\nhint: nothing is left behind; make room on the disk of {}, or name a file on another",
+        folder.display()
+    )
 }
 
 struct Desk<'d> {

@@ -9,7 +9,7 @@ use crate::cli::EXIT_FAILURE;
 use crate::progress::bytes;
 use anyhow::{Context as _, bail};
 use clap::Args;
-use gate_config::Locations;
+use gate_config::{Locations, Place};
 use gate_store::{DataDir, FROM_BACKUP, examine_copy, is_in_use};
 use std::fmt::Write as _;
 use std::fs::File;
@@ -34,14 +34,15 @@ pub(crate) struct RestoreArgs {
 
 /// Restores into the data directory and the place for settings of `places`.
 pub(crate) fn run(args: &RestoreArgs, places: &Locations, talk: &mut dyn Write) -> u8 {
+    let start = start(places);
     let places = Places {
         data: places.data.clone(),
-        settings: places.config.clone(),
+        settings: places.for_new_settings(),
         models: Store::place(args.models_dir.as_deref(), |name| std::env::var_os(name)),
         replaces: args.replace,
         stamp: jiff::Timestamp::now().strftime("%Y%m%d-%H%M%S").to_string(),
     };
-    match restore(args, &places) {
+    match restore(args, &places, &start) {
         Ok(said) => {
             let _closed = talk.write_all(said.as_bytes());
             0
@@ -54,7 +55,29 @@ pub(crate) fn run(args: &RestoreArgs, places: &Locations, talk: &mut dyn Write) 
     }
 }
 
-fn restore(args: &RestoreArgs, places: &Places) -> anyhow::Result<String> {
+/// How the gate is started that is set up here: with the flags that it was set up by.
+fn start(places: &Locations) -> String {
+    let mut command = "herdgate serve".to_owned();
+    let named = [
+        ("--config", &places.config_named, places.config.as_ref()),
+        ("--data", &places.data_named, Some(&places.data)),
+    ];
+    for (flag, named, path) in named {
+        if let (Some(Place::Flag { .. }), Some(path)) = (named, path) {
+            let _infallible = write!(command, " {flag} {}", shown(path));
+        }
+    }
+    command
+}
+
+/// A path as a shell takes it.
+fn shown(path: &Path) -> String {
+    let text = path.display().to_string();
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
+    if text.chars().all(is_plain) { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
+}
+
+fn restore(args: &RestoreArgs, places: &Places, start: &str) -> anyhow::Result<String> {
     let named = || args.file.display().to_string();
     let mut archive = File::open(&args.file).with_context(|| format!("cannot read {}", named()))?;
     // It is read twice.
@@ -82,7 +105,7 @@ fn restore(args: &RestoreArgs, places: &Places) -> anyhow::Result<String> {
     let dir = DataDir::open(&places.data).map_err(plain)?;
     let _lock = dir.lock().map_err(plain)?;
     places.fill(&dir, &contents, &settings, &mut archive)?;
-    said.push_str("restored\n");
+    let _infallible = writeln!(said, "restored; start it with: {start}");
     Ok(said)
 }
 
@@ -124,13 +147,28 @@ fn settings(contents: &Contents, archive: &mut File) -> anyhow::Result<Option<Ve
 /// What is done, for people.
 fn told(contents: &Contents, places: &Places, settings: &ForSettings, used: bool) -> String {
     let about = &contents.about;
-    let mut text = String::new();
-    let mut line = |words: std::fmt::Arguments<'_>| {
-        // Writing to a String cannot fail.
-        let _infallible = writeln!(text, "{words}");
-    };
-    line(format_args!("backup of {}, by herdgate {} on {}", about.made, about.herdgate, about.host));
-    let keys = about.database.map_or_else(
+    let mut lines =
+        vec![format!("backup of {}, by herdgate {} on {}", about.made, about.herdgate, about.host)];
+    lines.push(told_data(contents, places));
+    if used {
+        lines.push(format!("  kept aside    {}", places.data.join(places.aside()).display()));
+    }
+    lines.push(format!("  settings      {}", told_settings(settings)));
+    if !about.certificates.is_empty() {
+        let place = places.data.join(FROM_BACKUP);
+        let names = about.certificates.join(", ");
+        lines.push(format!("  certificate   {}; its settings name {names}", place.display()));
+    }
+    lines.extend(told_models(contents, places));
+    lines.push(
+        "  note: what was revoked after that moment is valid again; `herdgate key list` shows all keys"
+            .to_owned(),
+    );
+    lines.join("\n") + "\n"
+}
+
+fn told_data(contents: &Contents, places: &Places) -> String {
+    let keys = contents.about.database.map_or_else(
         || "no database of keys".to_owned(),
         |facts| format!("the database with {} key{}", facts.keys, if facts.keys == 1 { "" } else { "s" }),
     );
@@ -139,48 +177,34 @@ fn told(contents: &Contents, places: &Places, settings: &ForSettings, used: bool
         1 => ", one more file".to_owned(),
         files => format!(", {files} more files"),
     };
-    line(format_args!("  data          {}: {keys}{more}", places.data.display()));
-    if used {
-        line(format_args!("  kept aside    {}", places.data.join(places.aside()).display()));
-    }
+    format!("  data          {}: {keys}{more}", places.data.display())
+}
+
+fn told_settings(settings: &ForSettings) -> String {
     match settings {
-        ForSettings::None => line(format_args!("  settings      none in the backup")),
-        ForSettings::AreThere(path) => {
-            line(format_args!("  settings      {}: the same already", path.display()))
-        }
-        ForSettings::Become(path) => line(format_args!("  settings      {}", path.display())),
+        ForSettings::None => "none in the backup".to_owned(),
+        ForSettings::AreThere(path) => format!("{}: the same already", path.display()),
+        ForSettings::Become(path) => path.display().to_string(),
         ForSettings::Replace(path, old) => {
-            line(format_args!("  settings      {}; the old ones become {}", path.display(), old.display()));
+            format!("{}; the old ones become {}", path.display(), old.display())
         }
         ForSettings::LieBeside(path) => {
-            line(format_args!(
-                "  settings      others are there and stay; those of the backup: {}",
-                path.display()
-            ));
+            format!("others are there and stay; those of the backup: {}", path.display())
         }
     }
-    if !about.certificates.is_empty() {
-        let place = places.data.join(FROM_BACKUP);
-        line(format_args!(
-            "  certificate   {}; its settings name {}",
-            place.display(),
-            about.certificates.join(", ")
-        ));
-    }
+}
+
+fn told_models(contents: &Contents, places: &Places) -> Vec<String> {
+    let mut lines = Vec::new();
     let models = contents.count(|part| matches!(part, Part::Manifest(_)));
     if let (true, Some(store)) = (models > 0, &places.models) {
         let size = bytes(contents.size(is_ollamas));
-        line(format_args!("  models        {}: {models} of Ollama, {size}", store.path().display()));
+        lines.push(format!("  models        {}: {models} of Ollama, {size}", store.path().display()));
     }
     let engine = contents.count(|part| matches!(part, Part::Engine(_)));
     if engine > 0 {
-        line(format_args!(
-            "  models        {}: {engine} of the engine",
-            places.data.join("models").display()
-        ));
+        let place = places.data.join("models");
+        lines.push(format!("  models        {}: {engine} of the engine", place.display()));
     }
-    line(format_args!(
-        "  note: what was revoked after that moment is valid again; `herdgate key list` shows all keys"
-    ));
-    text
+    lines
 }

@@ -23,8 +23,9 @@ impl FileAccess for Disk {
 /// Where the settings file and the data directory are.
 pub(crate) fn places(flags: &Flags) -> Result<Locations, Vec<Problem>> {
     let is_root = rustix::process::geteuid().is_root();
-    let around =
+    let mut around =
         Surroundings::new(is_root, Path::new("herdgate.toml").is_file(), |name| std::env::var_os(name));
+    around.has_file_in_data = flags.data.as_deref().is_some_and(|data| Locations::file_in(data).is_file());
     locate(flags, &around).map_err(|problem| vec![problem])
 }
 

@@ -3,7 +3,7 @@
 
 use crate::harness::home::mode;
 use crate::harness::load::{Load, home, slow_ollama};
-use crate::harness::{Ask, Home, testkit};
+use crate::harness::{Ask, Home, leave_out, testkit};
 use gate_testkit::Setup;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -95,7 +95,10 @@ fn what_is_taken_under_load_works_elsewhere() {
 
     let to = home();
     let said = done(&to, &["restore", name]);
-    assert!(said.contains("26 keys") && said.ends_with("restored\n"), "{said}");
+    assert!(
+        said.contains("26 keys") && said.ends_with("restored; start it with: herdgate serve\n"),
+        "{said}"
+    );
     let settings = |home: &Home| fs::read_to_string(home.path("herdgate.toml")).unwrap();
     assert_eq!(settings(&to), settings(&from));
     let gate = to.serve(&["--upstream", &ollama.url()]);
@@ -291,6 +294,51 @@ fn it_goes_to_standard_output_too() {
     let output = from.command(&["backup", "-"]).stdout(full).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("cannot write the backup"), "{output:?}");
+}
+
+#[test]
+fn a_directory_that_is_named_gets_the_settings_too_and_a_start_reads_them() {
+    let from = Home::new().settings("[limits]\nconnections = 77\n");
+    from.key("a", &[]);
+    let archive = from.path("gate.tar.zst");
+    done(&from, &["backup", archive.to_str().unwrap()]);
+    let to = Home::new();
+    let place = to.path("other gate");
+    let (name, place) = (archive.to_str().unwrap(), place.to_str().unwrap());
+    let said = done(&to, &["restore", name, "--data", place]);
+    let settings = format!("{place}/herdgate.toml");
+    assert!(said.contains(&format!("  settings      {settings}\n")), "{said}");
+    assert!(said.ends_with(&format!("restored; start it with: herdgate serve --data '{place}'\n")), "{said}");
+    assert_eq!(fs::read_to_string(to.path("herdgate.toml")).unwrap(), "", "those of this machine stay");
+    assert!(done(&to, &["check", "--data", place]).contains(&settings));
+    let shown = to.run(&["config", "show", "--data", place]);
+    assert!(shown.out.contains("connections = 77"), "{}", shown.out);
+    // The settings are no obstacle to another one, and what is there gives way only when it is told to.
+    refused(&to, &["restore", name, "--data", place], "is not empty");
+    let said = done(&to, &["restore", "--replace", name, "--data", place]);
+    assert!(said.contains("the same already"), "{said}");
+    let said = done(&to, &["backup", to.path("again").to_str().unwrap(), "--data", place]);
+    assert!(said.contains("the settings") && !said.contains("left out"), "{said}");
+}
+
+#[test]
+fn a_full_disk_is_named_and_nothing_is_left_on_it() {
+    let from = home();
+    from.key("a", &[]);
+    let full = from.path("full");
+    fs::create_dir(&full).unwrap();
+    let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=4k", "none"]).arg(&full).status();
+    if !mounted.is_ok_and(|status| status.success()) {
+        return leave_out("only root can mount a small disk");
+    }
+    fs::write(full.join("other"), [0; 4096]).unwrap();
+    let archive = full.join("gate.tar.zst");
+    let finished = from.run(&["backup", archive.to_str().unwrap()]);
+    let left = fs::read_dir(&full).unwrap().count();
+    Command::new("umount").arg(&full).status().unwrap();
+    assert_eq!((finished.code, left), (1, 1), "{}", finished.err);
+    let hint = format!("hint: nothing is left behind; make room on the disk of {}", full.display());
+    assert!(finished.err.contains(&hint), "{}", finished.err);
 }
 
 #[test]
