@@ -1,14 +1,22 @@
-//! `herdgate check`: are the settings fine? Listens on nothing, opens no database, asks no upstream.
+//! `herdgate check`: are the settings fine, and the files that they name? Listens on nothing, changes nothing, asks no upstream.
 
 use crate::cmd::settings;
-use gate_config::{Loaded, Locations, Problem};
+use crate::server::examine_tls;
+use gate_config::{Loaded, Locations, Place, Problem};
+use gate_store::DataDir;
 use std::io::{self, Write};
+use std::path::Path;
 
 /// Tells every problem and ends with 64, or every warning and one line that names the settings file, and ends with 0.
 pub(crate) fn run(loaded: Result<&(Loaded, Locations), &[Problem]>, talk: &mut dyn Write) -> u8 {
     match loaded {
         Ok((loaded, places)) => {
-            // A closed standard error leaves the exit code to tell it.
+            let problems = in_files(loaded);
+            if !problems.is_empty() {
+                // A closed standard error leaves the exit code to tell it.
+                let _closed = warn(loaded, places, talk);
+                return settings::tell(&problems, talk);
+            }
             let _closed = fine(loaded, places, talk);
             0
         }
@@ -16,10 +24,51 @@ pub(crate) fn run(loaded: Result<&(Loaded, Locations), &[Problem]>, talk: &mut d
     }
 }
 
-fn fine(loaded: &Loaded, places: &Locations, talk: &mut dyn Write) -> io::Result<()> {
-    for warning in &loaded.warnings {
+/// What is wrong with the files of certificates that the settings name, at the line that names them.
+fn in_files(loaded: &Loaded) -> Vec<Problem> {
+    let problem = |(setting, error): (&'static str, anyhow::Error)| {
+        let place = loaded.origins.get(setting).cloned().unwrap_or_else(|| Place::Path(setting.into()));
+        let text = format!("{error:#}");
+        match text.split_once("\nhint: ") {
+            Some((reason, hint)) => Problem::new(place, reason).hint(hint),
+            None => Problem::new(place, text),
+        }
+    };
+    examine_tls(&loaded.config.tls).into_iter().map(problem).collect()
+}
+
+/// Listeners that let callers in as a key that is not there. A database that cannot be read is no fault of the settings.
+fn keyless(loaded: &Loaded, data: &Path) -> Vec<Problem> {
+    let config = &loaded.config;
+    let dir = data.is_dir().then(|| DataDir::anchor(data).ok()).flatten();
+    let is_known = |name: &str| {
+        config.keys.iter().any(|key| key.name == name)
+            || match &dir {
+                Some(dir) => gate_store::has_key(dir, name).map_or(true, Option::unwrap_or_default),
+                None => data.exists(),
+            }
+    };
+    let named = config.listen.iter().zip(&loaded.listeners);
+    let named = named.filter_map(|(listener, place)| Some((listener.insecure_anonymous.as_ref()?, place)));
+    let astray = named.filter(|(anonymous, _)| !is_known(&anonymous.acts_as));
+    let warn = |(anonymous, place): (&gate_config::Anonymous, &Place)| {
+        let name = &anonymous.acts_as;
+        let reason =
+            format!("insecure_anonymous names the key \"{name}\", and there is none: nobody is let in so");
+        Problem::new(place.clone(), reason).hint(format!("make it: herdgate key create {name}"))
+    };
+    astray.map(warn).collect()
+}
+
+fn warn(loaded: &Loaded, places: &Locations, talk: &mut dyn Write) -> io::Result<()> {
+    for warning in loaded.warnings.iter().chain(&keyless(loaded, &places.data)) {
         settings::tell_one("warning", warning, talk)?;
     }
+    Ok(())
+}
+
+fn fine(loaded: &Loaded, places: &Locations, talk: &mut dyn Write) -> io::Result<()> {
+    warn(loaded, places, talk)?;
     match (&loaded.file, &places.config) {
         (Some(file), _) => writeln!(talk, "settings are fine: {}", file.display()),
         (None, Some(absent)) => {
@@ -47,6 +96,7 @@ mod tests {
             config: Config::default(),
             warnings: vec![warning],
             origins: [].into(),
+            listeners: Vec::new(),
             file: file.map(Into::into),
         };
         let config = Some("/etc/herdgate/herdgate.toml".into());

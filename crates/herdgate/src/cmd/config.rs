@@ -106,7 +106,13 @@ mod tests {
         let auth_token = Some(AuthToken { token: Secret::new("canary".to_owned()), place });
         let config = Config { auth_token, ..Config::default() };
         let origins = [("limits.head", Place::Env { name: "HERDGATE_LIMITS__HEAD".into(), item: None })];
-        let loaded = Loaded { config, warnings: Vec::new(), origins: origins.into(), file: None };
+        let loaded = Loaded {
+            config,
+            warnings: Vec::new(),
+            origins: origins.into(),
+            listeners: Vec::new(),
+            file: None,
+        };
         (
             loaded,
             Locations { config: None, config_named: None, data: "/d\nhead = 1".into(), data_named: None },

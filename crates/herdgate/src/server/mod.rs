@@ -40,6 +40,7 @@ pub(crate) use access::roster;
 pub(crate) use admin::ShortSocket;
 pub(crate) use handover::Handed;
 pub(crate) use reload::Stamp;
+pub(crate) use tls::examine as examine_tls;
 
 use anyhow::{Context as _, anyhow};
 use gate_config::{Config, Flags, Loaded};

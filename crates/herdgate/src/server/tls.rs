@@ -292,6 +292,25 @@ fn read(cert: &Path, key: &Path, speaker: &Speaker) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What is wrong with the files that the settings name, each beside the setting that names it: what a start would end with.
+pub(crate) fn examine(settings: &gate_config::Tls) -> Vec<(&'static str, anyhow::Error)> {
+    let mut wrong = Vec::new();
+    if let (Some(cert), Some(key)) = (&settings.cert, &settings.key) {
+        let pair = Speaker::mute(None).and_then(|speaker| read(cert, key, &speaker));
+        if let Err(error) = pair {
+            // Of the two, it is the one that its words begin with.
+            let is_of_key =
+                format!("{error:#}").trim_start_matches("cannot read ").starts_with(&*key.to_string_lossy());
+            wrong.push((if is_of_key { "tls.key" } else { "tls.cert" }, error));
+        }
+    }
+    wrong.extend(Callers::begin(settings).err().map(|error| ("tls.client_ca", error)));
+    if let Some(ca) = &settings.acme.ca {
+        wrong.extend(add_roots(&mut RootCertStore::empty(), ca).err().map(|error| ("tls.acme.ca", error)));
+    }
+    wrong
+}
+
 fn speak(
     certificate: Arc<dyn ResolvesServerCert>,
     judge: Option<Verifier>,

@@ -184,3 +184,39 @@ fn settings_are_shown_with_their_origin_and_without_their_secrets() {
         assert!(!told.out.contains("canary") && !told.err.contains("canary"));
     }
 }
+
+#[test]
+fn check_looks_at_the_files_of_certificates_and_at_who_is_let_in() {
+    let home = Home::new().settings(
+        "[tls]\ncert = \"cert.pem\"\nkey = \"key.pem\"\nclient_ca = \"callers.pem\"\n[tls.acme]\nca = \"authority.pem\"\n",
+    );
+    let pair = || rcgen::generate_simple_self_signed(["localhost".into()]).unwrap();
+    let (one, other) = (pair(), pair());
+    std::fs::write(home.path("cert.pem"), one.cert.pem()).unwrap();
+    std::fs::write(home.path("key.pem"), other.signing_key.serialize_pem()).unwrap();
+    std::fs::write(home.path("callers.pem"), "nothing\n").unwrap();
+    let checked = home.run(&["check"]);
+    assert_eq!(checked.code, 64, "{}", checked.err);
+    for line in [
+        "error: ./herdgate.toml:3:7 key.pem is not the key of cert.pem\nhint: name the two files of one certificate\n",
+        "error: ./herdgate.toml:4:13 callers.pem: holds no certificate\nhint: ",
+        "error: ./herdgate.toml:6:6 cannot read authority.pem: ",
+    ] {
+        let line = line.replace("./", "");
+        assert!(checked.err.contains(&line), "no {line} in {}", checked.err);
+    }
+    std::fs::write(home.path("key.pem"), one.signing_key.serialize_pem()).unwrap();
+    let home = home.settings(
+        "[tls]\ncert = \"cert.pem\"\nkey = \"key.pem\"\n[listen]\naddress = \"127.0.0.1:0\"\n\
+         insecure_anonymous = { networks = [\"127.0.0.0/8\"], as = \"stack\" }\n",
+    );
+    let warning = "insecure_anonymous names the key \"stack\", and there is none: nobody is let in so\nhint: make it: herdgate key \
+                   create stack\n";
+    for is_there in [false, true] {
+        let checked = home.run(&["check"]);
+        assert_eq!((checked.code, checked.err.contains(warning)), (0, !is_there), "{}", checked.err);
+        if !is_there {
+            home.key("stack", &[]);
+        }
+    }
+}
