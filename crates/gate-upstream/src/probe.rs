@@ -238,6 +238,7 @@ async fn question(
 /// A status other than 200, in the operator's words.
 fn refused(client: &Client, id: UpstreamId, path: &str, status: u16) -> Reason {
     let host = client.endpoint(id).map_or("", |endpoint| endpoint.host());
+    let has_credential = client.roster().access(id).is_some_and(|access| access.has_credential());
     Reason(match status {
         300..400 => format!("answers {status} to {path}: give the address that it redirects to"),
         400 if !is_tls(client, id) => {
@@ -247,15 +248,21 @@ fn refused(client: &Client, id: UpstreamId, path: &str, status: u16) -> Reason {
             "answers 400 to {path}: does it want a certificate? Name client_cert and client_key in its [[upstream]]"
         ),
         401 | 407 => {
-            let has_credential = client.roster().access(id).is_some_and(|access| access.has_credential());
             if has_credential {
-                format!("answers {status} to {path}: it does not take the credential of its [[upstream]]")
+                format!(
+                    "answers {status} to {path}: it does not take the credential of its [[upstream]]; compare token_file, or \
+                     headers, with what is wanted there"
+                )
             } else {
                 format!(
                     "answers {status} to {path}: it wants a credential; give one in its [[upstream]]: token_file, or headers"
                 )
             }
         }
+        403 if has_credential => format!(
+            "answers 403 to {path}: what stands in front of it does not take the credential of its [[upstream]], or its Host \
+             check refuses \"{host}\"; compare token_file, or headers, with what is wanted there"
+        ),
         403 => format!(
             "answers 403 to {path}: its Host check refuses \"{host}\"; name it by IP address or localhost, or set OLLAMA_HOST there"
         ),

@@ -95,6 +95,14 @@ impl Gate {
             let hint = if bad == BadUrl::Credentials { key::WHERE } else { URL_HINT };
             anyhow!("the gate's URL {bad}\nhint: {hint}")
         })?;
+        if let Some(path) = ["/v1", "/api"].into_iter().find(|path| url.base.ends_with(path)) {
+            let scheme = if url.tls { "https" } else { "http" };
+            let before = url.base.trim_end_matches(path);
+            bail!(
+                "the gate's URL ends in {path}, which programs add by themselves\nhint: write {scheme}://{}{before}",
+                url.authority()
+            );
+        }
         let authority = url.authority().parse();
         let authority =
             authority.map_err(|_| anyhow!("the gate's URL has no usable host\nhint: {URL_HINT}"))?;

@@ -91,7 +91,12 @@ impl Reach {
                 let link = link.map_err(|why| anyhow!("{}: {why}\nhint: {}", gate.url(), why.hint()))?;
                 let (mut parts, body) = request(method, path, body)?.into_parts();
                 gate.address(&mut parts, &PathAndQuery::try_from(path)?)?;
-                sent(link, Request::from_parts(parts, body)).await
+                let hint = match gate.url().tls {
+                    true => "is that a gate?",
+                    false => "is that a gate? One that speaks TLS there is an https:// URL",
+                };
+                let answer = sent(link, Request::from_parts(parts, body)).await;
+                answer.map_err(|failed| strange(&gate.url().to_string(), hint, failed))
             }
         }
     }
@@ -125,7 +130,7 @@ async fn at_socket(data: &Path, method: Method, path: &str, body: &Value) -> any
     let link = Link::begin(TokioIo::new(stream), false).await?;
     let mut request = request(method, path, body)?;
     request.headers_mut().insert(header::HOST, header::HeaderValue::from_static("localhost"));
-    sent(link, request).await
+    sent(link, request).await.map_err(|failed| anyhow!(failed).context("the gate broke off"))
 }
 
 /// Sees whose socket it is, before anything is sent: whoever may write to the directory could have put one there.
@@ -174,10 +179,23 @@ fn request(method: Method, path: &str, body: &Value) -> anyhow::Result<Request<F
     Ok(request.body(Full::new(body))?)
 }
 
-async fn sent(mut link: Link<Full<Bytes>>, request: Request<Full<Bytes>>) -> anyhow::Result<Answer> {
-    let answer = link.send(request).await;
-    let answer = answer.map_err(|failed| anyhow!(failed.error).context("the gate broke off"))?;
+async fn sent(mut link: Link<Full<Bytes>>, request: Request<Full<Bytes>>) -> hyper::Result<Answer> {
+    let answer = link.send(request).await.map_err(|failed| failed.error)?;
     Ok(Answer { status: answer.status(), body: answer.into_body(), data: Vec::new(), _link: link })
+}
+
+/// No answer, in words for whoever wrote the URL. TLS, asked in plain HTTP, answers with an alert, or with nothing at all.
+fn strange(url: &str, hint: &str, failed: hyper::Error) -> anyhow::Error {
+    if failed.is_parse() {
+        return anyhow!("what answers at {url} does not speak HTTP\nhint: {hint}");
+    }
+    let cause = anyhow!(failed);
+    anyhow!("{url}: the connection ended without an answer: {}\nhint: {hint}", cause.root_cause())
+}
+
+/// What went wrong at an upstream, for a line that names it already.
+pub(crate) fn without_its_name<'e>(error: &'e str, at: &str) -> &'e str {
+    error.strip_prefix(at).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(error)
 }
 
 /// The answer of a gate. Dropped early, what it comes from ends.
@@ -303,5 +321,19 @@ mod tests {
         ] {
             assert_eq!(is_trusted(peer, own, owner), is_asked, "{peer} {own} {owner:?}");
         }
+    }
+
+    #[test]
+    fn an_upstream_is_named_once() {
+        let at = "http://10.0.0.1:11434";
+        assert_eq!(
+            without_its_name("http://10.0.0.1:11434: cannot connect: refused", at),
+            "cannot connect: refused"
+        );
+        assert_eq!(
+            without_its_name("http://10.0.0.1:114345: cannot connect", at),
+            "http://10.0.0.1:114345: cannot connect"
+        );
+        assert_eq!(without_its_name("it does not answer", at), "it does not answer");
     }
 }

@@ -55,6 +55,23 @@ fn a_key_is_one_word_and_never_told() {
 }
 
 #[test]
+fn a_path_that_programs_add_is_not_wanted() {
+    for (url, instead) in [
+        ("https://gate.example/v1", "https://gate.example"),
+        ("https://gate.example/v1/", "https://gate.example"),
+        ("http://127.0.0.1:7860/api", "http://127.0.0.1:7860"),
+        ("https://gate.example:8443/ai/v1", "https://gate.example:8443/ai"),
+    ] {
+        let text = told(gate(url));
+        assert!(
+            text.contains("which programs add") && text.ends_with(&format!("hint: write {instead}")),
+            "{text}"
+        );
+    }
+    assert!(gate("https://gate.example/ai").is_ok());
+}
+
+#[test]
 fn a_url_that_is_none_is_told_with_an_example() {
     for (url, why) in [
         ("", "is empty"),

@@ -90,7 +90,7 @@ fn tell_rest(upstreams: &[Value], rows: &[Row], talk: &mut dyn Write) -> anyhow:
     for one in upstreams {
         let at = plain(one["upstream"].as_str().unwrap_or_default());
         if let Some(error) = one["error"].as_str() {
-            writeln!(talk, "{at}: {}", plain(error))?;
+            writeln!(talk, "{at}: {}", reach::without_its_name(&plain(error), &at))?;
         }
         for pull in one["pulling"].as_array().into_iter().flatten() {
             let text = |name: &str| plain(pull[name].as_str().unwrap_or_default());

@@ -77,7 +77,8 @@ async fn follow(mut answer: Answer, model: &str, usual: &str, talk: &mut dyn Wri
         if let Some(error) = &line.error {
             shown.bar = None;
             let error = refusal(&value).unwrap_or_else(|| anyhow!("{error}"));
-            shown.ended = Some(Err(anyhow!("cannot pull {model} at {at}: {error:#}")));
+            let text = format!("{error:#}").replace(&format!("({at}: "), "(");
+            shown.ended = Some(Err(anyhow!("cannot pull {model} at {at}: {text}")));
         } else if line.status == "success" {
             shown.bar = None;
             shown.ended = Some(Ok(()));

@@ -47,7 +47,13 @@ async fn remove(args: &RmArgs, reach: &Reach, talk: &mut dyn Write) -> anyhow::R
         let at = plain(one["upstream"].as_str().unwrap_or_default());
         match one["error"].as_str() {
             None => writeln!(talk, "removed {name} from {at}")?,
-            Some(error) => failed.push(anyhow!("{name} stays at {at}: {}", plain(error))),
+            Some(error) => {
+                let error = plain(error);
+                failed.push(anyhow!(
+                    "cannot remove {name} from {at}: {}",
+                    reach::without_its_name(&error, &at)
+                ));
+            }
         }
     }
     super::pull::several(failed, upstreams.len(), talk)

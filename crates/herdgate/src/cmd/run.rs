@@ -6,7 +6,7 @@ use crate::reach::{self, Answer, Reach, ReachArgs};
 use anyhow::{Context as _, anyhow};
 use clap::Args;
 use gate_config::Locations;
-use http::Method;
+use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use std::io::{self, IsTerminal as _, Read as _, Write};
 use std::time::{Duration, Instant};
@@ -169,6 +169,21 @@ impl Chat {
         ended
     }
 
+    /// The gate has no such model: names one like it, and the way to get it.
+    async fn unknown(&self, error: &anyhow::Error) -> anyhow::Error {
+        let text = error.to_string();
+        let said = text.lines().next().unwrap_or_default();
+        let list = match self.reach.gate(Method::GET, "/api/tags", &Value::Null).await {
+            Ok(answer) => answer.json().await.unwrap_or_default(),
+            Err(_) => Value::Null,
+        };
+        let at = if self.reach.is_here() { String::new() } else { format!(" --url {}", self.reach.name()) };
+        anyhow!(
+            "{said}\n{}",
+            cure(&self.model, &names(&list), &format!("herdgate pull {}{at}", plain(&self.model)))
+        )
+    }
+
     async fn hear(
         &self,
         body: &Value,
@@ -177,7 +192,12 @@ impl Chat {
         talk: &mut dyn Write,
     ) -> anyhow::Result<Ended> {
         let begun = Instant::now();
-        let mut answer = self.reach.gate(Method::POST, "/api/chat", body).await?.ok().await?;
+        let answer = self.reach.gate(Method::POST, "/api/chat", body).await?;
+        let is_unknown = answer.status == StatusCode::NOT_FOUND;
+        let mut answer = match answer.ok().await {
+            Err(error) if is_unknown => return Err(self.unknown(&error).await),
+            answer => answer?,
+        };
         let mut first = None;
         let mut thinks = false;
         while let Some(line) = answer.line().await? {
@@ -214,6 +234,23 @@ impl Chat {
         }
         Err(anyhow!("the answer broke off"))
     }
+}
+
+/// The names of a gate's list of models.
+fn names(list: &Value) -> Vec<&str> {
+    let models = list["models"].as_array().map_or(&[][..], Vec::as_slice);
+    models.iter().filter_map(|model| model["name"].as_str()).collect()
+}
+
+/// What to do about a model that is not there.
+fn cure(model: &str, names: &[&str], pull: &str) -> String {
+    let names = names.iter().map(|name| name.strip_suffix(":latest").unwrap_or(name));
+    let mut hint = match gate_config::nearest(model, names) {
+        Some(near) => format!("hint: did you mean {}?\n", plain(near)),
+        None => String::new(),
+    };
+    hint.push_str(&format!("hint: {pull} gets it; herdgate models lists what there is"));
+    hint
 }
 
 /// Reads what is behind the last line, so that the gate sees the answer taken.
@@ -274,6 +311,20 @@ mod tests {
             speed(&json!({"eval_count": 1, "done_reason": "length"}), None),
             "1 token, cut at the longest answer"
         );
+    }
+
+    #[test]
+    fn a_model_that_is_not_there_has_a_neighbour_and_a_way_to_come() {
+        let list = json!({"models": [{"name": "qwen3:8b"}, {"name": "demo:latest"}]});
+        assert_eq!(
+            cure("other", &names(&list), "herdgate pull other"),
+            "hint: herdgate pull other gets it; herdgate models lists what there is"
+        );
+        assert_eq!(
+            cure("qwen3:7b", &names(&list), "herdgate pull qwen3:7b"),
+            "hint: did you mean qwen3:8b?\nhint: herdgate pull qwen3:7b gets it; herdgate models lists what there is"
+        );
+        assert!(cure("dmeo", &names(&list), "x").starts_with("hint: did you mean demo?\n"));
     }
 
     #[test]

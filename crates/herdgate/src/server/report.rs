@@ -200,7 +200,7 @@ pub(super) fn upstreams(
     }
     for (endpoint, latest) in endpoints.iter().zip(found) {
         let state = match latest.borrow().as_deref() {
-            Some(probe) => state(endpoint, probe),
+            Some(probe) => state(endpoint, endpoints.len() == 1, probe),
             None => "no answer yet".to_owned(),
         };
         line(&mut text, format_args!("  upstream      {endpoint}  {state}"));
@@ -211,7 +211,7 @@ pub(super) fn upstreams(
     say(talk, &text);
 }
 
-fn state(endpoint: &Endpoint, probe: &Probe) -> String {
+fn state(endpoint: &Endpoint, is_only: bool, probe: &Probe) -> String {
     let version = match &probe.version {
         Ok(version) => version,
         Err(reason) if probe.leads_back => {
@@ -225,16 +225,13 @@ fn state(endpoint: &Endpoint, probe: &Probe) -> String {
         None => format!("Ollama {version}"),
     };
     match &probe.models {
-        Ok(models) if models.is_empty() => format!("{server}, no models: `{} NAME` gets one", pull(endpoint)),
+        Ok(models) if models.is_empty() => {
+            let on = if is_only { String::new() } else { format!(" --on {endpoint}") };
+            format!("{server}, no models: `herdgate pull NAME{on}` gets one")
+        }
         Ok(models) => format!("{server}, {}", names(models)),
         Err(reason) => format!("{server}, but its models cannot be listed: {reason}"),
     }
-}
-
-/// The command that pulls a model there: Ollama's own client looks at its usual port unless told otherwise.
-fn pull(endpoint: &Endpoint) -> String {
-    let is_usual = endpoint.port() == 11434 && matches!(endpoint.host(), "127.0.0.1" | "localhost");
-    if is_usual { "ollama pull".to_owned() } else { format!("OLLAMA_HOST={endpoint} ollama pull") }
 }
 
 fn names(models: &[ModelEntry]) -> String {

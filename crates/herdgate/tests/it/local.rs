@@ -263,7 +263,7 @@ fn a_real_ollama_is_started_fed_and_ended() {
     let key = home.key("boss", &["--scope", "infer,read,manage"]);
     let gate = home.serve(&[]);
     let line = gate.running.says("its upstream", |line| line.starts_with("  upstream "));
-    assert!(line.contains("no models") && line.contains("ollama pull"), "{line}");
+    assert!(line.contains("no models") && line.contains("herdgate pull NAME"), "{line}");
 
     // Management is forwarded for those who may: the model goes up through the gate.
     let file = std::fs::read(Demo::file()).unwrap();

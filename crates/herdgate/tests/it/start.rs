@@ -189,7 +189,7 @@ fn the_report_names_what_each_upstream_is() {
         "{line}"
     );
     let line = of(&empty.url());
-    assert!(line.contains("no models") && line.contains("ollama pull"), "{line}");
+    assert!(line.contains("no models") && line.contains("herdgate pull NAME"), "{line}");
     let line = of(nobody);
     assert!(line.contains("refused"), "{line}");
     let version = Ask::get("/api/version").send(gate.address).ok().json();

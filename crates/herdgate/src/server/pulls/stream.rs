@@ -56,7 +56,7 @@ pub(in crate::server) async fn pull(
 /// Bounds a step of it.
 async fn within<T>(step: impl Future<Output = Result<T, UpstreamError>>) -> Result<T, Trouble> {
     match tokio::time::timeout(SILENCE, step).await {
-        Ok(done) => done.map_err(Trouble::broken),
+        Ok(done) => done.map_err(|error| Trouble::failed(&error)),
         Err(_late) => Err(Trouble::broken(format!("it was silent for {} min", SILENCE.as_secs() / 60))),
     }
 }

@@ -5,6 +5,7 @@
 
 use crate::progress::plain;
 use gate_types::ModelName;
+use gate_upstream::UpstreamError;
 use std::fmt;
 
 /// A pull that came to nothing.
@@ -32,6 +33,10 @@ pub(in crate::server) enum Cause {
     NoPulling,
     /// The upstream cannot reach the registry.
     Away,
+    /// Nothing was ever heard of the upstream.
+    Unreached,
+    /// It does not let the gate in.
+    NoEntry,
     /// The upstream went away meanwhile.
     Broken,
     /// Something else.
@@ -42,12 +47,13 @@ impl Cause {
     /// Whether the same may succeed later without anybody doing anything.
     pub(in crate::server) fn may_pass(self) -> bool {
         match self {
-            Cause::Away | Cause::Broken | Cause::Other => true,
+            Cause::Away | Cause::Unreached | Cause::Broken | Cause::Other => true,
             Cause::NoSuchModel
             | Cause::Refused
             | Cause::TooNew
             | Cause::DiskFull
             | Cause::NotWritable
+            | Cause::NoEntry
             | Cause::NoPulling => false,
         }
     }
@@ -62,6 +68,8 @@ impl Cause {
             Cause::NotWritable => "the folder for models cannot be written to",
             Cause::NoPulling => "the local server does not pull models",
             Cause::Away => "its registry cannot be reached",
+            Cause::Unreached => "the server that is to pull it cannot be reached",
+            Cause::NoEntry => "the server that is to pull it does not let the gate in",
             Cause::Broken => "the server that pulls it is away",
             Cause::Other => "it has failed",
         }
@@ -89,6 +97,12 @@ impl Cause {
                 "install Ollama; herdgate-engine serves the .gguf files in its folder of models".to_owned()
             }
             Cause::Away => "check the network and the proxy (HTTPS_PROXY) of the machine that Ollama runs on".to_owned(),
+            Cause::Unreached => {
+                "does it run, and is its address right? `herdgate models` shows which servers answer".to_owned()
+            }
+            Cause::NoEntry => {
+                "compare the credential of its [[upstream]] (token_file, or headers) with the one that is wanted there".to_owned()
+            }
             Cause::Broken => "the log says why the server ended; Ollama goes on where it stopped".to_owned(),
             Cause::Other => "Ollama's own log may say more (HERDGATE_LOG=debug shows it)".to_owned(),
         }
@@ -101,7 +115,13 @@ impl Trouble {
         Self { cause: cause(status, &text.to_ascii_lowercase()), said: plain(text) }
     }
 
-    /// The upstream could not be reached, or broke off.
+    /// No connection came to be, or one broke off.
+    pub(in crate::server) fn failed(error: &UpstreamError) -> Self {
+        let cause = if error.is_connect() { Cause::Unreached } else { Cause::Broken };
+        Self { cause, said: plain(&error.to_string()) }
+    }
+
+    /// The upstream broke off.
     pub(in crate::server) fn broken(text: impl fmt::Display) -> Self {
         Self { cause: Cause::Broken, said: plain(&text.to_string()) }
     }
@@ -133,6 +153,10 @@ fn cause(status: u16, text: &str) -> Cause {
         Some(408 | 425 | 429) => return Cause::Other,
         Some(400..=499) => return Cause::Refused,
         _ => {}
+    }
+    // Ollama itself asks nobody who they are: this is what stands in front of it.
+    if matches!(status, 401 | 403 | 407) {
+        return Cause::NoEntry;
     }
     if says(&["unauthorized", "access denied"]) {
         return Cause::Refused;
@@ -204,6 +228,9 @@ mod tests {
             (200, "max retries exceeded: unexpected EOF", Cause::Away),
             (200, "digest mismatch, file must be downloaded again: want a, got b", Cause::Other),
             (404, "404 page not found", Cause::NoPulling),
+            (401, "it answered 401", Cause::NoEntry),
+            (403, "access denied", Cause::NoEntry),
+            (200, "unauthorized", Cause::Refused),
         ];
         for (status, text, cause) in rows {
             assert_eq!(Trouble::told(status, text).cause, cause, "{text}");
@@ -212,13 +239,25 @@ mod tests {
 
     #[test]
     fn only_what_somebody_must_mend_is_not_tried_again() {
-        for cause in [Cause::Away, Cause::Broken, Cause::Other] {
+        for cause in [Cause::Away, Cause::Unreached, Cause::Broken, Cause::Other] {
             assert!(cause.may_pass());
         }
         for cause in [Cause::NoSuchModel, Cause::Refused, Cause::TooNew, Cause::DiskFull, Cause::NotWritable]
         {
             assert!(!cause.may_pass());
         }
+    }
+
+    #[test]
+    fn a_server_that_was_never_reached_has_not_gone_away() {
+        let cause = std::io::ErrorKind::ConnectionRefused.into();
+        let trouble =
+            Trouble::failed(&UpstreamError::Connect { at: "http://a:1".into(), cause, addresses: 1 });
+        assert!(
+            trouble.to_string().starts_with("the server that is to pull it cannot be reached (http://a:1: ")
+        );
+        let cure = trouble.cause.cure(&ModelName::parse("demo").unwrap());
+        assert!(cure.contains("does it run") && !cure.contains("where it stopped"), "{cure}");
     }
 
     #[test]
