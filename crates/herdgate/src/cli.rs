@@ -50,6 +50,8 @@ enum Command {
     Connect(cmd::connect::ConnectArgs),
     /// Validate the settings; listen on nothing
     Check,
+    /// Find what is wrong with a server, a gate or this machine, and what cures it
+    Doctor(cmd::doctor::DoctorArgs),
     /// Show the settings in force
     Config(cmd::config::ConfigArgs),
     /// Write keys, settings and certificates to one file, while the gate runs or not
@@ -130,6 +132,9 @@ fn dispatch(cli: Cli, out: &mut dyn Write, talk: &mut dyn Write) -> u8 {
         Command::Check => {
             let loaded = cmd::settings::load(&Flags { config, data, ..Flags::default() });
             cmd::check::run(loaded.as_ref().map_err(Vec::as_slice), talk)
+        }
+        Command::Doctor(args) => {
+            cmd::doctor::run(&args, &Flags { config, data, ..Flags::default() }, out, talk)
         }
         Command::Config(args) => {
             let loaded = cmd::settings::load(&Flags { config, data, ..Flags::default() });

@@ -9,6 +9,7 @@ mod client;
 mod cmd;
 mod connect;
 mod deploy;
+mod doctor;
 mod logging;
 mod progress;
 mod reach;

@@ -5,6 +5,7 @@ pub(crate) mod check;
 pub(crate) mod config;
 pub(crate) mod connect;
 pub(crate) mod deploy;
+pub(crate) mod doctor;
 pub(crate) mod key;
 pub(crate) mod models;
 pub(crate) mod pull;

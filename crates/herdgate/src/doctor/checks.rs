@@ -1,0 +1,41 @@
+//! The checks, in the order in which a person would look. Each is a pure judgement over the facts; where an earlier one explains
+//! what is wrong, the facts of the later ones are not there, and they say nothing.
+
+mod answer;
+mod certificate;
+mod key;
+mod name;
+mod port;
+
+use super::facts::Facts;
+use super::finding::Finding;
+
+const ALL: &[fn(&Facts) -> Vec<Finding>] =
+    &[name::judge, port::judge, certificate::judge, answer::judge, key::judge];
+
+/// Everything that the facts tell, by what it is about: servers in the order of the settings, each check in the order above.
+pub(crate) fn judge(facts: &Facts) -> Vec<Finding> {
+    let mut findings: Vec<Finding> = ALL.iter().flat_map(|check| check(facts)).collect();
+    let mut order: Vec<String> = facts.places.iter().map(|place| place.url.clone()).collect();
+    for finding in &findings {
+        if !order.contains(&finding.about) {
+            order.push(finding.about.clone());
+        }
+    }
+    findings.sort_by_key(|finding| order.iter().position(|about| *about == finding.about));
+    findings
+}
+
+/// A time for people.
+fn time(micros: u64) -> String {
+    match micros {
+        0..1_000 => "under 1 ms".to_owned(),
+        1_000..1_000_000 => format!("{} ms", micros / 1_000),
+        _ => format!("{}.{} s", micros / 1_000_000, micros % 1_000_000 / 100_000),
+    }
+}
+
+/// Host and port, with brackets around IPv6.
+fn at(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}

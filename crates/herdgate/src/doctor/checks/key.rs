@@ -1,0 +1,100 @@
+//! Does an Ollama answer who shows no key, where others than this machine reach it?
+
+use crate::doctor::facts::{Facts, Place, Role, Served, What};
+use crate::doctor::finding::{Cure, Finding};
+
+const CHECK: &str = "key";
+
+pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
+    facts.places.iter().filter_map(|place| one(place, place.served.as_ref()?)).collect()
+}
+
+fn one(place: &Place, served: &Served) -> Option<Finding> {
+    let is_gate = match served.what {
+        What::Gate(_) => true,
+        What::Ollama(_) | What::Engine(_) => false,
+        What::Unknown | What::Guarded(_) | What::HostCheck | What::Other(..) => return None,
+    };
+    let status = served.keyless?;
+    if !(200..300).contains(&status) {
+        return Some(Finding::ok(CHECK, &place.url, format!("who shows no key is told {status}")));
+    }
+    let open = place.open()?.address;
+    if is_gate {
+        let finding = Finding::warn(CHECK, &place.url, "this gate lets this machine in without a key");
+        return Some(
+            finding
+                .because("insecure_anonymous: everybody in that network uses the models in one key's name"),
+        );
+    }
+    if open.ip().is_loopback() {
+        return Some(Finding::ok(CHECK, &place.url, "answers without a key, on loopback"));
+    }
+    let allow = place.from.map_or_else(|| "GATE_ADDRESS".to_owned(), |from| from.to_string());
+    let on = |cure: Cure| if place.is_own { cure } else { cure.on(place.host.clone()) };
+    if place.role == Role::Upstream && !place.is_own {
+        let finding = Finding::warn(CHECK, &place.url, "answers this gate without a key");
+        return Some(
+            finding
+                .because("whoever else reaches that port goes past the gate: a firewall there shall let only the gate in")
+                .cured(on(Cure::run(format!("sudo herdgate deploy firewall --allow {allow} --write")))),
+        );
+    }
+    let port = open.port();
+    Some(
+        Finding::bad(
+            CHECK,
+            &place.url,
+            format!("anybody who reaches {open} uses its models: it wants no key"),
+        )
+        .because("Ollama has no keys of its own: who finds it also deletes, replaces and copies models")
+        .cured(on(Cure::run("sudo herdgate deploy ollama-override --write")
+            .then(format!("herdgate serve --listen {open} --upstream http://127.0.0.1:{port}"))
+            .note("Ollama goes back to loopback (OLLAMA_HOST=127.0.0.1), and the gate takes its address"))),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::facts::{Dial, End};
+    use crate::doctor::finding::Mark;
+
+    fn found(role: Role, address: &str, is_own: bool, what: What, keyless: u16) -> Option<Finding> {
+        let dial = Dial { address: address.parse().unwrap(), end: End::Open, micros: 9 };
+        let place = Place {
+            url: "http://gpu1:11434".into(),
+            role,
+            host: "gpu1".into(),
+            port: 11434,
+            dials: vec![dial],
+            is_own,
+            from: Some("10.0.0.1".parse().unwrap()),
+            served: Some(Served { what, keyless: Some(keyless), ..Served::default() }),
+            ..Place::default()
+        };
+        judge(&Facts { places: vec![place], ..Facts::default() }).pop()
+    }
+
+    #[test]
+    fn an_ollama_without_a_key_belongs_on_loopback() {
+        let ollama = || What::Ollama("0.24.0".into());
+        let gate = || What::Gate(Some("0.24.0".into()));
+        let (away, here) = ("10.0.0.2:11434", "127.0.0.1:11434");
+        for (role, address, is_own, what, keyless, mark) in [
+            (Role::Target, away, false, ollama(), 200, Some(Mark::Bad)),
+            (Role::Target, here, true, ollama(), 200, Some(Mark::Ok)),
+            (Role::Upstream, here, true, ollama(), 200, Some(Mark::Ok)),
+            (Role::Upstream, away, false, ollama(), 200, Some(Mark::Warn)),
+            (Role::Upstream, away, true, ollama(), 200, Some(Mark::Bad)),
+            (Role::Target, away, false, gate(), 401, Some(Mark::Ok)),
+            (Role::Target, away, false, gate(), 200, Some(Mark::Warn)),
+            (Role::Target, away, false, What::Other(200, String::new()), 200, None),
+        ] {
+            let finding = found(role, address, is_own, what.clone(), keyless);
+            assert_eq!(finding.map(|finding| finding.mark), mark, "{role:?} {address} {what:?} {keyless}");
+        }
+        let cure = found(Role::Upstream, away, false, ollama(), 200).unwrap().cure.unwrap();
+        assert_eq!(cure.run, ["sudo herdgate deploy firewall --allow 10.0.0.1 --write"]);
+    }
+}

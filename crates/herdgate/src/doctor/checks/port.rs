@@ -1,0 +1,175 @@
+//! Does somebody listen: open, refused, turned away by a firewall, or nothing at all.
+
+use super::{at, time};
+use crate::doctor::facts::{Around, Dial, End, Facts, Place, Role};
+use crate::doctor::finding::{Cure, Finding};
+
+const CHECK: &str = "port";
+const FIREWALL: &str =
+    "a firewall there lets other ports pass, or speaks for this one: no client gets through";
+
+pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
+    facts.places.iter().filter_map(one).collect()
+}
+
+fn one(place: &Place) -> Option<Finding> {
+    if let Some(open) = place.open() {
+        let seen = format!("{} is open ({})", open.address, time(open.micros));
+        return Some(Finding::ok(CHECK, &place.url, seen));
+    }
+    let first = place.dials.first()?;
+    let around = place.around.clone().unwrap_or_default();
+    if place.role == Role::Listener && first.end == End::Refused {
+        let seen = format!("no gate listens on {}", first.address);
+        return Some(Finding::warn(CHECK, &place.url, seen).cured(Cure::run("herdgate serve")));
+    }
+    let address = first.address;
+    Some(match &first.end {
+        End::Refused => refused(place, first, &around),
+        End::Filtered => {
+            let seen = format!("{address} is turned away by a firewall or router on the way");
+            Finding::bad(CHECK, &place.url, seen).because(FIREWALL).cured(let_in(place))
+        }
+        End::Silent if around.other_ports_answer => {
+            let seen = format!("{address} is silent, while other ports of that machine answer");
+            Finding::bad(CHECK, &place.url, seen).because(FIREWALL).cured(let_in(place))
+        }
+        End::Silent => {
+            let seen = format!("{address} does not answer, on no port that was tried");
+            Finding::bad(CHECK, &place.url, seen)
+                .because("the machine is off, has another address, or a firewall drops everything")
+                .cured(Cure::run("hostname -I").on(&place.host).or(let_in(place)))
+        }
+        End::Unreachable => {
+            let seen = format!("nobody has the address {}", address.ip());
+            Finding::bad(CHECK, &place.url, seen)
+                .because("the machine is off, or has another address on this network")
+                .cured(Cure::run("hostname -I").on(&place.host))
+        }
+        End::NoRoute => {
+            let seen = format!("this machine knows no way to {}", address.ip());
+            Finding::bad(CHECK, &place.url, seen)
+                .because("its network is down, or a VPN that leads there is not connected")
+                .cured(Cure::run(format!("ip route get {}", address.ip())))
+        }
+        End::Open | End::Other(_) => {
+            let seen = format!("{address} cannot be connected to: {}", words(&first.end));
+            Finding::bad(CHECK, &place.url, seen)
+        }
+    })
+}
+
+fn words(end: &End) -> &str {
+    match end {
+        End::Other(why) => why,
+        _ => "no connection",
+    }
+}
+
+fn refused(place: &Place, first: &Dial, around: &Around) -> Finding {
+    let address = first.address;
+    if around.loopback_listens {
+        let seen = format!("{address} refuses, while 127.0.0.1:{} of this machine answers", place.port);
+        let gate = Cure::run(format!(
+            "herdgate serve --listen {address} --upstream http://127.0.0.1:{}",
+            place.port
+        ))
+        .note("the gate listens there and asks for a key; the server stays on loopback");
+        return Finding::bad(CHECK, &place.url, seen)
+            .because("the server is bound to loopback alone: no other machine and no container reaches it")
+            .cured(gate);
+    }
+    let seen = format!("{address} refuses connections");
+    let on = if place.is_own { None } else { Some(place.host.clone()) };
+    let start = Cure { on: on.clone(), ..Cure::run("sudo systemctl start ollama") };
+    let finding = Finding::bad(CHECK, &place.url, seen);
+    if place.is_own {
+        return finding.because("nobody listens there").cured(start.or(Cure::run("ollama serve")));
+    }
+    let bound = Cure { on, ..Cure::run(bind(place)) };
+    finding
+        .because("nobody listens there, or only on 127.0.0.1 of that machine, as Ollama does by itself")
+        .cured(start.or(bound.note("where it runs, and listens on its loopback alone")))
+}
+
+/// Binds Ollama to the address that was asked for, for this machine alone.
+fn bind(place: &Place) -> String {
+    let allow = place.from.map(|from| format!(" --allow {from}")).unwrap_or_default();
+    let address = place.dials.first().map(|dial| dial.address.ip().to_string()).unwrap_or_default();
+    format!("sudo herdgate deploy ollama-override --bind {address}{allow} --write")
+}
+
+/// The rules that let this machine in, and nobody else.
+fn let_in(place: &Place) -> Cure {
+    let port = place.port;
+    let Some(from) = place.from else {
+        return Cure::run(format!("sudo ufw allow {port}/tcp")).on(&place.host);
+    };
+    let iptables = if from.is_ipv6() { "ip6tables" } else { "iptables" };
+    let family = if from.is_ipv6() { "ipv6" } else { "ipv4" };
+    let here = place.is_own;
+    let on = |cure: Cure| if here { cure } else { cure.on(place.host.clone()) };
+    let rich = format!("rule family={family} source address={from} port port={port} protocol=tcp accept");
+    on(Cure::run(format!("sudo {iptables} -I INPUT -p tcp -s {from} --dport {port} -j ACCEPT")))
+        .or(on(Cure::run(format!("sudo ufw allow from {from} to any port {port} proto tcp"))))
+        .or(on(Cure::run(format!("sudo firewall-cmd --permanent --add-rich-rule='{rich}'"))
+            .then("sudo firewall-cmd --reload")))
+        .or(on(Cure::run(format!("sudo herdgate deploy firewall --allow {from} --write"))
+            .note(format!("for {}: kept over a reboot", at(&place.host, port)))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::finding::Mark;
+
+    fn found(role: Role, end: End, is_own: bool, around: Around) -> Finding {
+        let dial = Dial { address: "10.0.0.2:11434".parse().unwrap(), end, micros: 1_200 };
+        let place = Place {
+            url: "http://gpu1:11434".into(),
+            role,
+            host: "gpu1".into(),
+            port: 11434,
+            dials: vec![dial],
+            is_own,
+            from: Some("10.0.0.1".parse().unwrap()),
+            around: Some(around),
+            ..Place::default()
+        };
+        judge(&Facts { places: vec![place], ..Facts::default() }).pop().unwrap()
+    }
+
+    #[test]
+    fn each_end_has_its_words_and_its_cure() {
+        let plain = Around::default;
+        let let_in = "sudo iptables -I INPUT -p tcp -s 10.0.0.1 --dport 11434 -j ACCEPT";
+        let gate = "herdgate serve --listen 10.0.0.2:11434 --upstream http://127.0.0.1:11434";
+        let start = "sudo systemctl start ollama";
+        let loopback = Around { loopback_listens: true, ..plain() };
+        let others = Around { other_ports_answer: true, ..plain() };
+        for (end, is_own, around, seen, cure) in [
+            (End::Refused, false, plain(), "refuses connections", start),
+            (End::Refused, true, plain(), "refuses connections", start),
+            (End::Refused, true, loopback, "while 127.0.0.1:11434 of this machine answers", gate),
+            (End::Filtered, false, plain(), "turned away", let_in),
+            (End::Silent, false, others, "other ports of that machine answer", let_in),
+            (End::Silent, false, plain(), "on no port", "hostname -I"),
+            (End::Unreachable, false, plain(), "nobody has the address 10.0.0.2", "hostname -I"),
+            (End::NoRoute, false, plain(), "no way to 10.0.0.2", "ip route get 10.0.0.2"),
+        ] {
+            let finding = found(Role::Target, end.clone(), is_own, around);
+            assert_eq!(finding.mark, Mark::Bad, "{end:?}");
+            assert!(finding.seen.contains(seen), "{end:?}: {}", finding.seen);
+            assert_eq!(finding.cure.unwrap().run, [cure], "{end:?}");
+        }
+        let open = found(Role::Target, End::Open, false, plain());
+        assert_eq!((open.mark, open.seen.as_str()), (Mark::Ok, "10.0.0.2:11434 is open (1 ms)"));
+    }
+
+    #[test]
+    fn a_gate_that_does_not_run_fails_nobody() {
+        let finding = found(Role::Listener, End::Refused, true, Around::default());
+        assert_eq!((finding.mark, finding.seen.as_str()), (Mark::Warn, "no gate listens on 10.0.0.2:11434"));
+        assert_eq!(finding.cure.unwrap().run, ["herdgate serve"]);
+    }
+}

@@ -1,0 +1,151 @@
+//! The servers to look at, and the looking: each by itself, side by side, step after step until one explains the rest.
+
+use super::Look;
+use super::ask::Way;
+use super::dial::{self, Around, Dial, End};
+use super::names::{self, Names};
+use super::served::{self, Served};
+use super::tls::{TlsFacts, Trust};
+use crate::together::together;
+use gate_config::{Config, Listener, Locations, UpstreamUrl};
+use serde::{Deserialize, Serialize};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// Servers that are looked at; a fleet has far fewer.
+const MOST: usize = 64;
+
+/// What a server is to whoever asks.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::doctor) enum Role {
+    /// Named on the command line: it is looked at as a client would.
+    #[default]
+    Target,
+    /// Behind the gate of this machine.
+    Upstream,
+    /// Where the gate of this machine listens.
+    Listener,
+}
+
+/// One server, as far as could be seen.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(in crate::doctor) struct Place {
+    /// How it is called, also in the report.
+    pub(in crate::doctor) url: String,
+    pub(in crate::doctor) role: Role,
+    pub(in crate::doctor) host: String,
+    pub(in crate::doctor) port: u16,
+    pub(in crate::doctor) is_tls: bool,
+    /// Nothing for an address.
+    pub(in crate::doctor) names: Option<Names>,
+    /// In the order in which a client tries them.
+    pub(in crate::doctor) dials: Vec<Dial>,
+    /// Whether the address that answers, or the first that does not, is this machine's own.
+    pub(in crate::doctor) is_own: bool,
+    /// The address of this machine that packets there leave from.
+    pub(in crate::doctor) from: Option<IpAddr>,
+    /// Looked at where no address could be connected to.
+    pub(in crate::doctor) around: Option<Around>,
+    /// The handshake, where TLS was asked for.
+    pub(in crate::doctor) tls: Option<TlsFacts>,
+    /// What answers, where a connection stands.
+    pub(in crate::doctor) served: Option<Served>,
+}
+
+impl Place {
+    /// The first address that could be connected to.
+    pub(in crate::doctor) fn open(&self) -> Option<&Dial> {
+        self.dials.iter().find(|dial| dial.end == End::Open)
+    }
+}
+
+/// A server that shall be looked at.
+struct Goal {
+    url: UpstreamUrl,
+    role: Role,
+    trust: Trust,
+}
+
+pub(super) async fn gather(look: &Look) -> Vec<Place> {
+    let goals = match (&look.target, &look.settings) {
+        (Some(url), _) => {
+            let trust = Trust::of_roots(look.roots.clone());
+            vec![Goal { url: url.clone(), role: Role::Target, trust }]
+        }
+        (None, Some(settings)) => of_settings(&settings.0, &settings.1),
+        (None, None) => Vec::new(),
+    };
+    together(goals.iter().map(one).collect()).await
+}
+
+/// The upstreams, then every listener, as who is on this machine reaches it.
+fn of_settings(config: &Config, locations: &Locations) -> Vec<Goal> {
+    let upstreams = config.upstreams.iter().map(|upstream| Goal {
+        url: upstream.url.clone(),
+        role: Role::Upstream,
+        trust: Trust::of_upstream(upstream),
+    });
+    let listeners = config.listen.iter().map(|listener| Goal {
+        url: nearest(listener, config),
+        role: Role::Listener,
+        trust: Trust::of_gate(config, locations),
+    });
+    upstreams.chain(listeners).take(MOST).collect()
+}
+
+fn nearest(listener: &Listener, config: &Config) -> UpstreamUrl {
+    let address = listener.address.address;
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() && listener.address.is_everywhere() => {
+            Ipv4Addr::LOCALHOST.into()
+        }
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    UpstreamUrl {
+        tls: listener.is_tls(config),
+        host: ip.to_string(),
+        port: address.port(),
+        base: String::new(),
+    }
+}
+
+async fn one(goal: &Goal) -> Place {
+    let url = &goal.url;
+    let mut place = Place {
+        url: url.to_string(),
+        role: goal.role,
+        host: url.host.clone(),
+        port: url.port,
+        is_tls: url.tls,
+        ..Place::default()
+    };
+    let addresses = match url.host.parse::<IpAddr>() {
+        Ok(ip) => vec![ip],
+        Err(_) => {
+            let names = names::look_up(&url.host).await;
+            let addresses = names.addresses.clone();
+            place.names = Some(names);
+            addresses
+        }
+    };
+    let addresses: Vec<SocketAddr> = addresses.into_iter().map(|ip| SocketAddr::new(ip, url.port)).collect();
+    place.dials = dial::dial_all(&addresses).await;
+    let open = place.open().map(|dial| dial.address);
+    if let Some(address) = open.or_else(|| addresses.first().copied()) {
+        place.is_own = dial::is_own(address.ip());
+        place.from = dial::source(address);
+    }
+    let Some(open) = open else {
+        if let Some(first) = addresses.first() {
+            place.around = Some(dial::around(*first, place.is_own).await);
+        }
+        return place;
+    };
+    let way = Way { address: open, url: url.clone(), trust: goal.trust.clone() };
+    let (tls, served) = served::look(&way).await;
+    (place.tls, place.served) = (tls, Some(served));
+    place
+}
