@@ -135,6 +135,8 @@ fn a_client_gets_nothing_by_writing_marks() {
         assert_eq!(with(bad).status, 400, "{bad}");
     }
     assert_eq!(chat().send(gate.address).status, 200, "and the upstream is used as before");
+    // An Ollama hears nothing of it from those who come by no gate.
+    assert!(!ollama.seen_on("/api/chat").last().unwrap().holds("herdgate-hops"));
     // Not even by one that was somebody's: what an upstream's owner reads in its log is nobody's any more.
     let marks = until("two probes", || {
         let seen = ollama.seen_on("/api/version");
@@ -145,8 +147,6 @@ fn a_client_gets_nothing_by_writing_marks() {
     assert_eq!(with(&marks[0]).status, 200);
     assert_eq!(with(&marks[0]).status, 200, "and neither the mark nor the upstream is worse for it");
     assert!(!gate.running.err().contains("is refused"), "{}", gate.running.err());
-    // An Ollama hears nothing of it from those who come by no gate.
-    assert!(!ollama.seen_on("/api/chat").last().unwrap().holds("herdgate-hops"));
     gate.end();
 }
 
