@@ -58,7 +58,7 @@ async fn announced(mut guest: Guest, mut socket: TcpStream, config: Option<Arc<H
         }
     }
     match config {
-        None => Box::pin(h1::serve(Conn::watched(socket, guest, watch), true)).await,
+        None => Box::pin(h1::serve(Box::new(Conn::watched(socket, guest, watch)), true)).await,
         Some(config) => Box::pin(tls::serve(guest, socket, config, watch)).await,
     }
 }

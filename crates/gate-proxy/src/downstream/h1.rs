@@ -29,16 +29,16 @@ const AHEAD_BYTES: usize = 64 * 1024;
 
 /// Serves the connection of a client until either side ends it.
 ///
-/// What is rare is boxed, what lasts for one request has a seat of the core's, and the connection is built outside of the future
-/// that keeps it: a parked connection holds room for nothing but its own state, once.
+/// What is rare is boxed, what lasts for one request has a seat of the core's, and the connection itself is boxed, because it
+/// goes to that seat and back: wherever it passes, room for it would be kept once more.
 pub fn serve_connection<IO: ClientStream + 'static>(guest: Guest, io: IO) -> impl Future<Output = ()> {
-    serve(Conn::new(io, guest), false)
+    serve(Box::new(Conn::new(io, guest)), false)
 }
 
 /// The same for a connection whose time may run already.
 #[expect(clippy::manual_async_fn, reason = "an async function would hold its argument twice")]
 pub(super) fn serve<IO: ClientStream + 'static>(
-    mut conn: Conn<IO>,
+    mut conn: Box<Conn<IO>>,
     is_timed: bool,
 ) -> impl Future<Output = ()> {
     async move {
@@ -52,7 +52,7 @@ pub(super) fn serve<IO: ClientStream + 'static>(
                     after
                 }
                 Next::Refused(error) => Box::pin(refuse(&mut conn, error)).await,
-                Next::Http2 => return Box::pin(h2::serve(conn)).await,
+                Next::Http2 => return Box::pin(h2::serve(*conn)).await,
                 Next::Farewell => After::Linger,
                 Next::Closed => After::Cut,
             };

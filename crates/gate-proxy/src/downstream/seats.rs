@@ -35,13 +35,18 @@ struct Seat<IO> {
 
 /// What lies between a connection and its seat.
 struct Table<IO> {
-    asked: Cell<Option<(Conn<IO>, Rc<Head>)>>,
-    served: Cell<Option<(Conn<IO>, After)>>,
+    asked: Cell<Option<(Box<Conn<IO>>, Rc<Head>)>>,
+    served: Cell<Option<(Box<Conn<IO>>, After)>>,
 }
 
 impl Seats {
     /// Serves one request of a connection with `serve`, which is the same function every time, and gives the connection back.
-    pub(super) async fn serve<IO, S>(&self, conn: Conn<IO>, head: Rc<Head>, serve: S) -> (Conn<IO>, After)
+    pub(super) async fn serve<IO, S>(
+        &self,
+        conn: Box<Conn<IO>>,
+        head: Rc<Head>,
+        serve: S,
+    ) -> (Box<Conn<IO>>, After)
     where
         IO: ClientStream + 'static,
         S: AsyncFn(&mut Conn<IO>, Rc<Head>) -> After + 'static,

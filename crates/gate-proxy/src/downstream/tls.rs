@@ -58,7 +58,7 @@ pub(super) async fn serve(mut guest: Guest, socket: TcpStream, with: Arc<Handsha
             stream.get_mut().0.lift();
             let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
             guest.entered.certificate = shown.and_then(|shown| certificate::subject(shown));
-            h1::serve(Conn::watched(stream, guest, watch), true).await;
+            h1::serve(Box::new(Conn::watched(stream, guest, watch)), true).await;
         }
         Some(Err(error)) => {
             tracing::debug!("{} and this gate have not agreed on TLS: {error}", guest.entered.peer);
