@@ -37,7 +37,7 @@ pub enum Observation {
     Answered,
     /// A request for this model was answered "not found": the list is out of date.
     ModelMissing(ModelName),
-    /// It has this model from now on, whatever a list says that was asked for before.
+    /// It has this model from now on, whatever an answer or a list says that was asked for before.
     ModelThere(ModelName),
 }
 
@@ -177,9 +177,11 @@ impl Fleet {
             Observation::ModelMissing(model) => {
                 upstream.failures = 0;
                 upstream.turn(Health::Up);
-                upstream.models = without(&upstream.models, &model);
-                upstream.arrived.retain(|arrived| *arrived != model);
-                upstream.loaded = without(&upstream.loaded, &model);
+                // An answer from before the pull ended, perhaps; the next list knows.
+                if !upstream.arrived.contains(&model) {
+                    upstream.models = without(&upstream.models, &model);
+                    upstream.loaded = without(&upstream.loaded, &model);
+                }
             }
             Observation::ModelThere(model) => {
                 let known = upstream.models.iter().cloned();
@@ -337,7 +339,8 @@ mod tests {
             fleet.apply(ONE, Observation::ModelThere(name("B1")));
         }
         assert_eq!(names(&fleet), [name("a"), name("b1")]);
-        // The next list may have been asked for before; the one behind it was not.
+        // An answer and the next list may be from before; the list behind that is not.
+        fleet.apply(ONE, Observation::ModelMissing(name("b1")));
         fleet.apply(ONE, probed("0.32.15", &["a"], &[]));
         assert_eq!(names(&fleet), [name("a"), name("b1")]);
         fleet.apply(ONE, probed("0.32.15", &["a"], &[]));

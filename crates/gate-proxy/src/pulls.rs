@@ -200,6 +200,13 @@ fn told(pull: &Pull, name: &str) -> GateError {
     }
 }
 
+/// The error for a model that has come while an upstream was about to say that it has not got it.
+pub(crate) fn arrived(name: &str) -> GateError {
+    GateError::new(Reason::ModelPulling)
+        .saying(format!("the model '{name}' has just been pulled; try again"))
+        .again_after(SOONEST)
+}
+
 /// Hundredths, never a hundred before it is over. None while nothing is known.
 #[must_use]
 pub fn percent(done: u64, total: u64) -> Option<u64> {

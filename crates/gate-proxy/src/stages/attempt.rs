@@ -14,10 +14,11 @@ use crate::stages::allowed;
 use crate::stages::auth::Caller;
 use crate::stages::call::{self, Call};
 use crate::stages::hops::{self, Onward};
+use crate::stages::missing::{self, Missing};
 use crate::stages::upload::{self, FromClient};
 use crate::trace::Trace;
-use gate_policy::{Health, Observation, Why};
-use gate_types::{ModelName, Scope, UpstreamId};
+use gate_policy::{Observation, Why};
+use gate_types::{Scope, UpstreamId};
 use gate_upstream::probe::HOPS;
 use gate_upstream::{Answer, UpstreamError};
 use gate_wire::{BodyKind, Class, GateError, Reason};
@@ -100,13 +101,6 @@ enum Setback {
     Said(Answer),
     /// The same, in no words that a client could read.
     Muttered(UpstreamId, u16),
-}
-
-/// What an upstream that answers 404 has not got.
-#[derive(Clone, Copy)]
-enum Missing {
-    Model,
-    Route,
 }
 
 impl Setback {
@@ -218,13 +212,13 @@ async fn judge<D: Downstream>(
             Err(GateError::new(Reason::UpstreamFailed).because(said).into())
         }
         404 if is_repeatable(call) && call.model.is_some() => {
-            let missing = if is_json { Missing::Model } else { Missing::Route };
-            if let (Missing::Model, Some(model)) = (missing, &call.model) {
+            let what = if is_json { Missing::Model } else { Missing::Route };
+            if let (Missing::Model, Some(model)) = (what, &call.model) {
                 gate.shared.observe(turn.id(), Observation::ModelMissing(model.clone()));
                 gate.shared.doubt();
             }
             look_ahead(&mut answer, down).await?;
-            Ok(Tried::Failed(Setback::Missing(turn.id(), missing)))
+            Ok(Tried::Failed(Setback::Missing(turn.id(), what)))
         }
         502 | 503 if is_repeatable(call) => {
             gate.shared.doubt();
@@ -285,7 +279,7 @@ fn told(
         }
         Setback::Unreached(_, error) => Err(nobody(gate, Why::AllTried).because(error).into()),
         Setback::BrokeOff(_, error) => Err(GateError::new(Reason::UpstreamFailed).because(error).into()),
-        Setback::Missing(_, missing) => Err(not_found(gate, caller, call, missing, tried).into()),
+        Setback::Missing(_, what) => Err(missing::not_found(gate, caller, call, what, tried).into()),
     }
 }
 
@@ -376,32 +370,4 @@ pub(crate) async fn upload<D: Downstream>(
 pub(crate) fn blamed(error: &UpstreamError) -> Reason {
     let is_ours = matches!(error, UpstreamError::Unsendable { .. } | UpstreamError::NoSuchUpstream { .. });
     if is_ours || error.is_source() { Reason::Internal } else { Reason::UpstreamFailed }
-}
-
-/// Nobody has it: the client is told which names are near. Where one has it who was not asked, the next try will find it.
-fn not_found(gate: &Gate, caller: &Caller, call: &Call, missing: Missing, tried: &[UpstreamId]) -> GateError {
-    let (Missing::Model, Some(model)) = (missing, &call.model) else {
-        return GateError::new(Reason::UnknownRoute)
-            .saying("the model server behind this gate does not have this route");
-    };
-    let has_another = gate.shared.with_fleet(|fleet| {
-        fleet.iter().any(|(id, upstream)| {
-            !tried.contains(&id) && upstream.health() == Health::Up && upstream.has(model)
-        })
-    });
-    if has_another {
-        return GateError::new(Reason::UpstreamFailed)
-            .saying("the model servers that were asked have lost the model; try again")
-            .again_after(Duration::from_secs(1));
-    }
-    unknown_model(gate, caller, model, &call.model_as_sent())
-}
-
-/// The error for a model that no upstream has: that it is on its way, or the nearest names that the caller may use.
-pub(crate) fn unknown_model(gate: &Gate, caller: &Caller, model: &ModelName, as_sent: &str) -> GateError {
-    if let Some(told) = gate.shared.pulls.told_of(model, as_sent) {
-        return told;
-    }
-    let known = gate.shared.models(|name| allowed::may_see(&gate.shared, caller, name));
-    GateError::model_not_found(as_sent, &gate_wire::nearest(model, &known))
 }

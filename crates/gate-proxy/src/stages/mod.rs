@@ -10,6 +10,7 @@ pub(crate) mod cors;
 pub(crate) mod extra;
 pub(crate) mod hops;
 pub(crate) mod intake;
+pub(crate) mod missing;
 pub(crate) mod own;
 pub(crate) mod proxied;
 pub(crate) mod redirect;

@@ -7,10 +7,10 @@ use crate::gate::Gate;
 use crate::metrics;
 use crate::outcome::{Done, Ended};
 use crate::stages::allowed;
-use crate::stages::attempt::unknown_model;
 use crate::stages::auth::Caller;
 use crate::stages::call::Call;
 use crate::stages::hops::{self, Onward};
+use crate::stages::missing;
 use crate::trace::{Trace, answer_whole};
 use gate_policy::{Health, Observation, Upstream};
 use gate_types::{Dialect, ModelName, Scope, UpstreamId};
@@ -127,7 +127,7 @@ pub(crate) async fn list<D: Downstream>(
     let body = match (&call.open.param, call.open.route.dialect) {
         (Some(Param::Model { name, as_sent }), _) => {
             let found = gate_wire::v1_model(&bodies, name, as_sent);
-            found.ok_or_else(|| unknown_model(gate, caller, name, as_sent))?
+            found.ok_or_else(|| missing::unknown(gate, caller, name, as_sent))?
         }
         (Some(Param::Digest(_)) | None, Dialect::OpenAi) => {
             merged(gate, &listings, gate_wire::merge_v1_models(&bodies, &visible))?

@@ -4,9 +4,9 @@
 use crate::house::{HINT, House, run};
 use crate::wire::{CHAT, get, json, post};
 use gate_keys::ModelGlob;
-use gate_policy::Health;
+use gate_policy::{Health, Observation};
 use gate_proxy::NotYet;
-use gate_types::UpstreamId;
+use gate_types::{ModelName, UpstreamId};
 use std::time::Duration;
 
 const MISSING: &str = r#"{"error":"model 'demo' not found"}"#;
@@ -216,5 +216,28 @@ fn a_404_to_a_manager_passes_as_it_is() {
         house.accept(0).await.serve(json(404, body)).await;
         assert_eq!(client.answer().await.text(), body);
         assert_eq!(house.dialled(1), 0);
+    });
+}
+
+#[test]
+fn a_model_that_comes_while_its_upstream_says_no_is_not_unknown() {
+    run(async {
+        let house = House::new(1);
+        house.probed(0, &["other"], &[]);
+        let mut client = house.connect();
+        client.send(post("/api/chat", &house.key, CHAT)).await;
+        let mut upstream = house.accept(0).await;
+        house.observe(0, Observation::ModelThere(ModelName::parse("demo").unwrap()));
+        upstream.serve(json(404, MISSING)).await;
+        let answer = client.answer().await;
+        assert_eq!(answer.status, 503, "{}", answer.text());
+        assert_eq!(
+            answer.text(),
+            r#"{"error":"the model 'demo' has just been pulled; try again","code":"model_pulling"}"#
+        );
+        assert_eq!(answer.field("retry-after"), Some("2"));
+        client.send(post("/api/chat", &house.key, CHAT)).await;
+        upstream.serve(json(200, r#"{"from":0}"#)).await;
+        assert_eq!(client.answer().await.text(), r#"{"from":0}"#);
     });
 }
