@@ -35,9 +35,12 @@ struct Seat<IO> {
 
 /// What lies between a connection and its seat.
 struct Table<IO> {
-    asked: Cell<Option<(Box<Conn<IO>>, Rc<Head>)>>,
-    served: Cell<Option<(Box<Conn<IO>>, After)>>,
+    asked: Laid<IO, Rc<Head>>,
+    served: Laid<IO, After>,
 }
+
+/// A connection, and what is to be done with it or what has become of it.
+type Laid<IO, What> = Cell<Option<(Box<Conn<IO>>, What)>>;
 
 impl Seats {
     /// Serves one request of a connection with `serve`, which is the same function every time, and gives the connection back.
