@@ -4,12 +4,18 @@
 //! Printing is `cmd/deploy.rs`'s; putting them in place and taking them back is [`write`]'s. Never guesses: what the settings do
 //! not tell is an option, and never lets a text of the settings become more than the one word that it is.
 
+pub(crate) mod firewall;
+pub(crate) mod fronts;
+pub(crate) mod ollama;
 pub(crate) mod systemd;
+#[cfg(test)]
+pub(crate) mod testing;
 pub(crate) mod write;
 
 use anyhow::bail;
 use gate_config::{Config, Loaded, Locations};
 use std::fmt;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 /// What one `herdgate deploy …` makes.
@@ -128,12 +134,17 @@ impl Ground<'_> {
     }
 }
 
+/// Whether a host of the settings is this machine by its loopback.
+pub(crate) fn is_loopback(host: &str) -> bool {
+    host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
+}
+
 /// A text that means itself in the formats of all kinds: no blank, quote, backslash, comment or control character.
 ///
 /// # Errors
 /// In words, where it is not.
 pub(crate) fn tame<'t>(what: &str, text: &'t str) -> anyhow::Result<&'t str> {
-    let is_tame = |sign: char| sign.is_alphanumeric() || "_-./:,=@+%~[]*".contains(sign);
+    let is_tame = |sign: char| sign.is_alphanumeric() || "_-./:,=@+%".contains(sign);
     match text.chars().find(|sign| !is_tame(*sign)) {
         None if !text.is_empty() => Ok(text),
         None => bail!("{what} is empty"),
@@ -174,7 +185,9 @@ mod tests {
 
     #[test]
     fn nothing_breaks_out_of_its_word() {
-        for text in ["a b", "a\nb", "a\"", "a'", "a\\", "a;", "a#", "a{", "$a", "", "a\u{85}", "`a`"] {
+        for text in
+            ["a b", "~a", "a*", "a\nb", "a\"", "a'", "a\\", "a;", "a#", "a{", "$a", "", "a\u{85}", "`a`"]
+        {
             assert!(tame("the name", text).is_err(), "{text:?}");
         }
         assert_eq!(tame("the name", "/etc/ä/x-1.pem").unwrap(), "/etc/ä/x-1.pem");

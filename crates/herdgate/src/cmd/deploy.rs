@@ -5,7 +5,7 @@ use crate::cli::{EXIT_FAILURE, EXIT_USAGE};
 use crate::cmd::settings;
 use crate::deploy::write::disk::Disk;
 use crate::deploy::write::{Plan, plan, plan_back};
-use crate::deploy::{Act, Base, Deployment, Ground, shell_word, systemd};
+use crate::deploy::{Act, Base, Deployment, Ground, firewall, fronts, ollama, shell_word, systemd};
 use anyhow::{Context as _, anyhow, bail};
 use clap::{Args, Subcommand};
 use gate_config::Flags;
@@ -25,6 +25,18 @@ pub(crate) struct DeployArgs {
 enum Kind {
     /// The gate as a hardened service, with its socket, credentials and daily backups
     Systemd(systemd::SystemdArgs),
+    /// Ollama's own service on loopback or for a gate elsewhere, as an update of Ollama leaves it
+    OllamaOverride(ollama::OllamaArgs),
+    /// Who reaches the gate, and that nobody reaches Ollama past it; Docker's published ports too
+    Firewall(firewall::FirewallArgs),
+    /// The gate behind nginx
+    Nginx(fronts::NginxArgs),
+    /// The gate behind Caddy
+    Caddy(fronts::FrontArgs),
+    /// The gate behind Traefik, for its file provider
+    Traefik(fronts::TraefikArgs),
+    /// The gate behind a Cloudflare Tunnel
+    Cloudflared(fronts::CloudflaredArgs),
 }
 
 /// What becomes of the files; without any of these they are printed.
@@ -55,12 +67,24 @@ impl Kind {
     fn word(&self) -> (&'static str, Base) {
         match self {
             Kind::Systemd(_) => (systemd::KIND, Base::System),
+            Kind::OllamaOverride(_) => (ollama::KIND, Base::System),
+            Kind::Firewall(_) => (firewall::KIND, Base::System),
+            Kind::Nginx(_) => (fronts::NGINX, Base::System),
+            Kind::Caddy(_) => (fronts::CADDY, Base::System),
+            Kind::Traefik(_) => (fronts::TRAEFIK, Base::System),
+            Kind::Cloudflared(_) => (fronts::CLOUDFLARED, Base::System),
         }
     }
 
     fn make(&self, ground: &Ground<'_>) -> anyhow::Result<Deployment> {
         match self {
             Kind::Systemd(asked) => systemd::make(asked, ground),
+            Kind::OllamaOverride(asked) => ollama::make(asked, ground),
+            Kind::Firewall(asked) => firewall::make(asked, ground),
+            Kind::Nginx(asked) => fronts::nginx(asked, ground),
+            Kind::Caddy(asked) => fronts::caddy(asked, ground),
+            Kind::Traefik(asked) => fronts::traefik(asked, ground),
+            Kind::Cloudflared(asked) => fronts::cloudflared(asked, ground),
         }
     }
 }
@@ -181,10 +205,19 @@ impl Desk {
             return Ok(());
         }
         self.ask(&plan, "Write this?", talk)?;
+        // What the settings of an earlier time had set, and these do not: a rule, a unit.
+        let gone = |before: &[Act], now: &[Act]| -> Vec<Act> {
+            before.iter().filter(|act| !now.contains(act)).cloned().collect()
+        };
+        let first = gone(&before.before_undo, &deployment.before_undo);
+        let then = [gone(&before.after_undo, &deployment.after_undo), deployment.then.clone()].concat();
+        if self.run {
+            self.follow(&first, talk)?;
+        }
         self.disk.carry_out(&plan, &before).map_err(hinted)?;
         let kept = self.disk.folder().display();
         writeln!(talk, "written; what was there before is in {kept} (--undo puts it back)")?;
-        self.follow(&deployment.then, talk)
+        if self.run { self.follow(&then, talk) } else { self.follow(&[first, then].concat(), talk) }
     }
 
     fn undo(&self, talk: &mut dyn Write) -> anyhow::Result<()> {

@@ -117,17 +117,18 @@ pub(crate) fn make(asked: &SystemdArgs, ground: &Ground<'_>) -> anyhow::Result<D
         files.push(unit("herdgate-backup.timer", ground, "When herdgate is backed up.", &timer));
         starts.push("herdgate-backup.timer");
     }
-    let starts = starts.join(" ");
     let mut deployment = Deployment::new(KIND, Base::System, files);
     deployment.then = vec![
         Act::of("systemd-sysusers herdgate.conf"),
         Act::of("systemctl daemon-reload"),
-        Act::of(&format!("systemctl enable --now {starts}")),
-        // What ran before runs on with the old unit otherwise.
-        Act::of("systemctl try-restart herdgate.service"),
+        Act::of(&format!("systemctl enable {}", starts.join(" "))),
+        // Not `enable --now`: what runs already would run on as it was.
+        Act::of(&format!("systemctl restart {}", starts.join(" "))),
         Act::of("systemctl --no-pager status herdgate.service"),
     ];
-    deployment.before_undo = vec![Act::of(&format!("systemctl disable --now {starts}"))];
+    // One each: a unit that later settings do not have any more is ended by its own.
+    let ends = starts.iter().rev().map(|unit| Act::of(&format!("systemctl disable --now {unit}")));
+    deployment.before_undo = ends.collect();
     deployment.after_undo = vec![Act::of("systemctl daemon-reload")];
     deployment.notes = notes;
     Ok(deployment)
@@ -149,6 +150,12 @@ impl Shape {
         let is_low = |port: u16| (1..1024).contains(&port);
         let metrics = config.metrics.address.map_or(0, |door| door.address.port());
         not_in_the_unit(ground, notes);
+        if !is_lasting(&asked.program) {
+            notes.push(format!(
+                "a service does not see {}: install it below /usr/local or /opt",
+                asked.program.display()
+            ));
+        }
         Ok(Shape {
             program: word("the program's path", &asked.program)?,
             settings: settings(ground, notes)?,
@@ -218,7 +225,15 @@ fn data(ground: &Ground<'_>, notes: &mut Vec<String>) -> anyhow::Result<String> 
     let named = ground.places.data_named.as_ref().map(|_| ground.absolute(&ground.places.data));
     match named {
         None => Ok(DATA.to_owned()),
-        Some(data) if is_lasting(&data) => word("the data directory", &data),
+        Some(data) if is_lasting(&data) => {
+            if data != Path::new(DATA) {
+                notes.push(format!(
+                    "commands need --data {} to find the keys of this service",
+                    data.display()
+                ));
+            }
+            word("the data directory", &data)
+        }
         Some(data) => {
             notes.push(format!(
                 "the unit keeps its data in {DATA}, not in {}: a service does not see that",
@@ -320,7 +335,9 @@ fn descriptors(ground: &Ground<'_>) -> usize {
 fn sysusers(ground: &Ground<'_>, shape: &Shape) -> String {
     let path = Path::new("/etc/sysusers.d/herdgate.conf");
     let head = ground.head(path, "The user that herdgate.service runs as.");
-    format!("{head}u herdgate - \"herdgate\" {}\n", shape.data)
+    // Groups whose members may open the GPU's devices.
+    let groups = if shape.starts_local { "m herdgate video\nm herdgate render\n" } else { "" };
+    format!("{head}u herdgate - \"herdgate\" {}\n{groups}", shape.data)
 }
 
 /// A time as systemd.time(7) writes it, as far as its form can be told here.

@@ -24,6 +24,10 @@ mod clients;
 #[cfg(test)]
 mod connect;
 #[cfg(test)]
+mod deploy;
+#[cfg(test)]
+mod deploy_firewall;
+#[cfg(test)]
 mod dialects;
 #[cfg(test)]
 mod door;

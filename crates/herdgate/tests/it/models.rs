@@ -183,7 +183,7 @@ fn one_question_by_argument_and_by_pipe() {
 }
 
 /// A terminal, and its other end, at which a person sits.
-fn terminal() -> (std::fs::File, OwnedFd) {
+pub(crate) fn terminal() -> (std::fs::File, OwnedFd) {
     use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
     let person = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
     grantpt(&person).unwrap();

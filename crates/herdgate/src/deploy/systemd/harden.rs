@@ -4,11 +4,12 @@ use super::{Shape, word};
 use crate::deploy::Ground;
 
 /// What holds for both units, whatever they do.
-const ALWAYS: [&str; 19] = [
+const ALWAYS: [&str; 20] = [
     "NoNewPrivileges=yes",
     "ProtectSystem=strict",
     "ProtectHome=yes",
     "PrivateTmp=yes",
+    "PrivateMounts=yes",
     "ProtectClock=yes",
     "ProtectControlGroups=yes",
     "ProtectHostname=yes",

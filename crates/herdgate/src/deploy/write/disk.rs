@@ -3,7 +3,7 @@
 
 use super::{Found, Kept, Plan, Record, Step};
 use crate::deploy::Base;
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use rustix::fs::{Gid, Uid};
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Write as _};
@@ -77,6 +77,15 @@ impl Disk {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Record::default()),
             Err(error) => return Err(error).with_context(|| format!("cannot read {}", file.display())),
         };
+        // It says what is written and run: only who may do that anyway is believed.
+        let about = fs::metadata(&self.folder)?;
+        let own = rustix::process::geteuid().as_raw();
+        if ![own, 0].contains(&about.uid()) || about.mode() & 0o022 != 0 {
+            bail!(
+                "{} is not yours alone: what was done by it is not believed\nhint: undo it as its owner, or remove it",
+                self.folder.display()
+            );
+        }
         Record::read(&text, |name| fs::read(self.folder.join(name)))
             .with_context(|| file.display().to_string())
     }
