@@ -50,6 +50,31 @@ pub(crate) struct Access {
     ca: Option<PathBuf>,
 }
 
+impl Access {
+    /// The field's value with the key.
+    ///
+    /// # Errors
+    /// Where there is none, or others may read its file; with its `hint:` lines.
+    pub(crate) fn bearer(&self) -> anyhow::Result<HeaderValue> {
+        key::bearer(self.key_file.as_deref())
+    }
+
+    /// Whether a file with a key was named.
+    pub(crate) fn names_key(&self) -> bool {
+        self.key_file.is_some()
+    }
+
+    /// The authorities that are trusted alone, in PEM, where a file with them was named.
+    ///
+    /// # Errors
+    /// Where it cannot be read or holds none.
+    pub(crate) fn roots(&self) -> anyhow::Result<Option<Vec<u8>>> {
+        let Some(file) = &self.ca else { return Ok(None) };
+        authorities(file)?;
+        Ok(Some(key::read_short(file, 1 << 20)?))
+    }
+}
+
 #[cfg(test)]
 impl Access {
     pub(crate) fn with_key_file(file: PathBuf) -> Self {

@@ -1,13 +1,13 @@
 //! `herdgate doctor`: what is wrong, why it matters, and the command that cures it.
 
 use crate::cli::{EXIT_FAILURE, EXIT_USAGE};
+use crate::client::Access;
 use crate::cmd::settings;
 use crate::doctor::{self, Finding, Look, Mark, Style};
-use anyhow::{Context as _, anyhow};
+use anyhow::anyhow;
 use clap::Args;
 use gate_config::{Flags, UpstreamUrl};
 use std::io::{self, IsTerminal as _, Write};
-use std::path::PathBuf;
 
 /// `herdgate doctor …`
 #[derive(Debug, Args)]
@@ -20,9 +20,23 @@ pub(crate) struct DoctorArgs {
     /// Write the facts as JSON, and judge nothing: for whoever shall help from afar
     #[arg(long, conflicts_with = "json")]
     facts: bool,
-    /// Trust this authority alone, for example a gate's own tls-ca.pem [default: the system's]
-    #[arg(long, value_name = "FILE", requires = "target")]
-    ca: Option<PathBuf>,
+    /// Ask no model anything
+    #[arg(long)]
+    no_inference: bool,
+    /// Show the key to the target, as its clients do
+    #[arg(long, requires = "target")]
+    as_client: bool,
+    /// Look also at what updates of Ollama are known to break
+    #[arg(long)]
+    after_update: bool,
+    /// The model that must be there and answer [default: the variable OLLAMA_MODEL; else one that is loaded, or the smallest]
+    #[arg(long, value_name = "NAME")]
+    model: Option<String>,
+    /// The tokens of context that loaded models must have [default: the variable OLLAMA_CONTEXT_LENGTH]
+    #[arg(long, value_name = "TOKENS")]
+    context: Option<u64>,
+    #[command(flatten)]
+    access: Access,
 }
 
 /// Looks, judges and tells; 1 where something fails.
@@ -76,10 +90,22 @@ enum Wrong {
 }
 
 fn look(args: &DoctorArgs, flags: &Flags) -> Result<Look, Wrong> {
-    let mut look = Look::default();
-    if let Some(file) = &args.ca {
-        let read = std::fs::read(file).with_context(|| format!("--ca {}", file.display()));
-        look.roots = read.map_err(Wrong::Usage)?;
+    let named = |name: &str| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
+    let mut look = Look {
+        infers: !args.no_inference,
+        model: args.model.clone().or_else(|| named("OLLAMA_MODEL")),
+        context: args.context.or_else(|| named("OLLAMA_CONTEXT_LENGTH")?.trim().parse().ok()),
+        after_update: args.after_update,
+        roots: args.access.roots().map_err(Wrong::Usage)?.unwrap_or_default(),
+        ..Look::default()
+    };
+    if args.as_client {
+        look.bearer = Some(args.access.bearer().map_err(Wrong::Usage)?);
+    } else if args.access.names_key() {
+        return Err(Wrong::Usage(anyhow!(
+            "--key-file is for --as-client
+hint: herdgate doctor --as-client URL --key-file FILE"
+        )));
     }
     match &args.target {
         Some(target) => {

@@ -3,15 +3,34 @@
 
 mod answer;
 mod certificate;
+mod client;
+mod clock;
 mod key;
+mod model;
 mod name;
+mod origins;
 mod port;
+mod question;
+mod update;
+mod version;
 
 use super::facts::Facts;
 use super::finding::Finding;
 
-const ALL: &[fn(&Facts) -> Vec<Finding>] =
-    &[name::judge, port::judge, certificate::judge, answer::judge, key::judge];
+const ALL: &[fn(&Facts) -> Vec<Finding>] = &[
+    name::judge,
+    port::judge,
+    certificate::judge,
+    answer::judge,
+    clock::judge,
+    key::judge,
+    client::judge,
+    version::judge,
+    origins::judge,
+    model::judge,
+    question::judge,
+    update::judge,
+];
 
 /// Everything that the facts tell, by what it is about: servers in the order of the settings, each check in the order above.
 pub(crate) fn judge(facts: &Facts) -> Vec<Finding> {

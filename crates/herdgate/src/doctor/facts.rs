@@ -4,18 +4,27 @@
 
 mod ask;
 mod dial;
+mod models;
 mod names;
 mod places;
+mod question;
 mod served;
 mod tls;
+mod unit;
 
 pub(super) use dial::{Around, Dial, End};
+#[cfg(test)]
+pub(super) use models::Model;
+pub(super) use models::{Loaded, Models};
 pub(super) use names::Names;
 pub(super) use places::{Place, Role};
+pub(super) use question::Told;
 pub(super) use served::{Failed, Served, What};
 pub(super) use tls::{Fault, TlsFacts};
+pub(super) use unit::Unit;
 
 use gate_config::{Config, Locations, UpstreamUrl};
+use http::HeaderValue;
 use serde::{Deserialize, Serialize};
 
 /// What to look at.
@@ -26,6 +35,13 @@ pub(crate) struct Look {
     pub(crate) settings: Option<(Box<Config>, Locations)>,
     /// The authorities that the target's certificate must come from, in PEM; the system's where there are none.
     pub(crate) roots: Vec<u8>,
+    /// The key that the target is shown.
+    pub(crate) bearer: Option<HeaderValue>,
+    /// Whether a model may be asked.
+    pub(crate) infers: bool,
+    pub(crate) model: Option<String>,
+    pub(crate) context: Option<u64>,
+    pub(crate) after_update: bool,
 }
 
 /// Everything that is judged.
@@ -36,6 +52,8 @@ pub(crate) struct Facts {
     pub(super) asked: Asked,
     /// The servers that were looked at, in the order of the settings.
     pub(super) places: Vec<Place>,
+    /// Ollama's service, where somebody asked what an update did to it.
+    pub(super) unit: Option<Unit>,
 }
 
 /// What the person asked for.
@@ -44,10 +62,22 @@ pub(crate) struct Facts {
 pub(super) struct Asked {
     /// Only one server is judged.
     pub(super) is_target: bool,
+    /// The target was shown a key.
+    pub(super) as_client: bool,
+    /// The model that must be there.
+    pub(super) model: Option<String>,
+    /// The tokens of context that it must have.
+    pub(super) context: Option<u64>,
 }
 
 /// Looks at everything side by side.
 pub(super) async fn gather(look: &Look) -> Facts {
-    let asked = Asked { is_target: look.target.is_some() };
-    Facts { asked, places: places::gather(look).await }
+    let asked = Asked {
+        is_target: look.target.is_some(),
+        as_client: look.bearer.is_some(),
+        model: look.model.clone(),
+        context: look.context,
+    };
+    let unit = look.after_update.then(unit::look);
+    Facts { asked, places: places::gather(look).await, unit }
 }

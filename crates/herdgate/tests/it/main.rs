@@ -30,6 +30,8 @@ mod deploy_firewall;
 #[cfg(test)]
 mod dialects;
 #[cfg(test)]
+mod doctor;
+#[cfg(test)]
 mod door;
 #[cfg(test)]
 mod extra_routes;

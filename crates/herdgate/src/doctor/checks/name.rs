@@ -114,9 +114,11 @@ fn first_fails(place: &Place, names: &Names) -> Option<Finding> {
         Cure::run(format!("herdgate doctor {url}")).note("write the address instead of the name, everywhere");
     let line = names.hosts.iter().find(|line| line.starts_with(&lost.to_string()));
     let cure = match line {
-        Some(line) => Cure::run(format!("sudo sed -i '/^{}[[:space:]].*{host}/d' /etc/hosts", lost))
-            .note(format!("it takes this line out: {line}"))
-            .or(cure),
+        Some(line) => Cure::run(format!(
+            "hosts=$(sed '/^{lost}[[:space:]].*{host}/d' /etc/hosts) && echo \"$hosts\" | sudo tee /etc/hosts"
+        ))
+        .note(format!("it takes this line out: {line}"))
+        .or(cure),
         None => cure.or(hosts_line(host, open.address.ip())),
     };
     let finding = if first.end == End::Refused {
@@ -211,7 +213,7 @@ mod tests {
         let facts = place("gpu1", Names { hosts, ..names() }, &[(six, End::Silent), four.clone()]);
         let (mark, _, cure) = told(&facts);
         assert!(
-            mark == Mark::Bad && cure.contains("sed -i '/^fd00::2[[:space:]].*gpu1/d' /etc/hosts"),
+            mark == Mark::Bad && cure.contains("sed '/^fd00::2[[:space:]].*gpu1/d' /etc/hosts"),
             "{cure}"
         );
         let (mark, seen, _) = told(&place("gpu1", names(), &[(six, End::Open), four]));

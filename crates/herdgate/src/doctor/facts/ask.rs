@@ -132,7 +132,11 @@ impl Way {
     }
 
     /// Asks, and gives the answer as it begins.
-    async fn send(&self, open: &mut Open, question: &Question) -> Result<http::Response<Incoming>, Unheard> {
+    pub(super) async fn send(
+        &self,
+        open: &mut Open,
+        question: &Question,
+    ) -> Result<http::Response<Incoming>, Unheard> {
         let path = format!("{}{}", self.url.base, question.path);
         let mut request = Request::builder()
             .method(question.method.clone())

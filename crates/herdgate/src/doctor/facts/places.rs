@@ -3,16 +3,22 @@
 use super::Look;
 use super::ask::Way;
 use super::dial::{self, Around, Dial, End};
+use super::models::{self, Models};
 use super::names::{self, Names};
-use super::served::{self, Served};
+use super::question::{self, Told};
+use super::served::{self, Served, What};
 use super::tls::{TlsFacts, Trust};
 use crate::together::together;
 use gate_config::{Config, Listener, Locations, UpstreamUrl};
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::{Duration, Instant};
 
 /// Servers that are looked at; a fleet has far fewer.
 const MOST: usize = 64;
+/// All together, and the question alone: who waits a minute has left.
+const ALL: Duration = Duration::from_secs(57);
+const QUESTION: Duration = Duration::from_secs(30);
 
 /// What a server is to whoever asks.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,6 +57,10 @@ pub(in crate::doctor) struct Place {
     pub(in crate::doctor) tls: Option<TlsFacts>,
     /// What answers, where a connection stands.
     pub(in crate::doctor) served: Option<Served>,
+    /// Its models, where it is an Ollama or a gate.
+    pub(in crate::doctor) models: Option<Models>,
+    /// The one question to a model: of all servers one is asked.
+    pub(in crate::doctor) told: Option<Told>,
 }
 
 impl Place {
@@ -70,13 +80,32 @@ struct Goal {
 pub(super) async fn gather(look: &Look) -> Vec<Place> {
     let goals = match (&look.target, &look.settings) {
         (Some(url), _) => {
-            let trust = Trust::of_roots(look.roots.clone());
+            let trust = Trust::of_target(look.roots.clone(), look.bearer.clone());
             vec![Goal { url: url.clone(), role: Role::Target, trust }]
         }
         (None, Some(settings)) => of_settings(&settings.0, &settings.1),
         (None, None) => Vec::new(),
     };
-    together(goals.iter().map(one).collect()).await
+    let begun = Instant::now();
+    let looked = together(goals.iter().map(one).collect()).await;
+    let (mut places, ways): (Vec<Place>, Vec<Option<Way>>) = looked.into_iter().unzip();
+    if look.infers {
+        let limit = ALL.saturating_sub(begun.elapsed()).min(QUESTION);
+        ask_one(&mut places, &ways, look.model.as_deref(), limit).await;
+    }
+    places
+}
+
+/// Asks a model of the first server that has one.
+async fn ask_one(places: &mut [Place], ways: &[Option<Way>], named: Option<&str>, limit: Duration) {
+    for (place, way) in places.iter_mut().zip(ways) {
+        if let (Some(way), Some(models)) = (way, &place.models)
+            && let Some(model) = models.to_ask(named)
+        {
+            place.told = Some(question::ask(way, model, models.is_loaded(model), limit).await);
+            return;
+        }
+    }
 }
 
 /// The upstreams, then every listener, as who is on this machine reaches it.
@@ -112,7 +141,7 @@ fn nearest(listener: &Listener, config: &Config) -> UpstreamUrl {
     }
 }
 
-async fn one(goal: &Goal) -> Place {
+async fn one(goal: &Goal) -> (Place, Option<Way>) {
     let url = &goal.url;
     let mut place = Place {
         url: url.to_string(),
@@ -142,10 +171,15 @@ async fn one(goal: &Goal) -> Place {
         if let Some(first) = addresses.first() {
             place.around = Some(dial::around(*first, place.is_own).await);
         }
-        return place;
+        return (place, None);
     };
     let way = Way { address: open, url: url.clone(), trust: goal.trust.clone() };
     let (tls, served) = served::look(&way).await;
+    let has_models =
+        matches!(served.what, What::Ollama(_) | What::Engine(_) | What::Gate(_) | What::Guarded(_));
     (place.tls, place.served) = (tls, Some(served));
-    place
+    if has_models {
+        place.models = Some(models::look(&way).await);
+    }
+    (place, Some(way))
 }

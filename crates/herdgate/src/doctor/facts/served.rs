@@ -141,7 +141,7 @@ async fn speaks_tls(way: &Way) -> bool {
     }
 }
 
-fn failed(unheard: Unheard) -> Failed {
+pub(super) fn failed(unheard: Unheard) -> Failed {
     match unheard {
         Unheard::Closed => Failed::Closed,
         Unheard::NoHttp => Failed::NoHttp,

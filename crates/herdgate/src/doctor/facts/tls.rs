@@ -2,6 +2,7 @@
 //! trusted the connection ends before anything was asked.
 
 use gate_config::{Config, Locations, Upstream};
+use http::header::AUTHORIZATION;
 use http::{HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -110,9 +111,10 @@ impl Trust {
         Trust { roots: std::fs::read(own).unwrap_or_default(), ..Trust::default() }
     }
 
-    /// Trusting these authorities alone, in PEM; the system's where there are none.
-    pub(super) fn of_roots(roots: Vec<u8>) -> Self {
-        Trust { roots, ..Trust::default() }
+    /// Trusting these authorities alone, in PEM; the system's where there are none. With a key to show.
+    pub(super) fn of_target(roots: Vec<u8>, bearer: Option<HeaderValue>) -> Self {
+        let fields = bearer.into_iter().map(|bearer| (AUTHORIZATION, bearer)).collect();
+        Trust { roots, fields, identity: None }
     }
 
     /// Shakes hands.

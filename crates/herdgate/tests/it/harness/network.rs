@@ -87,6 +87,11 @@ impl Networks {
         )
     }
 
+    /// The folder whose files stand for those of `/etc` there (ip-netns(8)).
+    pub(crate) fn folder(&self, name: &str) -> std::path::PathBuf {
+        std::path::Path::new("/etc/netns").join(self.whole(name))
+    }
+
     /// The name on this machine, where other tests have theirs.
     fn whole(&self, name: &str) -> String {
         format!("hgt-{}-{}-{name}", std::process::id(), self.number)

@@ -1,0 +1,250 @@
+//! Does a model answer, how fast, and do its words come as it makes them?
+
+use super::time;
+use crate::doctor::facts::{Facts, Failed, Models, Place, Told};
+use crate::doctor::finding::{Cure, Finding};
+
+const CHECK: &str = "question";
+/// Words that were made over so long a time can be seen to come together.
+const SPREAD: u64 = 150_000;
+/// So long a silence many a proxy does not bear (nginx's proxy_read_timeout is 60 s), and no program without a longer limit.
+const LONG: u64 = 20_000_000;
+
+pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
+    facts.places.iter().filter_map(|place| Some(one(place, place.told.as_ref()?))).collect()
+}
+
+fn one(place: &Place, told: &Told) -> Finding {
+    let model = &told.model;
+    if let Some(error) = &told.error {
+        return failed(place, told, error);
+    }
+    if !told.is_whole {
+        return cut(place, told);
+    }
+    if is_gathered(told) {
+        let seen = format!(
+            "{model}: its words come all at once, though it made them over {}",
+            time(spread(&told.made))
+        );
+        return Finding::warn(CHECK, &place.url, seen)
+            .because(
+                "a proxy between keeps the answer back until it is whole: programs show nothing for so long",
+            )
+            .cured(unbuffered(place));
+    }
+    let first = told.came.first().copied().unwrap_or(told.micros);
+    let rate = match told.eval_micros {
+        0 => String::new(),
+        micros => format!(", {} tokens/s", told.tokens.saturating_mul(1_000_000) / micros),
+    };
+    let load =
+        if told.was_loaded { String::new() } else { format!(", loaded in {}", time(told.load_micros)) };
+    let seen = format!("{model}: first word after {}{load}{rate}", time(first));
+    if first < LONG {
+        return Finding::ok(CHECK, &place.url, seen);
+    }
+    Finding::warn(CHECK, &place.url, seen)
+        .because("proxies and programs with a limit of 30 or 60 s give up before a model is loaded")
+        .cured(
+            Cure::run("export OLLAMA_KEEP_ALIVE=24h")
+                .on(format!("{}, in Ollama's drop-in", place.host))
+                .note("keeps models in memory; give programs a limit of 300 s, and nginx proxy_read_timeout 600s"),
+        )
+}
+
+/// The server made its words one after the other, and they came together.
+fn is_gathered(told: &Told) -> bool {
+    let made = match spread(&told.made) {
+        0 => told.eval_micros * u64::from(told.made.is_empty()),
+        made => made,
+    };
+    told.came.len() >= 4 && made >= SPREAD && spread(&told.came) < made / 3
+}
+
+fn spread(times: &[u64]) -> u64 {
+    let last = times.last().copied().unwrap_or(0);
+    last.saturating_sub(times.first().copied().unwrap_or(0))
+}
+
+fn unbuffered(place: &Place) -> Cure {
+    let nginx = Cure::run("proxy_buffering off;\nproxy_read_timeout 600s;").on("the location in nginx.conf");
+    nginx
+        .note("then: sudo nginx -s reload")
+        .or(Cure::run("herdgate deploy nginx").on(place.host.clone()).note("prints the whole server block"))
+}
+
+/// No answer, or one that ends before its last line.
+fn cut(place: &Place, told: &Told) -> Finding {
+    let served = place.served.as_ref();
+    let proxy = served.and_then(|served| served.server.clone().or_else(|| served.via.clone()));
+    let by = proxy.map(|name| format!(" ({name})")).unwrap_or_default();
+    let model = &told.model;
+    let after = time(told.micros);
+    let (seen, why) = match (told.status, &told.failed) {
+        (Some(status @ (502..=504)), _) => (
+            format!("{model}: a proxy{by} gives up after {after}, with {status}"),
+            "it waits less long than a model takes to load or to begin",
+        ),
+        (_, Some(Failed::Silent)) => {
+            let seen = format!("{model}: nothing was said within {after}");
+            return Finding::warn(CHECK, &place.url, seen)
+                .because("it is being loaded, busy with others, or far too large: proxies and programs give up at 60 s")
+                .cured(Cure::run(format!("OLLAMA_HOST={} ollama ps", place.url)).note("then ask again; --model NAME asks a smaller one"));
+        }
+        (Some(200), Some(_)) => (
+            format!("{model}: the answer breaks off after {after}"),
+            "a proxy between has a limit for whole answers, or the server ended",
+        ),
+        (Some(status), _) => {
+            (format!("{model}: answers {status} after {after}"), "no program gets an answer")
+        }
+        (None, _) => (
+            format!("{model}: closes the connection after {after}"),
+            "a proxy between has a limit for waiting, or the server ended",
+        ),
+    };
+    Finding::bad(CHECK, &place.url, seen).because(why).cured(unbuffered(place))
+}
+
+/// What the server says of its failure.
+fn failed(place: &Place, told: &Told, error: &str) -> Finding {
+    let model = &told.model;
+    let finding = Finding::bad(CHECK, &place.url, format!("{model}: {error}"));
+    let is_memory = ["more system memory", "out of memory", "cudaMalloc", "unable to allocate"];
+    if is_memory.iter().any(|words| error.contains(words)) {
+        return finding.because("the model is larger than the memory there").cured(smaller(place, model));
+    }
+    if matches!(told.status, Some(401 | 403)) {
+        return finding
+            .because("the key may not ask this model")
+            .cured(Cure::run(format!("herdgate key set NAME --models {model}")).on(place.host.clone()));
+    }
+    finding.because("every request for it fails so").cured(
+        Cure::run("journalctl -u ollama -n 50 --no-pager")
+            .on(place.host.clone())
+            .or(Cure::run("docker logs --tail 50 ollama").on(place.host.clone())),
+    )
+}
+
+/// Sizes that the library has of families that are asked for often, smallest first.
+const FAMILIES: [(&str, &[&str]); 9] = [
+    ("qwen3", &["0.6b", "1.7b", "4b", "8b", "14b", "30b", "32b", "235b"]),
+    ("qwen2.5", &["0.5b", "1.5b", "3b", "7b", "14b", "32b", "72b"]),
+    ("llama3.2", &["1b", "3b"]),
+    ("llama3.1", &["8b", "70b", "405b"]),
+    ("llama2", &["7b", "13b", "70b"]),
+    ("gemma3", &["270m", "1b", "4b", "12b", "27b"]),
+    ("codellama", &["7b", "13b", "34b", "70b"]),
+    ("deepseek-r1", &["1.5b", "7b", "8b", "14b", "32b", "70b", "671b"]),
+    ("orca-mini", &["3b", "7b", "13b", "70b"]),
+];
+
+/// The next smaller one of the same name: one that is there, or one that can be pulled.
+fn smaller(place: &Place, model: &str) -> Cure {
+    let (family, tag) = model.split_once(':').unwrap_or((model, "latest"));
+    let none = Models::default();
+    let models = place.models.as_ref().unwrap_or(&none);
+    let size = models.find(model).map_or(u64::MAX, |model| model.size);
+    let sibling = |name: &str| name.split(':').next() == Some(family) && name != model;
+    let there = models.listed.iter().filter(|other| sibling(&other.name) && other.size < size);
+    if let Some(there) = there.max_by_key(|other| other.size) {
+        return Cure::run(format!("herdgate doctor {} --model {}", place.url, there.name))
+            .note(format!("{} is there, and smaller", there.name));
+    }
+    let sizes =
+        FAMILIES.iter().find(|(name, _)| *name == family).map(|(_, sizes)| *sizes).unwrap_or_default();
+    let own = sizes.iter().position(|size| tag == *size || tag.starts_with(&format!("{size}-")));
+    match own.and_then(|own| sizes.get(own.checked_sub(1)?)) {
+        Some(smaller) => {
+            let name = format!("{family}:{smaller}");
+            Cure::run(format!("OLLAMA_HOST={} ollama pull {name}", place.url))
+                .then(format!("herdgate doctor {} --model {name}", place.url))
+        }
+        None => Cure::run(format!("OLLAMA_HOST={} ollama pull llama3.2:1b", place.url))
+            .note("or another small one; a smaller context (OLLAMA_CONTEXT_LENGTH) takes less memory, too"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::facts::{Model, Served};
+    use crate::doctor::finding::Mark;
+
+    fn found(told: Told, listed: &[(&str, u64)]) -> Finding {
+        let model =
+            |(name, size): &(&str, u64)| Model { name: (*name).to_owned(), size: *size, answers: true };
+        let place = Place {
+            url: "http://gpu1:11434".into(),
+            host: "gpu1".into(),
+            served: Some(Served { server: Some("nginx".into()), ..Served::default() }),
+            models: Some(Models { listed: listed.iter().map(model).collect(), ..Models::default() }),
+            told: Some(told),
+            ..Place::default()
+        };
+        judge(&Facts { places: vec![place], ..Facts::default() }).pop().unwrap()
+    }
+
+    fn told() -> Told {
+        let steps = |step: u64| (0..8).map(|place| place * step).collect();
+        Told {
+            model: "qwen3:8b".into(),
+            status: Some(200),
+            is_whole: true,
+            micros: 900_000,
+            came: steps(50_000),
+            made: steps(50_000),
+            load_micros: 2_300_000,
+            tokens: 8,
+            eval_micros: 400_000,
+            ..Told::default()
+        }
+    }
+
+    #[test]
+    fn words_that_come_together_were_kept_back() {
+        let fine = found(told(), &[]);
+        assert_eq!(
+            (fine.mark, fine.seen.as_str()),
+            (Mark::Ok, "qwen3:8b: first word after under 1 ms, loaded in 2.3 s, 20 tokens/s")
+        );
+        let at_once = vec![900_000; 8];
+        let kept = found(Told { came: at_once.clone(), ..told() }, &[]);
+        assert!(
+            kept.mark == Mark::Warn && kept.seen.contains("all at once, though it made them over 350 ms"),
+            "{}",
+            kept.seen
+        );
+        let unstamped = found(Told { came: at_once.clone(), made: vec![], ..told() }, &[]);
+        assert_eq!(unstamped.mark, Mark::Warn);
+        let fast = found(Told { came: at_once, made: vec![0; 8], eval_micros: 20_000, ..told() }, &[]);
+        assert_eq!(fast.mark, Mark::Ok);
+    }
+
+    #[test]
+    fn who_gave_up_is_told_with_the_time() {
+        let told = |status, failed| Told { status, failed, is_whole: false, micros: 60_100_000, ..told() };
+        for (told, mark, seen) in [
+            (told(Some(504), None), Mark::Bad, "a proxy (nginx) gives up after 60.1 s, with 504"),
+            (told(Some(200), Some(Failed::Closed)), Mark::Bad, "breaks off after 60.1 s"),
+            (told(None, Some(Failed::Closed)), Mark::Bad, "closes the connection after 60.1 s"),
+            (told(None, Some(Failed::Silent)), Mark::Warn, "nothing was said within 60.1 s"),
+        ] {
+            let finding = found(told, &[]);
+            assert!(finding.mark == mark && finding.seen.contains(seen), "{}", finding.seen);
+        }
+    }
+
+    #[test]
+    fn a_smaller_one_is_offered_where_memory_is_short() {
+        let error = "model requires more system memory (8.7 GiB) than is available (5.8 GiB)";
+        let short = || Told { status: Some(500), error: Some(error.into()), is_whole: false, ..told() };
+        let finding = found(short(), &[("qwen3:8b", 8), ("qwen3:4b", 4), ("qwen3:1.7b", 2)]);
+        assert_eq!(finding.cure.unwrap().run, ["herdgate doctor http://gpu1:11434 --model qwen3:4b"]);
+        let finding = found(short(), &[("qwen3:8b", 8)]);
+        assert_eq!(finding.cure.unwrap().run[0], "OLLAMA_HOST=http://gpu1:11434 ollama pull qwen3:4b");
+        let finding = found(Told { model: "own".into(), ..short() }, &[("own", 8)]);
+        assert!(finding.cure.unwrap().run[0].ends_with("pull llama3.2:1b"));
+    }
+}

@@ -1,0 +1,137 @@
+//! What updates of Ollama are known to break: settings in the unit, which the installer writes anew, and what versions changed.
+
+use crate::doctor::facts::{Facts, Place, Role, Unit, What};
+use crate::doctor::finding::{Cure, Finding};
+
+const CHECK: &str = "update";
+const ABOUT: &str = "Ollama's service";
+const DIRECTORY: &str = "/etc/systemd/system/ollama.service.d";
+
+/// Versions that behave otherwise than those before, and how a client feels it.
+const CHANGES: [((u64, u64, u64), &str); 4] = [
+    (
+        (0, 1, 29),
+        "an Ollama on loopback answers 403 to Host names that it does not know, also behind a proxy",
+    ),
+    ((0, 32, 0), "models without embeddings answer 501 to the embedding routes"),
+    ((0, 32, 5), "the routes for making pictures are gone"),
+    ((0, 32, 14), "preflights of origins that are not allowed get 405"),
+];
+
+pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
+    let Some(unit) = &facts.unit else { return Vec::new() };
+    let mut findings = vec![settings(facts, unit)];
+    findings.extend(facts.places.iter().filter_map(changed));
+    findings
+}
+
+fn settings(facts: &Facts, unit: &Unit) -> Finding {
+    if !unit.is_there {
+        return Finding::ok(
+            CHECK,
+            ABOUT,
+            "there is no ollama.service here: an update of a container keeps its settings",
+        );
+    }
+    if !unit.own.is_empty() {
+        let names: Vec<&str> = unit.own.iter().map(|(name, _)| name.as_str()).collect();
+        let seen = format!("ollama.service itself sets {}", names.join(", "));
+        return Finding::warn(CHECK, ABOUT, seen)
+            .because("the next update writes that file anew, and they are lost")
+            .cured(moved(&unit.own));
+    }
+    if unit.laid_over.is_empty() {
+        if let Some(lost) = unreached(facts) {
+            let seen = format!(
+                "neither ollama.service nor a drop-in sets anything, and {} is not reached",
+                lost.url
+            );
+            let cure =
+                Cure::run(format!("sudo herdgate deploy ollama-override --bind {} --write", lost.host));
+            return Finding::bad(CHECK, ABOUT, seen)
+                .because("an update has written the unit anew: OLLAMA_HOST is lost, and Ollama listens on loopback alone")
+                .cured(cure.or(Cure::run("sudo herdgate deploy ollama-override --write").note("and the gate's upstream is http://127.0.0.1:11434")));
+        }
+        return Finding::ok(CHECK, ABOUT, "sets nothing that an update could lose");
+    }
+    let names: Vec<&str> = unit.laid_over.iter().map(|(name, _)| name.as_str()).collect();
+    Finding::ok(CHECK, ABOUT, format!("a drop-in, which updates leave alone, sets {}", names.join(", ")))
+}
+
+/// An Ollama of this machine that should be reached off loopback, and is not.
+fn unreached(facts: &Facts) -> Option<&Place> {
+    let is_lost = |place: &&Place| {
+        let loopback = place.around.as_ref().is_some_and(|around| around.loopback_listens);
+        place.is_own && loopback && matches!(place.role, Role::Upstream | Role::Target)
+    };
+    facts.places.iter().find(is_lost)
+}
+
+/// The same lines in a drop-in, and out of the unit.
+fn moved(own: &[(String, String)]) -> Cure {
+    let lines: Vec<String> =
+        own.iter().map(|(name, value)| format!("Environment=\"{name}={value}\"")).collect();
+    let text = format!("[Service]\\n{}\\n", lines.join("\\n"));
+    Cure::run(format!("sudo mkdir -p {DIRECTORY}"))
+        .then(format!("printf '{text}' | sudo tee {DIRECTORY}/override.conf"))
+        .then("sudo sed -i '/^Environment=.*OLLAMA_/d' /etc/systemd/system/ollama.service")
+        .then("sudo systemctl daemon-reload && sudo systemctl restart ollama")
+}
+
+/// The last of the changes that this version has.
+fn changed(place: &Place) -> Option<Finding> {
+    let What::Ollama(version) = &place.served.as_ref()?.what else { return None };
+    let mut numbers = version.split(['.', '-']).map_while(|part| part.parse::<u64>().ok());
+    let own = (numbers.next()?, numbers.next()?, numbers.next()?);
+    let behind: Vec<&str> =
+        CHANGES.iter().filter(|(since, _)| own >= *since).map(|(_, what)| *what).collect();
+    let last = behind.last()?;
+    Some(Finding::ok(CHECK, &place.url, format!("new in or before {version}: {last}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::facts::Around;
+    use crate::doctor::finding::Mark;
+
+    fn pair(name: &str, value: &str) -> (String, String) {
+        (name.to_owned(), value.to_owned())
+    }
+
+    fn found(unit: Unit, is_lost: bool) -> Finding {
+        let around = Some(Around { loopback_listens: is_lost, ..Around::default() });
+        let place = Place {
+            url: "http://10.0.0.2:11434".into(),
+            host: "10.0.0.2".into(),
+            is_own: true,
+            around,
+            ..Place::default()
+        };
+        judge(&Facts { unit: Some(unit), places: vec![place], ..Facts::default() }).remove(0)
+    }
+
+    #[test]
+    fn what_an_update_loses_is_told_before_and_after() {
+        let there = || Unit { is_there: true, ..Unit::default() };
+        let own = found(Unit { own: vec![pair("OLLAMA_HOST", "0.0.0.0")], ..there() }, false);
+        assert_eq!((own.mark, own.seen.as_str()), (Mark::Warn, "ollama.service itself sets OLLAMA_HOST"));
+        let run = own.cure.unwrap().run;
+        assert!(
+            run[1].contains(r#"printf '[Service]\nEnvironment="OLLAMA_HOST=0.0.0.0"\n' | sudo tee"#),
+            "{run:?}"
+        );
+        let lost = found(there(), true);
+        assert!(
+            lost.mark == Mark::Bad && lost.seen.contains("http://10.0.0.2:11434 is not reached"),
+            "{}",
+            lost.seen
+        );
+        assert_eq!(found(there(), false).mark, Mark::Ok);
+        assert_eq!(
+            found(Unit { laid_over: vec![pair("OLLAMA_HOST", "0.0.0.0")], ..there() }, true).mark,
+            Mark::Ok
+        );
+        assert_eq!(found(Unit::default(), true).mark, Mark::Ok);
+    }
+}

@@ -1,0 +1,363 @@
+//! `herdgate doctor` before real servers: each thing that can be wrong is the first that it calls wrong, with a cure; and once that
+//! was run, nothing is wrong any more.
+
+mod network;
+
+use crate::harness::{Home, Peer, Running, front, now, testkit};
+use gate_testkit::{Failure, Fault, Model, Ollama, Order, Setup};
+use serde_json::Value;
+use std::time::Duration;
+
+/// What it found.
+pub(super) struct Report {
+    code: i32,
+    findings: Vec<Value>,
+}
+
+impl Report {
+    #[track_caller]
+    pub(super) fn read(code: i32, out: &str, err: &str) -> Self {
+        let told: Value = serde_json::from_str(out).unwrap_or_else(|error| panic!("{error}: {out}\n{err}"));
+        let findings = told["findings"].as_array().unwrap().clone();
+        let is_sound = findings.iter().all(|finding| finding["mark"] != "bad");
+        assert_eq!((told["ok"] == true, code == 0), (is_sound, is_sound), "{out}");
+        Self { code, findings }
+    }
+
+    /// The first thing that is wrong must be of this check and be told so.
+    #[track_caller]
+    pub(super) fn first(&self, check: &str, seen: &str) -> &Value {
+        assert_eq!(self.code, 1, "{:#?}", self.findings);
+        let first = self.findings.iter().find(|finding| finding["mark"] == "bad").unwrap();
+        let told = first["seen"].as_str().unwrap();
+        assert!(first["check"] == check && told.contains(seen), "{first:#}");
+        assert!(first["why"].as_str().is_some_and(|why| !why.is_empty()), "{first:#}");
+        first
+    }
+
+    /// The commands that cure it.
+    #[track_caller]
+    pub(super) fn cure(&self, check: &str, seen: &str) -> Vec<String> {
+        commands(&self.first(check, seen)["cure"])
+    }
+
+    #[track_caller]
+    pub(super) fn is_sound(&self) {
+        assert_eq!(self.code, 0, "{:#?}", self.findings);
+    }
+
+    #[track_caller]
+    pub(super) fn warns(&self, check: &str, seen: &str) -> &Value {
+        let is_it = |finding: &&Value| {
+            finding["mark"] == "warn"
+                && finding["check"] == check
+                && finding["seen"].as_str().unwrap().contains(seen)
+        };
+        self.findings.iter().find(is_it).unwrap_or_else(|| panic!("{:#?}", self.findings))
+    }
+}
+
+#[track_caller]
+pub(super) fn commands(cure: &Value) -> Vec<String> {
+    let all = cure["run"].as_array().unwrap_or_else(|| panic!("no cure: {cure}"));
+    all.iter().map(|command| command.as_str().unwrap().to_owned()).collect()
+}
+
+#[track_caller]
+pub(super) fn doctor(home: &Home, args: &[&str]) -> Report {
+    let done = home.run(&[&["doctor", "--json"], args].concat());
+    Report::read(done.code, &done.out, &done.err)
+}
+
+/// Runs the command that a cure tells, which is one of ours.
+#[track_caller]
+fn follow(home: &Home, command: &str) -> Report {
+    let words: Vec<&str> = command.split(' ').collect();
+    assert_eq!(words[..2], ["herdgate", "doctor"], "{command}");
+    doctor(home, &words[2..])
+}
+
+fn slow(pace: u64) -> Ollama {
+    testkit(Setup::default().with_tokens(16).with_pace(Duration::from_millis(pace)))
+}
+
+#[test]
+fn a_healthy_server_has_nothing_wrong() {
+    let home = Home::new();
+    for peer in Peer::all() {
+        doctor(&home, &[&peer.url()]).is_sound();
+        let report = doctor(&home, &[&peer.url(), "--model", peer.model()]);
+        report.is_sound();
+        let asked = report.findings.iter().any(|finding| finding["check"] == "question");
+        assert!(asked, "{}: {:#?}", peer.name(), report.findings);
+    }
+}
+
+#[test]
+fn a_healthy_gate_has_nothing_wrong_here_and_from_afar() {
+    let home = Home::new();
+    let ollama = slow(1);
+    let gate = home.begin(&["--upstream", &ollama.url()]);
+    let (port, url) = (gate.address.port(), gate.url());
+    gate.takes(&gate.first_key());
+    let settings = format!("upstreams = [\"{}\"]\n[listen]\naddress = \"127.0.0.1:{port}\"\n", ollama.url());
+    std::fs::write(home.path("herdgate.toml"), settings).unwrap();
+    let here = doctor(&home, &[]);
+    here.is_sound();
+    for about in [ollama.url(), url.clone()] {
+        assert!(here.findings.iter().any(|finding| finding["about"] == about), "{:#?}", here.findings);
+    }
+    let key_file = home.data("first-key");
+    let afar = doctor(&home, &["--as-client", &url, "--key-file", key_file.to_str().unwrap()]);
+    afar.is_sound();
+    let told = |check: &str| afar.findings.iter().any(|finding| finding["check"] == check);
+    assert!(told("client") && told("question"), "{:#?}", afar.findings);
+    gate.end();
+}
+
+#[test]
+fn one_question_of_sixteen_tokens_is_asked_or_none() {
+    let home = Home::new();
+    let ollama = slow(0);
+    doctor(&home, &[&ollama.url(), "--no-inference"]).is_sound();
+    assert!(ollama.seen_on("/api/generate").is_empty());
+    doctor(&home, &[&ollama.url()]).is_sound();
+    let asked = ollama.seen_on("/api/generate");
+    let body: Value = serde_json::from_slice(&asked[0].body).unwrap();
+    assert!(asked.len() == 1 && body["options"]["num_predict"] == 16, "{body}");
+}
+
+#[test]
+fn wrong_usage_is_told_and_is_64() {
+    let home = Home::new();
+    for (args, said) in [
+        (&["doctor", "ftp://x"][..], "hint: write a URL or host:port"),
+        (&["doctor", "http://user:pw@x"], "credentials"),
+        (&["doctor", "--as-client"], "TARGET"),
+        (&["doctor", "--as-client", "x"], "HERDGATE_KEY"),
+        (&["doctor", "--json", "--facts", "x"], "cannot be used with"),
+    ] {
+        let done = home.run(args);
+        assert!(done.code == 64 && done.err.contains(said), "{args:?}: {} {}", done.code, done.err);
+    }
+    let lines = Home::new().env("LANG", "C.UTF-8").run(&["doctor", "http://127.0.0.1:1"]);
+    assert!(lines.code == 1 && lines.out.contains("  \u{2717} port "), "{}", lines.out);
+    let facts = home.run(&["doctor", "--facts", "http://127.0.0.1:1"]);
+    let facts: Value = serde_json::from_str(&facts.out).unwrap();
+    assert_eq!(facts["places"][0]["dials"][0]["end"], "refused");
+}
+
+/// Situation 1: asked for TLS where none is spoken.
+#[test]
+fn tls_on_a_plain_port() {
+    let (home, ollama) = (Home::new(), slow(0));
+    let report = doctor(&home, &[&format!("https://{}", ollama.addr)]);
+    let cure = report.cure("certificate", "speaks plain HTTP, and was asked for TLS");
+    follow(&home, &cure[0]).is_sound();
+}
+
+/// Situations 2 and 3: asked in plain where TLS is spoken, and by an authority that nobody here knows.
+#[test]
+fn plain_http_on_a_tls_port_and_an_unknown_authority() {
+    let (home, ollama) = (Home::new().settings("[tls]\nself_signed = true\n"), slow(0));
+    let gate = home.serve(&["--upstream", &ollama.url()]);
+    let plain = doctor(&home, &[&format!("http://{}", gate.address)]);
+    let cure = plain.cure("answer", "speaks TLS, and was asked in plain HTTP");
+    let unknown = follow(&home, &cure[0]);
+    let cure = unknown.cure("certificate", "nobody whom this machine trusts");
+    let own = home.data("tls-ca.pem");
+    follow(&home, &cure[0].replace("tls-ca.pem", own.to_str().unwrap())).is_sound();
+    gate.end();
+}
+
+/// Situation 4: the certificate has expired.
+#[test]
+fn an_expired_certificate() {
+    let (home, ollama) = (Home::new(), slow(0));
+    let pair = rcgen::KeyPair::generate().unwrap();
+    let mut old =
+        rcgen::CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+    old.not_before = rcgen::date_time_ymd(2020, 1, 1);
+    old.not_after = rcgen::date_time_ymd(2021, 1, 1);
+    let cert = old.self_signed(&pair).unwrap();
+    std::fs::write(home.path("old.pem"), cert.pem()).unwrap();
+    std::fs::write(home.path("old.key"), pair.serialize_pem()).unwrap();
+    let tls = |settings: &str| std::fs::write(home.path("herdgate.toml"), settings).unwrap();
+    let nginx = front::find("nginx");
+    let Some(nginx) = nginx else { return };
+    let lines = format!(
+        "server {{ listen 127.0.0.1:PORT ssl; ssl_certificate {0}/old.pem; ssl_certificate_key {0}/old.key; \
+         location / {{ proxy_pass {1}; }} }}",
+        home.path("").display(),
+        ollama.url()
+    );
+    let address = crate::harness::peer::free_port();
+    let server = front::nginx(
+        &home,
+        std::process::Command::new(nginx),
+        &lines.replace("PORT", &address.port().to_string()),
+    );
+    front::listens(address);
+    let url = format!("https://{address}");
+    let expired = doctor(&home, &[&url, "--ca", home.path("old.pem").to_str().unwrap()]);
+    let cure = expired.cure("certificate", "was good until 2021-01-01");
+    drop(server);
+    // The gate in the place of that proxy, with the lines of the cure.
+    tls(&cure[0]);
+    let gate = home.begin_at(&address.to_string(), &["--upstream", &ollama.url()]);
+    doctor(&home, &[&url, "--ca", home.data("tls-ca.pem").to_str().unwrap()]).is_sound();
+    gate.end();
+}
+
+/// Situation 5: the model that is wanted is not there.
+#[test]
+fn a_model_that_is_missing_is_pulled_through_the_gate() {
+    let (home, ollama) = (Home::new(), slow(0));
+    let gate = home.serve(&["--upstream", &ollama.url()]);
+    let key = home.key("operator", &["--scope", "inference,manage"]);
+    gate.takes(&key);
+    let client = Home::new().env("HERDGATE_KEY", &key);
+    let args = ["--as-client", &gate.url(), "--model", "demo2"];
+    let report = doctor(&client, &args);
+    let cure = report.cure("model", "has no demo2; nearest: demo:latest");
+    // The test kit's pull tells as Ollama's does, and keeps nothing.
+    let words: Vec<&str> = cure[0].split(' ').skip(1).collect();
+    let pulled = client.run(&words);
+    assert_eq!(pulled.code, 0, "{}: {}", cure[0], pulled.err);
+    ollama.change(|setup| setup.models.push(Model::named("demo2")));
+    crate::harness::until("the gate to see it", || (doctor(&client, &args).code == 0).then_some(()));
+    gate.end();
+}
+
+/// Situation 6: the model is larger than the memory.
+#[test]
+fn a_model_that_is_too_large_has_a_smaller_sibling() {
+    let home = Home::new();
+    let ollama = testkit(Setup::default().with_models(&["qwen3:8b", "qwen3:1.7b"]));
+    ollama.change(|setup| setup.models[1].size = 1_000);
+    ollama.order(Order::once(Fault::Fail(Failure::OutOfMemory)).on("/api/generate"));
+    let report = doctor(&home, &[&ollama.url(), "--model", "qwen3:8b"]);
+    let cure = report.cure("question", "requires more system memory");
+    follow(&home, &cure[0]).is_sound();
+    let asked: Value = serde_json::from_slice(&ollama.seen_on("/api/generate")[1].body).unwrap();
+    assert_eq!(asked["model"], "qwen3:1.7b");
+}
+
+/// Situation 7: the key is none of the gate's.
+#[test]
+fn a_key_that_the_gate_does_not_know() {
+    let (home, ollama) = (Home::new(), slow(0));
+    let gate = home.serve(&["--upstream", &ollama.url()]);
+    let wrong = Home::new().env("HERDGATE_KEY", "sk-hg-0000000000000000000000000000000000000000");
+    let report = doctor(&wrong, &["--as-client", &gate.url()]);
+    let first = report.first("client", "the key is refused with 401");
+    let made = commands(&first["cure"]["or"][0]);
+    assert_eq!(made, ["herdgate key create NAME"]);
+    let key = home.key("laptop", &[]);
+    gate.takes(&key);
+    doctor(&Home::new().env("HERDGATE_KEY", &key), &["--as-client", &gate.url()]).is_sound();
+    gate.end();
+}
+
+/// Situation 8: a proxy gives up before the model is loaded. Kept-back words are told of, too.
+#[test]
+fn a_proxy_that_gives_up_or_keeps_words_back() {
+    let Some(nginx) = front::find("nginx") else { return };
+    let ollama = slow(0);
+    ollama.order(Order::always(Fault::SlowLoad(Duration::from_secs(2))).on("/api/generate"));
+    let address = crate::harness::peer::free_port();
+    let serve = |home: &Home, lines: &str| {
+        let text =
+            format!("server {{ listen {address}; location / {{ proxy_pass {};\n{lines} }} }}", ollama.url());
+        let running = front::nginx(home, std::process::Command::new(&nginx), &text);
+        front::listens(address);
+        running
+    };
+    let url = format!("http://{address}");
+    let home = Home::new();
+    let cure = {
+        let _running = serve(&home, "proxy_read_timeout 1s;");
+        doctor(&home, &[&url]).cure("question", "a proxy (nginx")
+    };
+    let home = Home::new();
+    let _running = serve(&home, &cure[0]);
+    doctor(&home, &[&url]).is_sound();
+}
+
+/// Situation 9: an upstream of the gate wants a key, and the settings give none.
+#[test]
+fn an_upstream_that_wants_a_key() {
+    let (inner, ollama) = (Home::new(), slow(0));
+    let behind = inner.serve(&["--upstream", &ollama.url()]);
+    let key = inner.key("gate", &[]);
+    behind.takes(&key);
+    let home = Home::new().settings(&format!("upstreams = [\"{}\"]\n", behind.url()));
+    let report = doctor(&home, &[]);
+    let cure = report.cure("model", "wants a key, and the settings give none");
+    let file = home.path("upstream-token");
+    std::fs::write(&file, key).unwrap();
+    std::os::unix::fs::chown(&file, None, None).unwrap();
+    std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let lines = cure[0].replace("/etc/herdgate/upstream-token", file.to_str().unwrap());
+    std::fs::write(home.path("herdgate.toml"), lines).unwrap();
+    doctor(&home, &[]).is_sound();
+    behind.end();
+}
+
+/// Situation 10: a version with a hole that every page in a browser can use.
+#[test]
+fn a_version_with_an_open_hole() {
+    let (home, ollama) = (Home::new(), slow(0));
+    ollama.change(|setup| setup.version = "0.1.28".to_owned());
+    let report = doctor(&home, &[&ollama.url()]);
+    let cure = report.cure("version", "CVE-2024-28224");
+    assert_eq!(cure[0], "curl -fsSL https://ollama.com/install.sh | sh");
+    // What the installer would do.
+    ollama.change(|setup| setup.version = "0.35.0".to_owned());
+    follow(&home, &format!("{} {}", cure[1], ollama.url())).is_sound();
+}
+
+/// Situations 11 and 12: nobody listens; a proxy listens, and nobody behind it.
+#[test]
+fn a_server_that_does_not_run() {
+    let Some(nginx) = front::find("nginx") else { return };
+    let (home, ollama) = (Home::new(), slow(0));
+    let address = crate::harness::peer::free_port();
+    let text = format!("server {{ listen {address}; location / {{ proxy_pass {}; }} }}", ollama.url());
+    let _running: Running = front::nginx(&home, std::process::Command::new(nginx), &text);
+    front::listens(address);
+    let proxy = format!("http://{address}");
+    now(ollama.refuse()).unwrap();
+    for (url, check, seen) in [
+        (ollama.url(), "port", "refuses connections"),
+        (proxy.clone(), "answer", "a proxy whose server is away"),
+    ] {
+        assert_eq!(doctor(&home, &[&url]).cure(check, seen), ["sudo systemctl start ollama"]);
+    }
+    // What systemd would do.
+    now(ollama.accept()).unwrap();
+    doctor(&home, &[&ollama.url()]).is_sound();
+    doctor(&home, &[&proxy]).is_sound();
+}
+
+/// What is no failure is told all the same.
+#[test]
+fn what_is_worth_a_look() {
+    let home = Home::new();
+    let ollama = slow(0);
+    let report = doctor(&home, &[&ollama.url(), "--context", "8192"]);
+    report.is_sound();
+    report.warns("model", "demo:latest runs on the CPU");
+    report.warns("model", "has 512 tokens of context, and 8192 are wanted");
+    let open =
+        b"HTTP/1.1 204 No Content\r\nAccess-Control-Allow-Origin: *\r\nContent-Length: 0\r\n\r\n".to_vec();
+    let play = Fault::Play { bytes: open, cuts: gate_testkit::Cuts::Whole, then: gate_testkit::Then::Close };
+    // Of all questions for the listing the preflight is the one without a key that the test kit would refuse.
+    let any = testkit(Setup::default());
+    any.order(Order::always(play).on("/api/tags"));
+    doctor(&home, &[&any.url()]).warns("origins", "pages of any origin");
+    let old = testkit(Setup::default());
+    doctor(&home, &[&old.url()]).warns("version", "Ollama 0.32.15 has CVE-2026-108836");
+    let nobody = home.run(&["doctor", "--after-update", &old.url()]);
+    assert!(nobody.out.contains("update"), "{}", nobody.out);
+}
