@@ -18,7 +18,7 @@ fn one(place: &Place, tls: &TlsFacts) -> Finding {
     let url = &place.url;
     let bad = |seen: String| Finding::bad(CHECK, url, seen);
     match fault {
-        Fault::NoTls | Fault::Closed if tls.is_plain => {
+        Fault::NoTls | Fault::Closed | Fault::Silent if tls.is_plain => {
             let plain = url.replacen("https://", "http://", 1);
             bad(format!("port {} speaks plain HTTP, and was asked for TLS", place.port))
                 .because(
@@ -35,6 +35,9 @@ fn one(place: &Place, tls: &TlsFacts) -> Finding {
         Fault::Closed => bad("it closes the connection in the middle of the handshake".to_owned())
             .because("the server has no certificate for this name, or a proxy between takes no TLS")
             .cured(Cure::run(format!("herdgate doctor {}", url.replacen("https://", "http://", 1)))),
+        Fault::Silent => bad("it takes connections, and says nothing to the handshake".to_owned())
+            .because("the server hangs, or a proxy before it waits for a server that is away")
+            .cured(Cure::run(format!("sudo ss -tlnp 'sport = :{}'", place.port)).on(place.host.clone())),
         Fault::WantsCertificate => bad("it wants a certificate of its clients".to_owned())
             .because("clients without one are turned away")
             .cured(wanted(place)),
@@ -172,6 +175,8 @@ mod tests {
             (Fault::Closed, true, "speaks plain HTTP", "herdgate doctor http://gpu1:7860"),
             (Fault::NoTls, false, "speaks no TLS", "sudo ss -tlnp 'sport = :7860'"),
             (Fault::Closed, false, "in the middle", "herdgate doctor http://gpu1:7860"),
+            (Fault::Silent, true, "speaks plain HTTP", "herdgate doctor http://gpu1:7860"),
+            (Fault::Silent, false, "says nothing", "sudo ss -tlnp 'sport = :7860'"),
             (Fault::WantsCertificate, false, "of its clients", "client_cert"),
             (Fault::UnknownIssuer, false, "by CN=Someone", "--ca tls-ca.pem"),
             (

@@ -120,7 +120,7 @@ fn missing(place: &Place, models: &Models, wanted: &str, names: &[&str]) -> Find
 fn distance(wanted: &str, name: &str) -> usize {
     let family = |name: &str| name.split(':').next().unwrap_or(name).to_ascii_lowercase();
     let whole = strsim::osa_distance(&wanted.to_ascii_lowercase(), &name.to_ascii_lowercase());
-    if family(wanted) == family(name) { whole.min(1) } else { whole }
+    whole.min(strsim::osa_distance(&family(wanted), &family(name)) + 1)
 }
 
 fn pull(place: &Place, name: &str) -> Cure {

@@ -75,13 +75,15 @@ struct Goal {
     url: UpstreamUrl,
     role: Role,
     trust: Trust,
+    /// A server that only routes of the settings lead to is no Ollama, and is asked nothing.
+    is_ollama: bool,
 }
 
 pub(super) async fn gather(look: &Look) -> Vec<Place> {
     let goals = match (&look.target, &look.settings) {
         (Some(url), _) => {
             let trust = Trust::of_target(look.roots.clone(), look.bearer.clone());
-            vec![Goal { url: url.clone(), role: Role::Target, trust }]
+            vec![Goal { url: url.clone(), role: Role::Target, trust, is_ollama: true }]
         }
         (None, Some(settings)) => of_settings(&settings.0, &settings.1),
         (None, None) => Vec::new(),
@@ -114,11 +116,13 @@ fn of_settings(config: &Config, locations: &Locations) -> Vec<Goal> {
         url: upstream.url.clone(),
         role: Role::Upstream,
         trust: Trust::of_upstream(upstream),
+        is_ollama: upstream.is_ollama,
     });
     let listeners = config.listen.iter().map(|listener| Goal {
         url: nearest(listener, config),
         role: Role::Listener,
         trust: Trust::of_gate(config, locations),
+        is_ollama: true,
     });
     upstreams.chain(listeners).take(MOST).collect()
 }
@@ -173,6 +177,9 @@ async fn one(goal: &Goal) -> (Place, Option<Way>) {
         }
         return (place, None);
     };
+    if !goal.is_ollama {
+        return (place, None);
+    }
     let way = Way { address: open, url: url.clone(), trust: goal.trust.clone() };
     let (tls, served) = served::look(&way).await;
     let has_models =

@@ -120,7 +120,7 @@ async fn unopened(way: &Way, unheard: Unheard) -> (Option<TlsFacts>, Served) {
     match unheard {
         Unheard::Tls(facts) => {
             let mut facts = *facts;
-            if matches!(facts.fault, Some(Fault::NoTls | Fault::Closed)) {
+            if matches!(facts.fault, Some(Fault::NoTls | Fault::Closed | Fault::Silent)) {
                 let mut plain = way.as_stranger();
                 plain.url.tls = false;
                 facts.is_plain = plain.ask(&version()).await.is_ok();
@@ -136,7 +136,9 @@ async fn speaks_tls(way: &Way) -> bool {
     other.url.tls = true;
     match other.open().await {
         Ok(_open) => true,
-        Err(Unheard::Tls(facts)) => !matches!(facts.fault, Some(Fault::NoTls | Fault::Closed)),
+        Err(Unheard::Tls(facts)) => {
+            !matches!(facts.fault, Some(Fault::NoTls | Fault::Closed | Fault::Silent))
+        }
         Err(_) => false,
     }
 }

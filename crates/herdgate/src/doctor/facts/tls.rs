@@ -6,10 +6,12 @@ use http::header::AUTHORIZATION;
 use http::{HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::client::WebPkiServerVerifier;
@@ -24,6 +26,9 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer as _;
 
+/// For a handshake: less than for the connection that it belongs to.
+const TIME: Duration = Duration::from_secs(3);
+
 /// Why there is no TLS to be trusted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -32,6 +37,8 @@ pub(in crate::doctor) enum Fault {
     NoTls,
     /// It closed the connection in the middle.
     Closed,
+    /// It took the connection and said nothing: so does what waits for the end of a line that TLS has not.
+    Silent,
     /// It wants a certificate of its clients.
     WantsCertificate,
     /// Nobody whom this machine trusts vouches for it.
@@ -132,7 +139,8 @@ impl Trust {
             Ok(made) => made,
             Err(why) => return (None, TlsFacts { fault: Some(Fault::Other(why)), ..TlsFacts::default() }),
         };
-        let shaken = TlsConnector::from(config).connect(name, stream).await;
+        let shaking = TlsConnector::from(config).connect(name, stream);
+        let shaken = timeout(TIME, shaking).await.unwrap_or_else(|_late| Err(ErrorKind::TimedOut.into()));
         let mut facts = std::mem::take(&mut *seen.facts.lock().unwrap_or_else(PoisonError::into_inner));
         match shaken {
             Ok(stream) => (Some(stream), facts),
@@ -187,6 +195,7 @@ fn fault_of(error: &io::Error) -> Fault {
             AlertDescription::CertificateRequired | AlertDescription::BadCertificate,
         )) => Fault::WantsCertificate,
         Some(error) => Fault::Other(error.to_string()),
+        None if error.kind() == ErrorKind::TimedOut => Fault::Silent,
         None => Fault::Closed,
     }
 }
