@@ -41,6 +41,11 @@ pub(crate) fn judge(facts: &Facts) -> Vec<Finding> {
             order.push(finding.about.clone());
         }
     }
+    for finding in &mut findings {
+        let own = facts.places.iter().filter(|place| place.is_own && place.url == finding.about);
+        let names: Vec<&str> = own.map(|place| place.host.as_str()).collect();
+        finding.cure = finding.cure.take().map(|cure| cure.here(&names));
+    }
     findings.sort_by_key(|finding| order.iter().position(|about| *about == finding.about));
     findings
 }

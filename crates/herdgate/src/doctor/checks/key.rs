@@ -37,7 +37,10 @@ fn one(place: &Place, served: &Served) -> Option<Finding> {
         return Some(
             finding
                 .because("whoever else reaches that port goes past the gate: a firewall there shall let only the gate in")
-                .cured(on(Cure::run(format!("sudo herdgate deploy firewall --allow {allow} --write")))),
+                .cured(on(Cure::run(format!(
+                    "sudo herdgate deploy ollama-override --bind {} --allow {allow} --write",
+                    open.ip()
+                )))),
         );
     }
     let port = open.port();
@@ -95,6 +98,9 @@ mod tests {
             assert_eq!(finding.map(|finding| finding.mark), mark, "{role:?} {address} {what:?} {keyless}");
         }
         let cure = found(Role::Upstream, away, false, ollama(), 200).unwrap().cure.unwrap();
-        assert_eq!(cure.run, ["sudo herdgate deploy firewall --allow 10.0.0.1 --write"]);
+        assert_eq!(
+            cure.run,
+            ["sudo herdgate deploy ollama-override --bind 10.0.0.2 --allow 10.0.0.1 --write"]
+        );
     }
 }

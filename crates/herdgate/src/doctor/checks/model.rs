@@ -58,7 +58,11 @@ fn unshown(place: &Place, models: &Models) -> Finding {
     let lines = format!("[[upstream]]\nurl = \"{url}\"\ntoken_file = \"/etc/herdgate/upstream-token\"");
     Finding::bad(CHECK, url, seen)
         .because("the gate cannot list its models, and every request there fails")
-        .cured(Cure::run(lines).on("herdgate.toml").note("with a key of that server in this file: chmod 600"))
+        .cured(
+            Cure::run(lines)
+                .within("herdgate.toml")
+                .note("with a key of that server in this file: chmod 600"),
+        )
 }
 
 fn there(facts: &Facts, place: &Place, models: &Models) -> Finding {

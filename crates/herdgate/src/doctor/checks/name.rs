@@ -61,7 +61,7 @@ fn unknown(place: &Place, names: &Names) -> Finding {
 fn docker(finding: Finding, names: &Names, port: u16) -> Finding {
     let gateway = names.gateway.map(IpAddr::V4).filter(|_| names.in_container);
     let compose = Cure::run("extra_hosts:\n  - \"host.docker.internal:host-gateway\"")
-        .on("the service in docker-compose.yml")
+        .within("docker-compose.yml, at the service")
         .note("then: docker compose up -d");
     let cure = match gateway {
         Some(gateway) => compose.or(hosts_line(DOCKER, gateway).note("until the container is made anew")),
@@ -81,8 +81,8 @@ fn ask_for_address(host: &str) -> Cure {
 }
 
 fn in_compose(host: &str, cure: Cure) -> Cure {
-    cure.or(Cure::run(format!("extra_hosts:\n  - \"{host}:ADDRESS\"")).on("the service in docker-compose.yml"))
-        .or(Cure::run("network_mode: host").on("the service in docker-compose.yml").note(
+    cure.or(Cure::run(format!("extra_hosts:\n  - \"{host}:ADDRESS\"")).within("docker-compose.yml, at the service"))
+        .or(Cure::run("network_mode: host").within("docker-compose.yml, at the service").note(
             "not recommended: the container then shares all ports of this machine, and its other networks are gone",
         ))
 }

@@ -47,8 +47,8 @@ fn one(place: &Place, told: &Told) -> Finding {
     Finding::warn(CHECK, &place.url, seen)
         .because("proxies and programs with a limit of 30 or 60 s give up before a model is loaded")
         .cured(
-            Cure::run("export OLLAMA_KEEP_ALIVE=24h")
-                .on(format!("{}, in Ollama's drop-in", place.host))
+            Cure::run("sudo herdgate deploy ollama-override --keep-alive 24h --write")
+                .on(place.host.clone())
                 .note("keeps models in memory; give programs a limit of 300 s, and nginx proxy_read_timeout 600s"),
         )
 }
@@ -68,7 +68,8 @@ fn spread(times: &[u64]) -> u64 {
 }
 
 fn unbuffered(place: &Place) -> Cure {
-    let nginx = Cure::run("proxy_buffering off;\nproxy_read_timeout 600s;").on("the location in nginx.conf");
+    let nginx =
+        Cure::run("proxy_buffering off;\nproxy_read_timeout 600s;").within("nginx.conf, at its location");
     nginx
         .note("then: sudo nginx -s reload")
         .or(Cure::run("herdgate deploy nginx").on(place.host.clone()).note("prints the whole server block"))

@@ -43,6 +43,8 @@ pub(in crate::doctor) struct Place {
     pub(in crate::doctor) host: String,
     pub(in crate::doctor) port: u16,
     pub(in crate::doctor) is_tls: bool,
+    /// Nobody named it: it is where an Ollama would be, and the gate may start one.
+    pub(in crate::doctor) is_guess: bool,
     /// Nothing for an address.
     pub(in crate::doctor) names: Option<Names>,
     /// In the order in which a client tries them.
@@ -77,13 +79,14 @@ struct Goal {
     trust: Trust,
     /// A server that only routes of the settings lead to is no Ollama, and is asked nothing.
     is_ollama: bool,
+    is_guess: bool,
 }
 
 pub(super) async fn gather(look: &Look) -> Vec<Place> {
     let goals = match (&look.target, &look.settings) {
         (Some(url), _) => {
             let trust = Trust::of_target(look.roots.clone(), look.bearer.clone());
-            vec![Goal { url: url.clone(), role: Role::Target, trust, is_ollama: true }]
+            vec![Goal { url: url.clone(), role: Role::Target, trust, is_ollama: true, is_guess: false }]
         }
         (None, Some(settings)) => of_settings(&settings.0, &settings.1),
         (None, None) => Vec::new(),
@@ -117,12 +120,14 @@ fn of_settings(config: &Config, locations: &Locations) -> Vec<Goal> {
         role: Role::Upstream,
         trust: Trust::of_upstream(upstream),
         is_ollama: upstream.is_ollama,
+        is_guess: !config.upstreams_given && config.local.enabled,
     });
     let listeners = config.listen.iter().map(|listener| Goal {
         url: nearest(listener, config),
         role: Role::Listener,
         trust: Trust::of_gate(config, locations),
         is_ollama: true,
+        is_guess: false,
     });
     upstreams.chain(listeners).take(MOST).collect()
 }
@@ -153,6 +158,7 @@ async fn one(goal: &Goal) -> (Place, Option<Way>) {
         host: url.host.clone(),
         port: url.port,
         is_tls: url.tls,
+        is_guess: goal.is_guess,
         ..Place::default()
     };
     let addresses = match url.host.parse::<IpAddr>() {
