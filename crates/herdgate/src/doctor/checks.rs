@@ -15,7 +15,7 @@ mod update;
 mod version;
 
 use super::facts::Facts;
-use super::finding::Finding;
+use super::finding::{Cure, Finding};
 
 const ALL: &[fn(&Facts) -> Vec<Finding>] = &[
     name::judge,
@@ -48,6 +48,17 @@ pub(crate) fn judge(facts: &Facts) -> Vec<Finding> {
     }
     findings.sort_by_key(|finding| order.iter().position(|about| *about == finding.about));
     findings
+}
+
+/// Sets a variable of Ollama's service where no update loses it.
+fn drop_in(variable: &str, value: &str) -> Cure {
+    let folder = "/etc/systemd/system/ollama.service.d";
+    let file = variable.trim_start_matches("OLLAMA_").to_ascii_lowercase().replace('_', "-");
+    Cure::run(format!("sudo mkdir -p {folder}"))
+        .then(format!(
+            "printf '[Service]\\nEnvironment=\"{variable}={value}\"\\n' | sudo tee {folder}/{file}.conf"
+        ))
+        .then("sudo systemctl daemon-reload && sudo systemctl restart ollama")
 }
 
 /// A time for people.

@@ -1,5 +1,6 @@
 //! Is there a model, the one that is wanted, where it is fast, and with room for what it is asked?
 
+use super::drop_in;
 use crate::doctor::facts::{Facts, Loaded, Models, Place, Role, What};
 use crate::doctor::finding::{Cure, Finding};
 
@@ -165,12 +166,7 @@ fn short(place: &Place, loaded: &Loaded, asked: u64) -> Option<Finding> {
         return None;
     }
     let seen = format!("{} has {} tokens of context, and {asked} are wanted", loaded.name, loaded.context);
-    let lines = format!("[Service]\nEnvironment=\"OLLAMA_CONTEXT_LENGTH={asked}\"");
-    let file = "/etc/systemd/system/ollama.service.d/context.conf";
-    let quoted = lines.replace('\n', "\\n");
-    let cure = Cure::run("sudo mkdir -p /etc/systemd/system/ollama.service.d")
-        .then(format!("printf '{quoted}\\n' | sudo tee {file}"))
-        .then("sudo systemctl daemon-reload && sudo systemctl restart ollama");
+    let cure = drop_in("OLLAMA_CONTEXT_LENGTH", &asked.to_string());
     let cure = if place.is_own { cure } else { cure.on(place.host.clone()) };
     Some(
         Finding::warn(CHECK, &place.url, seen)

@@ -1,6 +1,6 @@
 //! Does a model answer, how fast, and do its words come as it makes them?
 
-use super::time;
+use super::{drop_in, time};
 use crate::doctor::facts::{Facts, Failed, Models, Place, Told};
 use crate::doctor::finding::{Cure, Finding};
 
@@ -46,11 +46,9 @@ fn one(place: &Place, told: &Told) -> Finding {
     }
     Finding::warn(CHECK, &place.url, seen)
         .because("proxies and programs with a limit of 30 or 60 s give up before a model is loaded")
-        .cured(
-            Cure::run("sudo herdgate deploy ollama-override --keep-alive 24h --write")
-                .on(place.host.clone())
-                .note("keeps models in memory; give programs a limit of 300 s, and nginx proxy_read_timeout 600s"),
-        )
+        .cured(drop_in("OLLAMA_KEEP_ALIVE", "24h").on(place.host.clone()).note(
+            "keeps models in memory; give programs a limit of 300 s, and nginx proxy_read_timeout 600s",
+        ))
 }
 
 /// The server made its words one after the other, and they came together.
