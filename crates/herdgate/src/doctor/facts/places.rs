@@ -1,7 +1,7 @@
 //! The servers to look at, and the looking: each by itself, side by side, step after step until one explains the rest.
 
 use super::Look;
-use super::ask::Way;
+use super::ask::{Question, Way};
 use super::dial::{self, Around, Dial, End};
 use super::models::{self, Models};
 use super::names::{self, Names};
@@ -59,6 +59,8 @@ pub(in crate::doctor) struct Place {
     pub(in crate::doctor) tls: Option<TlsFacts>,
     /// What answers, where a connection stands.
     pub(in crate::doctor) served: Option<Served>,
+    /// The addresses of this machine at which others reach the same server, and get an answer without a key.
+    pub(in crate::doctor) also_at: Vec<SocketAddr>,
     /// Its models, where it is an Ollama or a gate.
     pub(in crate::doctor) models: Option<Models>,
     /// The one question to a model: of all servers one is asked.
@@ -111,6 +113,24 @@ async fn ask_one(places: &mut [Place], ways: &[Option<Way>], named: Option<&str>
             return;
         }
     }
+}
+
+/// Where else this machine answers who shows no key on that port, which was found on loopback.
+async fn also_at(way: &Way) -> Vec<SocketAddr> {
+    if !way.address.ip().is_loopback() {
+        return Vec::new();
+    }
+    let own = if_addrs::get_if_addrs().unwrap_or_default();
+    // Link-local addresses need a zone, and whoever has one has another.
+    let others = own.iter().filter(|own| !own.is_loopback() && !own.is_link_local());
+    let ask = async |ip: IpAddr| {
+        let mut there = way.as_stranger();
+        there.address = SocketAddr::new(ip, way.address.port());
+        let heard = there.ask(&Question::get("/api/tags")).await.ok()?;
+        (heard.status == 200).then_some(there.address)
+    };
+    let asked = together(others.take(MOST).map(|own| ask(own.ip())).collect()).await;
+    asked.into_iter().flatten().collect()
 }
 
 /// The upstreams, then every listener, as who is on this machine reaches it.
@@ -192,7 +212,8 @@ async fn one(goal: &Goal) -> (Place, Option<Way>) {
         matches!(served.what, What::Ollama(_) | What::Engine(_) | What::Gate(_) | What::Guarded(_));
     (place.tls, place.served) = (tls, Some(served));
     if has_models {
-        place.models = Some(models::look(&way).await);
+        let (models, also_at) = tokio::join!(models::look(&way), also_at(&way));
+        (place.models, place.also_at) = (Some(models), also_at);
     }
     (place, Some(way))
 }

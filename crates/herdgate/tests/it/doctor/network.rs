@@ -226,3 +226,34 @@ fn an_upstream_of_this_machine_off_loopback() {
     set("http://127.0.0.1:11434");
     super::doctor(&here, &["--no-inference"]).is_sound();
 }
+
+/// Situation 22: an upstream on loopback, as far as the gate knows, that is bound to all addresses.
+#[test]
+fn an_ollama_that_the_gate_knows_on_loopback_and_others_reach() {
+    let Some(wire) = Wire::new() else { return };
+    let ollama = wire.ollama("0.0.0.0:11434");
+    let here = Home::new().through(&wire.net.moves_into("server"));
+    let cure = super::doctor(&here, &["--no-inference"])
+        .cure("key", "anybody who reaches 10.77.0.2:11434 uses its models");
+    assert_eq!(cure[0], "sudo herdgate deploy ollama-override --write");
+    drop(ollama);
+    // What that drop-in does.
+    let _ollama = wire.ollama("127.0.0.1:11434");
+    super::doctor(&here, &["--no-inference"]).is_sound();
+}
+
+/// Situation 23: an Ollama has the port that the gate should have.
+#[test]
+fn an_ollama_at_the_port_of_the_gate() {
+    let Some(wire) = Wire::new() else { return };
+    let (ollama, taker) = (wire.ollama("127.0.0.1:11434"), wire.ollama("127.0.0.1:7860"));
+    let here = Home::new().through(&wire.net.moves_into("server"));
+    let args = ["--no-inference"];
+    let report = super::doctor(&here, &args);
+    let cure = report.cure("answer", "Ollama 0.32.15 answers where the gate should listen");
+    let shown = wire.run("server", &cure[0]);
+    assert!(shown.contains("127.0.0.1:7860") && shown.contains("pid="), "{shown}");
+    drop(taker);
+    super::doctor(&here, &args).is_sound();
+    drop(ollama);
+}
