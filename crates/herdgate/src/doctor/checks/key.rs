@@ -39,7 +39,7 @@ fn one(place: &Place, served: &Served) -> Option<Finding> {
                     Cure::run("sudo herdgate deploy ollama-override --write")
                         .then("sudo systemctl daemon-reload && sudo systemctl restart ollama")
                         .note(format!("binds it to loopback; others come by the gate: {gate}"))
-                        .or(Cure::run("ports:\n  - \"127.0.0.1:11434:11434\"")
+                        .or(Cure::run(format!("ports:\n  - \"127.0.0.1:{}:11434\"", place.port))
                             .within("docker-compose.yml, at Ollama's service")
                             .note("where it runs in a container: Docker publishes past ufw; better still, no ports at all")),
                 ),
