@@ -10,6 +10,7 @@ mod changes;
 mod check;
 mod config;
 mod document;
+mod held;
 mod keys;
 mod listen;
 mod listener;
@@ -37,6 +38,7 @@ pub use config::{
     Acme, Auth, Config, Cors, EngineStart, Fleet, Level, Limits, Local, Log, LogFormat, Manage, Metrics,
     PlainKeys, Server, Timeouts, Tls,
 };
+pub use held::{Held, believe};
 pub use keys::{KeyForm, KeyPart, KeySetting, MOST_MODELS};
 pub use listen::{BadListen, Listen};
 pub use listener::{Anonymous, Listener};

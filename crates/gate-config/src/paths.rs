@@ -16,7 +16,7 @@ pub struct Surroundings {
     pub is_root: bool,
     /// Whether `./herdgate.toml` exists, readable or not.
     pub has_file_here: bool,
-    /// Whether the directory of `--data` holds a `herdgate.toml`, which `herdgate restore --data` puts there.
+    /// Whether the directory of `--data` holds a `herdgate.toml`, of whatever kind, which `herdgate restore --data` puts there.
     pub has_file_in_data: bool,
     /// `HERDGATE_CONFIG`
     pub herdgate_config: Option<OsString>,
@@ -53,6 +53,8 @@ pub struct Locations {
     pub config: Option<PathBuf>,
     /// Who named the settings file. If somebody did, it must exist; the default one may be absent.
     pub config_named: Option<Place>,
+    /// Whether it is the one that was found in the data directory: it is read only where [`crate::believe`] lets it be.
+    pub is_in_data: bool,
     /// The data directory.
     pub data: PathBuf,
     /// Who named the data directory; `None` where it is the default.
@@ -123,10 +125,14 @@ pub fn locate(flags: &Flags, around: &Surroundings) -> Result<Locations, Problem
                 }
             },
         };
+    let mut is_in_data = false;
     let (config, config_named) =
         match named(flags.config.as_ref(), "--config", &around.herdgate_config, "HERDGATE_CONFIG") {
             Some((path, place)) => (Some(path), Some(place)),
-            None if around.has_file_in_data && flags.data.is_some() => (Some(data.join(HERE)), None),
+            None if around.has_file_in_data && flags.data.is_some() => {
+                is_in_data = true;
+                (Some(data.join(HERE)), None)
+            }
             None if around.has_file_here => (Some(PathBuf::from(HERE)), None),
             None if around.is_root => (Some(PathBuf::from("/etc/herdgate").join(HERE)), None),
             None => {
@@ -134,7 +140,7 @@ pub fn locate(flags: &Flags, around: &Surroundings) -> Result<Locations, Problem
                 (folder.map(|folder| folder.join("herdgate").join(HERE)), None)
             }
         };
-    Ok(Locations { config, config_named, data, data_named })
+    Ok(Locations { config, config_named, is_in_data, data, data_named })
 }
 
 fn named(
@@ -203,11 +209,14 @@ mod tests {
             (held.config.as_deref(), held.config_named.clone()),
             (Some(Path::new("/d/herdgate.toml")), None)
         );
+        assert!(held.is_in_data, "to be looked at before it is read");
         assert_eq!(held.for_new_settings(), held.config);
         let none = found(&flags, &around(false, &[]));
         assert_eq!(none.config, Some("herdgate.toml".into()), "none is there");
+        assert!(!none.is_in_data);
         assert_eq!(none.for_new_settings(), Some("/d/herdgate.toml".into()));
         let named = found(&flags, &around(true, &[("HERDGATE_CONFIG", "/n.toml")]));
+        assert!(!named.is_in_data);
         assert_eq!((named.config.clone(), named.for_new_settings()), (Some("/n.toml".into()), named.config));
         let usual = found(&Flags::default(), &around(true, &[("HERDGATE_DATA", "/d")]));
         assert_eq!(

@@ -142,7 +142,7 @@ fn dispatch(cli: Cli, out: &mut dyn Write, talk: &mut dyn Write) -> u8 {
         }
         Command::Backup(args) => {
             let flags = Flags { config, data, ..Flags::default() };
-            match cmd::settings::places(&flags) {
+            match cmd::settings::places_believed(&flags) {
                 Ok(places) => {
                     // Settings that are wrong are taken along as they are.
                     let loaded = cmd::settings::load(&flags).ok().map(|(loaded, _)| loaded);

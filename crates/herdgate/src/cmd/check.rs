@@ -100,7 +100,10 @@ mod tests {
             file: file.map(Into::into),
         };
         let config = Some("/etc/herdgate/herdgate.toml".into());
-        (loaded, Locations { config, config_named: None, data: "/d".into(), data_named: None })
+        (
+            loaded,
+            Locations { config, config_named: None, is_in_data: false, data: "/d".into(), data_named: None },
+        )
     }
 
     #[test]

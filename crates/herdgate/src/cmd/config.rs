@@ -115,7 +115,13 @@ mod tests {
         };
         (
             loaded,
-            Locations { config: None, config_named: None, data: "/d\nhead = 1".into(), data_named: None },
+            Locations {
+                config: None,
+                config_named: None,
+                is_in_data: false,
+                data: "/d\nhead = 1".into(),
+                data_named: None,
+            },
         )
     }
 

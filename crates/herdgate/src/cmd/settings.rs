@@ -1,10 +1,13 @@
 //! Gathers what the settings are read from: flags, environment, file. Reading them is `gate-config`'s.
 
 use crate::cli::EXIT_USAGE;
-use gate_config::{FileAccess, Flags, KeyPart, Loaded, Locations, Problem, Sources, Surroundings, locate};
+use gate_config::{
+    FileAccess, Flags, Held, KeyPart, Loaded, Locations, Problem, Sources, Surroundings, believe, locate,
+};
 use gate_keys::{EnvKey, KeyName, Mark, ModelGlob, digest_text};
 use gate_types::Secret;
 use gate_wire::Template;
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
@@ -16,23 +19,38 @@ struct Disk;
 
 impl FileAccess for Disk {
     fn read(&self, path: &Path) -> io::Result<String> {
-        read(path)
+        text(File::open(path)?)
     }
 }
 
-/// Where the settings file and the data directory are.
+/// Where the settings file and the data directory are. What is in the file is not looked at, nor whose it is.
 pub(crate) fn places(flags: &Flags) -> Result<Locations, Vec<Problem>> {
     let is_root = rustix::process::geteuid().is_root();
     let mut around =
         Surroundings::new(is_root, Path::new("herdgate.toml").is_file(), |name| std::env::var_os(name));
-    around.has_file_in_data = flags.data.as_deref().is_some_and(|data| Locations::file_in(data).is_file());
+    // A link that leads nowhere is one, too: what is there and cannot be believed is told, and not passed over.
+    around.has_file_in_data =
+        flags.data.as_deref().is_some_and(|data| Locations::file_in(data).symlink_metadata().is_ok());
     locate(flags, &around).map_err(|problem| vec![problem])
+}
+
+/// The same for who takes the settings as they are, right or wrong: but nobody takes those of somebody else.
+pub(crate) fn places_believed(flags: &Flags) -> Result<Locations, Vec<Problem>> {
+    let places = places(flags)?;
+    match open(&places) {
+        Err(Closed::Doubted(problem)) => Err(vec![problem]),
+        Ok(_) | Err(Closed::Unread(_)) => Ok(places),
+    }
 }
 
 /// Reads and checks all settings.
 pub(crate) fn load(flags: &Flags) -> Result<(Loaded, Locations), Vec<Problem>> {
     let places = places(flags)?;
-    let text = places.config.as_deref().map_or_else(|| Err(io::ErrorKind::NotFound.into()), read);
+    let text = match open(&places) {
+        Ok(file) => text(file),
+        Err(Closed::Unread(error)) => Err(error),
+        Err(Closed::Doubted(problem)) => return Err(vec![problem]),
+    };
     let file = places.judge(text).map_err(|problem| vec![problem])?;
     let sources = Sources {
         flags: flags.clone(),
@@ -44,6 +62,53 @@ pub(crate) fn load(flags: &Flags) -> Result<(Loaded, Locations), Vec<Problem>> {
         token_form,
     };
     gate_config::load(&sources).map(|loaded| (loaded, places))
+}
+
+/// Why a settings file was not opened.
+enum Closed {
+    Unread(io::Error),
+    /// Somebody else may have written it.
+    Doubted(Problem),
+}
+
+impl From<io::Error> for Closed {
+    fn from(error: io::Error) -> Self {
+        Closed::Unread(error)
+    }
+}
+
+impl From<rustix::io::Errno> for Closed {
+    fn from(error: rustix::io::Errno) -> Self {
+        Closed::Unread(error.into())
+    }
+}
+
+/// Opens the settings file: what has been looked at is then what is read.
+fn open(places: &Locations) -> Result<File, Closed> {
+    let Some(path) = places.config.as_deref() else {
+        return Err(Closed::Unread(io::ErrorKind::NotFound.into()));
+    };
+    let (true, Some(name)) = (places.is_in_data, path.file_name()) else { return Ok(File::open(path)?) };
+    // A directory may be reached through a link, and is known by what is behind it.
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let folder = rustix::fs::open(&places.data, flags, Mode::empty())?;
+    let held_folder = held(&rustix::fs::fstat(&folder)?, FileType::Directory);
+    let own = rustix::process::geteuid().as_raw();
+    let judge = |stat: &Stat| {
+        let file = (path, held(stat, FileType::RegularFile));
+        believe(file, (&places.data, held_folder), own).map_err(Closed::Doubted)
+    };
+    // Before it is opened: to open a device may do something.
+    judge(&rustix::fs::statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW)?)?;
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(&folder, name, flags, Mode::empty())?;
+    judge(&rustix::fs::fstat(&file)?)?;
+    Ok(file.into())
+}
+
+fn held(stat: &Stat, wanted: FileType) -> Held {
+    let is_plain = FileType::from_raw_mode(stat.st_mode) == wanted;
+    Held { is_plain, owner: stat.st_uid, mode: stat.st_mode }
 }
 
 /// What the parts of a key of the settings look like.
@@ -88,9 +153,9 @@ pub(super) fn tell_one(word: &str, problem: &Problem, talk: &mut dyn Write) -> i
     hint.as_ref().map_or(Ok(()), |hint| writeln!(talk, "hint: {hint}"))
 }
 
-fn read(path: &Path) -> io::Result<String> {
+fn text(file: File) -> io::Result<String> {
     let mut text = String::new();
-    let read = File::open(path)?.take(FILE_BYTES + 1).read_to_string(&mut text)?;
+    let read = file.take(FILE_BYTES + 1).read_to_string(&mut text)?;
     if read as u64 > FILE_BYTES {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "it is longer than 1 MiB"));
     }

@@ -43,6 +43,7 @@ pub(crate) fn make<A: Args>(
     let places = Locations {
         config: None,
         config_named: None,
+        is_in_data: false,
         data: "/var/lib/herdgate".into(),
         data_named: None::<Place>,
     };

@@ -55,6 +55,8 @@ const BODY_BYTES: usize = 64 * 1024;
 const READ_BYTES: usize = 64 * 1024;
 /// For a command to say what it wants: it knows that when it connects.
 const HEAD_TIME: Duration = Duration::from_secs(10);
+/// For all of what it asks for to arrive: it is there when it connects.
+const BODY_TIME: Duration = Duration::from_secs(10);
 /// For a command to say it that had just connected when the gate began to leave.
 const LAST_CALL: Duration = Duration::from_secs(1);
 /// After a failed accept, as without descriptors.
@@ -168,9 +170,10 @@ impl Admin {
         if path.starts_with(relay::PREFIX) {
             return self.relay.pass(&parts, body).await.unwrap_or_else(Refusal::told);
         }
-        let body = match read(body).await {
-            Ok(body) => body,
-            Err(refusal) => return refusal.told(),
+        let body = match tokio::time::timeout(BODY_TIME, read(body)).await {
+            Ok(Ok(body)) => body,
+            Ok(Err(refusal)) => return refusal.told(),
+            Err(_late) => return Refusal::new(StatusCode::REQUEST_TIMEOUT, "the rest never came").told(),
         };
         let told = match (method, path.as_str()) {
             (Method::GET, "/v1/models") => self.models(&Asked::of_query(parts.uri.query())).await,

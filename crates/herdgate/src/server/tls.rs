@@ -199,7 +199,8 @@ impl Certificate {
         let fresh = match &mut self.source {
             Source::Files { cert, key, looks } => looks.is_to_be_read(stamp(cert, key)).then(|| {
                 warn_of_readers(key);
-                read(cert, key, &self.speaker).map(|()| format!("{}: read anew", cert.display()))
+                let read = read(cert, key, &self.speaker).map_err(anyhow::Error::from);
+                read.map(|()| format!("{}: read anew", cert.display()))
             }),
             Source::Own { ca, made } => made.anew(ca, &self.speaker),
             Source::Authority { .. } => None,
@@ -265,43 +266,69 @@ fn stamp(cert: &Path, key: &Path) -> Option<(Stamp, Stamp)> {
     Some((Stamp::at(cert)?, Stamp::at(key)?))
 }
 
-fn read(cert: &Path, key: &Path, speaker: &Speaker) -> anyhow::Result<()> {
-    let named = |path: &Path| format!("{}", path.display());
-    let chain = CertificateDer::pem_slice_iter(&bytes(cert)?).collect::<Result<Vec<_>, _>>();
-    let chain = chain.map_err(|error| anyhow!("{}: is no certificate in PEM: {error}", named(cert)))?;
-    if chain.is_empty() {
-        bail!(
-            "{}: holds no certificate\nhint: name the file that begins with BEGIN CERTIFICATE",
-            named(cert)
-        );
-    }
-    let private = PrivateKeyDer::from_pem_slice(&bytes(key)?).map_err(|error| match error {
-        pem::Error::NoItemsFound => {
-            anyhow!("{}: holds no private key\nhint: name the file with BEGIN PRIVATE KEY", named(key))
+/// Which of the two files is at fault, and how.
+enum Fault {
+    Cert(anyhow::Error),
+    Key(anyhow::Error),
+}
+
+impl Fault {
+    /// The setting that names the file, and what is wrong with it.
+    fn named(self) -> (&'static str, anyhow::Error) {
+        match self {
+            Fault::Cert(error) => ("tls.cert", error),
+            Fault::Key(error) => ("tls.key", error),
         }
-        error => anyhow!("{}: is no private key in PEM: {error}", named(key)),
-    })?;
+    }
+}
+
+impl From<Fault> for anyhow::Error {
+    fn from(fault: Fault) -> Self {
+        fault.named().1
+    }
+}
+
+fn read(cert: &Path, key: &Path, speaker: &Speaker) -> Result<(), Fault> {
+    let chain = chain(cert).map_err(Fault::Cert)?;
+    let private = private(key).map_err(Fault::Key)?;
     speaker.show(chain, private).map_err(|error| match error {
-        rustls::Error::InconsistentKeys(_) => anyhow!(
+        rustls::Error::InconsistentKeys(_) => Fault::Key(anyhow!(
             "{} is not the key of {}\nhint: name the two files of one certificate",
-            named(key),
-            named(cert)
-        ),
-        error => anyhow!("{}: {error}", named(cert)),
+            key.display(),
+            cert.display()
+        )),
+        error => Fault::Cert(anyhow!("{}: {error}", cert.display())),
     })?;
     Ok(())
+}
+
+fn chain(file: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
+    let named = file.display();
+    let read = CertificateDer::pem_slice_iter(&bytes(file)?).collect::<Result<Vec<_>, _>>();
+    let chain = read.map_err(|error| anyhow!("{named}: is no certificate in PEM: {error}"))?;
+    if chain.is_empty() {
+        bail!("{named}: holds no certificate\nhint: name the file that begins with BEGIN CERTIFICATE");
+    }
+    Ok(chain)
+}
+
+fn private(file: &Path) -> anyhow::Result<PrivateKeyDer<'static>> {
+    let named = file.display();
+    PrivateKeyDer::from_pem_slice(&bytes(file)?).map_err(|error| match error {
+        pem::Error::NoItemsFound => {
+            anyhow!("{named}: holds no private key\nhint: name the file with BEGIN PRIVATE KEY")
+        }
+        error => anyhow!("{named}: is no private key in PEM: {error}"),
+    })
 }
 
 /// What is wrong with the files that the settings name, each beside the setting that names it: what a start would end with.
 pub(crate) fn examine(settings: &gate_config::Tls) -> Vec<(&'static str, anyhow::Error)> {
     let mut wrong = Vec::new();
     if let (Some(cert), Some(key)) = (&settings.cert, &settings.key) {
-        let pair = Speaker::mute(None).and_then(|speaker| read(cert, key, &speaker));
-        if let Err(error) = pair {
-            // Of the two, it is the one that its words begin with.
-            let is_of_key =
-                format!("{error:#}").trim_start_matches("cannot read ").starts_with(&*key.to_string_lossy());
-            wrong.push((if is_of_key { "tls.key" } else { "tls.cert" }, error));
+        match Speaker::mute(None) {
+            Ok(speaker) => wrong.extend(read(cert, key, &speaker).err().map(Fault::named)),
+            Err(error) => wrong.push(("tls.cert", error)),
         }
     }
     wrong.extend(Callers::begin(settings).err().map(|error| ("tls.client_ca", error)));
@@ -342,12 +369,7 @@ fn speak(
 /// Where it cannot be read, or holds none that can be trusted.
 pub(super) fn add_roots(roots: &mut RootCertStore, file: &Path) -> anyhow::Result<()> {
     let named = file.display();
-    let read = CertificateDer::pem_slice_iter(&bytes(file)?).collect::<Result<Vec<_>, _>>();
-    let all = read.map_err(|error| anyhow!("{named}: is no certificate in PEM: {error}"))?;
-    if all.is_empty() {
-        bail!("{named}: holds no certificate\nhint: name the file that begins with BEGIN CERTIFICATE");
-    }
-    for one in all {
+    for one in chain(file)? {
         roots.add(one).with_context(|| format!("{named}: holds one that is no authority's"))?;
     }
     Ok(())

@@ -80,6 +80,62 @@ fn a_strangers_socket_is_told_nothing() {
 }
 
 #[test]
+fn a_stranger_who_could_connect_is_not_heard() {
+    if !geteuid().is_root() {
+        return leave_out("being somebody else takes root");
+    }
+    let kit = testkit(Setup::default());
+    let home = home();
+    let _gate = serve(&home, &kit);
+    // As it is for a moment where all may look into the directory and the gate was started with umask 0.
+    for (path, mode) in [(home.path(""), 0o755), (home.data(""), 0o755), (home.data("admin.sock"), 0o666)] {
+        fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    }
+    let path = home.data("admin.sock");
+    let ask = |user: u32| {
+        let path = path.clone();
+        let asked = std::thread::spawn(move || {
+            let user = rustix::process::Uid::from_raw(user);
+            set_thread_res_uid(user, user, user).unwrap();
+            let mut wire = UnixStream::connect(path).unwrap();
+            // It may be closed before it is written to, or read from.
+            let _closed =
+                wire.write_all(b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+            let mut told = Vec::new();
+            let _reset = wire.read_to_end(&mut told);
+            String::from_utf8(told).unwrap()
+        });
+        asked.join().unwrap()
+    };
+    assert_eq!(ask(65534), "");
+    assert!(ask(0).starts_with("HTTP/1.1 200 "));
+}
+
+#[test]
+fn who_announces_a_body_and_sends_none_keeps_nobody_out() {
+    let kit = testkit(Setup::default());
+    let home = home();
+    let _gate = serve(&home, &kit);
+    let head = "POST /v1/keys/look HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n";
+    // As many as there may be commands at one time.
+    let idle: Vec<_> = (0..32)
+        .map(|_| {
+            let mut wire = UnixStream::connect(home.data("admin.sock")).unwrap();
+            wire.write_all(head.as_bytes()).unwrap();
+            wire
+        })
+        .collect();
+    // Waits its turn behind them.
+    let mut told = start(&home, &["models"]);
+    assert!(told.ended().success(), "{}", told.err());
+    for mut wire in idle {
+        let mut told = String::new();
+        wire.read_to_string(&mut told).unwrap();
+        assert!(told.starts_with("HTTP/1.1 408 ") && told.contains("the rest never came"), "{told}");
+    }
+}
+
+#[test]
 fn idle_connections_of_this_machine_do_not_lock_the_owner_out() {
     let kit = testkit(Setup::default());
     let home = Home::new().settings("[limits]\nper_address = 2\nconnections = 2\n");

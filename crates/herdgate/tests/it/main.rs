@@ -36,6 +36,8 @@ mod door;
 #[cfg(test)]
 mod extra_routes;
 #[cfg(test)]
+mod foreign;
+#[cfg(test)]
 mod handover;
 #[cfg(test)]
 mod hangup;

@@ -92,7 +92,13 @@ impl Place {
     }
 
     fn locations(&self) -> Locations {
-        Locations { config: None, config_named: None, data: self.data.clone(), data_named: None }
+        Locations {
+            config: None,
+            config_named: None,
+            is_in_data: false,
+            data: self.data.clone(),
+            data_named: None,
+        }
     }
 
     fn ring(&self) -> KeyRing {

@@ -1,6 +1,7 @@
 //! The socket itself: made with mode 0600 where there is none, taken over from a gate that was killed, left to one that runs.
 //!
-//! Must never lie in a directory that others may write to: they could put one of theirs in its place.
+//! Must never lie in a directory that others may write to: they could put one of theirs in its place. And must never hear
+//! anybody but its owner and root: between making it and closing it, another may have connected where the directory lets all look.
 
 use gate_store::ADMIN_SOCKET;
 use std::fs::{self, File, Metadata, Permissions};
@@ -76,7 +77,9 @@ impl Socket {
                     LOOK_AT_MODE
                 }
                 // A gate whose keys all stand in its settings can do without a data directory.
-                Err(error) if error.kind() == ErrorKind::NotFound => return None,
+                Err(error) if error.kind() == ErrorKind::NotFound && !data.exists() => return None,
+                // Another gate has taken its own away, just while it was looked at.
+                Err(error) if error.kind() == ErrorKind::NotFound => LOOK,
                 Err(error) => {
                     tracing::warn!("no admin socket at {}: {error}; {WITHOUT}", path.display());
                     return None;
@@ -121,8 +124,18 @@ impl Socket {
         Ok(Made::Ours(Self { listener, path: data.join(ADMIN_SOCKET), place }))
     }
 
+    /// The next who may command this gate; others are turned away unheard.
     pub(super) async fn accept(&self) -> io::Result<UnixStream> {
-        Ok(self.listener.accept().await?.0)
+        let own = rustix::process::geteuid().as_raw();
+        loop {
+            let (stream, _) = self.listener.accept().await?;
+            // Who cannot be told is nobody.
+            match stream.peer_cred() {
+                Ok(peer) if may_command(peer.uid(), own) => return Ok(stream),
+                Ok(peer) => tracing::debug!("user {} may not command this gate: turned away", peer.uid()),
+                Err(error) => tracing::debug!("a command of nobody's: {error}"),
+            }
+        }
     }
 
     /// Takes it away, so that others can have one there, and gives those who had connected by then, `most` of them.
@@ -151,6 +164,11 @@ impl Drop for Socket {
     fn drop(&mut self) {
         self.remove();
     }
+}
+
+/// Whether user `peer` may command a gate of user `own`.
+const fn may_command(peer: u32, own: u32) -> bool {
+    peer == own || peer == 0
 }
 
 /// What is said of a gate without one.
@@ -206,6 +224,15 @@ mod tests {
         assert!(of(0o700, 0).is_none(), "its owner may read the keys as well");
         if owner != 0 {
             assert!(of(0o700, owner + 1).unwrap().contains(&format!("chown {} /data && ", owner + 1)));
+        }
+    }
+
+    #[test]
+    fn nobody_commands_it_but_its_owner_and_root() {
+        for (peer, own, may) in
+            [(1000, 1000, true), (0, 1000, true), (0, 0, true), (1000, 0, false), (1001, 1000, false)]
+        {
+            assert_eq!(may_command(peer, own), may, "{peer} {own}");
         }
     }
 

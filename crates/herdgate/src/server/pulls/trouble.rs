@@ -44,6 +44,22 @@ pub(in crate::server) enum Cause {
 }
 
 impl Cause {
+    /// Each of them, in their order.
+    #[cfg(test)]
+    const ALL: [Self; 11] = [
+        Cause::NoSuchModel,
+        Cause::Refused,
+        Cause::TooNew,
+        Cause::DiskFull,
+        Cause::NotWritable,
+        Cause::NoPulling,
+        Cause::Away,
+        Cause::Unreached,
+        Cause::NoEntry,
+        Cause::Broken,
+        Cause::Other,
+    ];
+
     /// Whether the same may succeed later without anybody doing anything.
     pub(in crate::server) fn may_pass(self) -> bool {
         match self {
@@ -239,12 +255,11 @@ mod tests {
 
     #[test]
     fn only_what_somebody_must_mend_is_not_tried_again() {
-        for cause in [Cause::Away, Cause::Unreached, Cause::Broken, Cause::Other] {
-            assert!(cause.may_pass());
-        }
-        for cause in [Cause::NoSuchModel, Cause::Refused, Cause::TooNew, Cause::DiskFull, Cause::NotWritable]
-        {
-            assert!(!cause.may_pass());
+        assert!(Cause::ALL.iter().enumerate().all(|(place, cause)| *cause as usize == place), "each of them");
+        assert_eq!(Cause::ALL.len(), Cause::Other as usize + 1, "the last is the last");
+        let passing = [Cause::Away, Cause::Unreached, Cause::Broken, Cause::Other];
+        for cause in Cause::ALL {
+            assert_eq!(cause.may_pass(), passing.contains(&cause), "{cause:?}");
         }
     }
 
