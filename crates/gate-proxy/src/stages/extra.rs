@@ -150,15 +150,9 @@ fn told(gate: &Gate, route: &ExtraRoute, failed: Failed) -> Ended {
 }
 
 /// What is between the gate and its upstream is not for the client: a refusal of the gate's own credential, and a redirect that
-/// leads past the gate. One to another path stays behind it.
+/// leads past the gate, by whatever field. One to another path stays behind it.
 fn judge(gate: &Gate, route: &ExtraRoute, answer: &Answer) -> Result<(), GateError> {
-    let stays = || answer.field("location").is_none_or(|to| to.starts_with(b"/") && !to.starts_with(b"//"));
-    let is_ours = match answer.status() {
-        401 | 407 => true,
-        300..=399 => !stays(),
-        _ => false,
-    };
-    if !is_ours {
+    if !matches!(answer.status(), 401 | 407) && !fields::leads_away(answer.status(), answer.fields()) {
         return Ok(());
     }
     let said = format!("{} answered {}", gate.shared.upstream_name(route.upstream), answer.status());

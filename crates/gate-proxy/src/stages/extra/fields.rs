@@ -43,14 +43,16 @@ const OF_CLIENT: [&str; 9] = [
 ];
 const FAMILIES_OF_CLIENT: [&str; 5] = ["proxy-", "sec-", "access-control-", "herdgate-", "x-real-"];
 
-/// What no client sees of an upstream: what would bind a browser to it, or unlock the gate's pages to others.
-const OF_UPSTREAM: [&str; 9] = [
+/// What no client sees of an upstream: what would bind a browser to it, lead it elsewhere whatever the status, or unlock the gate's
+/// pages to others.
+const OF_UPSTREAM: [&str; 10] = [
     "set-cookie",
     "set-cookie2",
     "www-authenticate",
     "strict-transport-security",
     "alt-svc",
     "clear-site-data",
+    "refresh",
     "x-request-id",
     "server",
     "herdgate-hops",
@@ -121,6 +123,27 @@ pub(crate) fn begin<D: Downstream>(live: &Live, down: &mut D, trace: &mut Trace)
     if live.own_idle.is_some() {
         down.limit_silence(live.own_idle);
     }
+}
+
+/// Whether an answer sends its reader past the gate, where the client would show its key. A redirect has one `Location` that every
+/// reader takes for a path of the gate's. What is no redirect may name another place (a `201` does): nobody goes there by itself.
+pub(super) fn leads_away<'a>(status: u16, fields: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> bool {
+    if !(300..400).contains(&status) {
+        return false;
+    }
+    let mut locations = fields.filter(|(name, _)| name.eq_ignore_ascii_case(b"location"));
+    match (locations.next(), locations.next()) {
+        (None, _) => false,
+        (Some((_, to)), None) => !is_path_here(to),
+        (Some(_), Some(_)) => true,
+    }
+}
+
+/// Whether this leads to a path of the same host for everybody. Browsers read `\` as `/` and leave out tabs and line ends
+/// (WHATWG URL, 4.4).
+fn is_path_here(to: &[u8]) -> bool {
+    let has_slashes = || to.windows(2).any(|two| two == b"//");
+    to.starts_with(b"/") && to.iter().all(|byte| byte.is_ascii_graphic() && *byte != b'\\') && !has_slashes()
 }
 
 /// The fields of an upstream's answer that reach the client.
@@ -221,8 +244,47 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_leads_to_a_path_here_or_nowhere() {
+        let leads = |status, fields: &[(&str, &str)]| {
+            leads_away(status, fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())))
+        };
+        for to in ["/", "/tts/b", "/tts/b?x=1&y=%2F#z", "/a:b@c"] {
+            assert!(!leads(302, &[("Location", to)]), "{to}");
+        }
+        for to in [
+            "",
+            "https://evil/",
+            "HTTPS:evil",
+            "//evil/x",
+            "///evil",
+            "/\\evil/x",
+            "\\\\evil",
+            "/\t/evil/x",
+            "/\n/evil",
+            "/\u{1}/evil",
+            "\t//evil",
+            "/ /evil",
+            "/a//evil",
+            "/a\\..\\",
+            "tts/b",
+            "?x",
+            "/\u{e4}",
+            "/\u{7f}",
+        ] {
+            for status in [300, 301, 302, 303, 307, 308, 399] {
+                assert!(leads(status, &[("location", to)]), "{status} {to:?}");
+            }
+        }
+        assert!(leads(302, &[("Location", "/a"), ("location", "https://evil")]));
+        assert!(leads(302, &[("Location", "/a"), ("LOCATION", "/a")]), "readers differ about which counts");
+        assert!(!leads(201, &[("Location", "https://made.example/1")]), "nobody goes there by itself");
+        assert!(!leads(304, &[]) && !leads(302, &[]));
+    }
+
+    #[test]
     fn nothing_of_an_upstreams_connection_or_cookies_comes_back() {
-        let fields: [(&[u8], &[u8]); 8] = [
+        let fields: [(&[u8], &[u8]); 9] = [
+            (b"refresh", b"0;url=https://evil"),
             (b"Content-Type", b"audio/wav"),
             (b"Set-Cookie", b"a=b"),
             (b"Connection", b"close, X-Hop"),
