@@ -31,7 +31,7 @@ pub use answer::{Answer, Wire};
 pub use client::{Client, ClientLimits, Counts, Dial};
 pub use endpoint::{BadEndpoint, Endpoint};
 pub use error::UpstreamError;
-pub use marks::{Mark, Sent};
+pub use marks::{Along, Mark, Sent};
 pub use request::Ask;
 pub use roster::Roster;
 pub use socket::Transport;

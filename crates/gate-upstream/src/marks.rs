@@ -14,8 +14,20 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 pub struct Sent {
     /// Where it went.
     pub upstream: UpstreamId,
-    /// Whether with a probe, which goes out for nothing else: what it meets is the upstream's own doing.
-    pub by_probe: bool,
+    /// Along with what.
+    pub along: Along,
+}
+
+/// What a mark goes along with: what it is worth when it comes back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Along {
+    /// A probe's question that a gate answers by itself, and sends on to nobody: who brings it back is the upstream, or a
+    /// proxy that it is.
+    Proof,
+    /// A probe's question that a gate passes on to all of its own upstreams, any of which may bring it back out of spite.
+    Listing,
+    /// A request.
+    Request,
 }
 
 /// The marks of one gate.
@@ -95,19 +107,19 @@ impl Drop for Mark<'_> {
 mod tests {
     use super::*;
 
-    const SENT: Sent = Sent { upstream: UpstreamId(3), by_probe: false };
+    const SENT: Sent = Sent { upstream: UpstreamId(3), along: Along::Request };
 
     #[test]
     fn a_mark_is_known_for_as_long_as_its_exchange() {
         let (marks, others) = (Marks::default(), Marks::default());
         let mark = marks.make(SENT).unwrap();
-        let probe = marks.make(Sent { by_probe: true, ..SENT }).unwrap();
+        let probe = marks.make(Sent { along: Along::Proof, ..SENT }).unwrap();
         let text = mark.to_string();
         assert_eq!(text.len(), Mark::LENGTH);
         let find = |marks: &Marks, texts: [&str; 2]| marks.find(texts.into_iter().filter_map(Mark::read));
         let nobodys = "0123456789abcdef0123456789abcdef";
         assert_eq!(find(&marks, [nobodys, &text]), Some(SENT));
-        assert!(find(&marks, [&probe.to_string(), &text]).unwrap().by_probe);
+        assert!(find(&marks, [&probe.to_string(), &text]).unwrap().along == Along::Proof);
         assert_eq!(find(&others, [nobodys, &text]), None, "that of another gate");
         drop(mark);
         assert_eq!(find(&marks, [nobodys, &text]), None, "its exchange is over");

@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use crate::answer::Answer;
 use crate::client::Client;
 use crate::error::UpstreamError;
+use crate::marks::{Along, Mark};
 use crate::request::Ask;
 
 /// For each question; a busy Ollama answered all three within 5 ms, one that starts may take a moment for its listing.
@@ -38,6 +39,9 @@ pub const HOPS: &str = "Herdgate-Hops";
 pub struct Probe {
     /// The question came back to this very gate: the upstream is the gate itself, or leads to it. Nothing else is known then.
     pub leads_back: bool,
+    /// A listing that it was asked for came back: it may lead to this gate by way of others, or somebody behind it only shows what
+    /// it was sent. So it stays in use.
+    pub may_lead_back: bool,
     /// It was asked whether anything answers there, and something does. It is no Ollama, so nothing else is known.
     pub is_other: bool,
     /// What `GET /api/version` says. Where that fails, nothing else is asked.
@@ -61,34 +65,46 @@ pub struct ModelEntry {
     pub is_stub: bool,
 }
 
-/// Asks all three questions, one after the other.
+/// Asks all three questions, one after the other. The first has a mark that nobody else has seen before, nobody behind another gate
+/// ever sees, and that is worth nothing after: so only the upstream itself can bring it back. The others are passed on by gates.
 pub async fn probe(client: &Client, id: UpstreamId) -> Probe {
     let before = client.roster().returns(id);
-    // Made for this look alone: nobody has seen it before, and it is worth nothing after.
-    let mark = client.roster().mark_probe(id).map(|mark| (mark.to_string(), mark));
-    let hops = mark.as_ref().map(|(text, _)| text.as_str());
-    let found = match version(client, id, hops).await {
-        Ok(version) => Probe {
-            leads_back: false,
-            is_other: false,
-            version: Ok(version),
-            models: models(client, id, hops).await,
-            loaded: loaded(client, id, hops).await,
-        },
-        Err(reason) => Probe::failed(reason),
+    let asked = {
+        let mark = Marked::new(client, id, Along::Proof);
+        version(client, id, mark.text()).await
     };
-    if client.roster().returns(id) == before {
-        return found;
+    if client.roster().returns(id) != before {
+        return Probe::leading_back();
     }
-    Probe::leading_back()
+    let version = match asked {
+        Ok(version) => version,
+        Err(reason) => return Probe::failed(reason),
+    };
+    let before = client.roster().suspicions(id);
+    let mark = Marked::new(client, id, Along::Listing);
+    let (models, loaded) = (models(client, id, mark.text()).await, loaded(client, id, mark.text()).await);
+    let may_lead_back = client.roster().suspicions(id) != before;
+    Probe { leads_back: false, may_lead_back, is_other: false, version: Ok(version), models, loaded }
+}
+
+/// A mark and its text.
+struct Marked<'c>(Option<(String, Mark<'c>)>);
+
+impl<'c> Marked<'c> {
+    fn new(client: &'c Client, id: UpstreamId, along: Along) -> Self {
+        Marked(client.roster().mark(id, along).map(|mark| (mark.to_string(), mark)))
+    }
+
+    fn text(&self) -> Option<&str> {
+        self.0.as_ref().map(|(text, _)| text.as_str())
+    }
 }
 
 /// Asks one that is no Ollama whether it is there: any answer will do, and a refusal to answer as well.
 pub async fn reach(client: &Client, id: UpstreamId) -> Probe {
     let before = client.roster().returns(id);
-    let mark = client.roster().mark_probe(id).map(|mark| (mark.to_string(), mark));
-    let hops = mark.as_ref().map(|(text, _)| text.as_str());
-    let answered = timeout(TIME_LIMIT, Box::pin(question(client, id, "HEAD", "/", hops))).await;
+    let mark = Marked::new(client, id, Along::Proof);
+    let answered = timeout(TIME_LIMIT, Box::pin(question(client, id, "HEAD", "/", mark.text()))).await;
     if client.roster().returns(id) != before {
         return Probe::leading_back();
     }
@@ -111,6 +127,7 @@ impl Probe {
     fn failed(reason: Reason) -> Self {
         Probe {
             leads_back: false,
+            may_lead_back: false,
             is_other: false,
             models: Err(reason.clone()),
             loaded: Err(reason.clone()),

@@ -6,7 +6,7 @@
 
 use crate::access::Access;
 use crate::endpoint::Endpoint;
-use crate::marks::{Mark, Marks, Sent};
+use crate::marks::{Along, Mark, Marks, Sent};
 use gate_types::UpstreamId;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -24,8 +24,10 @@ pub struct Roster {
 
 struct Enrolled {
     endpoint: Endpoint,
-    /// How often a probe of it has come back.
+    /// How often a probe of it has come back that nobody behind it ever saw.
     returns: AtomicU32,
+    /// How often one has come back that others behind it saw, too.
+    suspicions: AtomicU32,
     /// Whether it may pass requests on, as a gate does: not known of it that it does not.
     is_gate: AtomicBool,
     /// Looked at when settings change, and never by a request.
@@ -73,6 +75,7 @@ impl Roster {
         page[*len % PAGE].get_or_init(|| Enrolled {
             endpoint,
             returns: AtomicU32::new(0),
+            suspicions: AtomicU32::new(0),
             is_gate: AtomicBool::new(true),
             access: Mutex::default(),
         });
@@ -83,14 +86,8 @@ impl Roster {
 
     /// What goes along with one exchange with this upstream, to be known again should it come back while that lasts.
     #[must_use]
-    pub fn mark(&self, upstream: UpstreamId) -> Option<Mark<'_>> {
-        self.marks.make(Sent { upstream, by_probe: false })
-    }
-
-    /// The same for a probe.
-    #[must_use]
-    pub fn mark_probe(&self, upstream: UpstreamId) -> Option<Mark<'_>> {
-        self.marks.make(Sent { upstream, by_probe: true })
+    pub fn mark(&self, upstream: UpstreamId, along: Along) -> Option<Mark<'_>> {
+        self.marks.make(Sent { upstream, along })
     }
 
     /// What of this gate's own is under way with one of these marks.
@@ -99,7 +96,7 @@ impl Roster {
         self.marks.find(marks)
     }
 
-    /// A probe of this upstream came back.
+    /// A probe of this upstream came back that nobody else can have brought back.
     pub fn came_back(&self, id: UpstreamId) {
         if let Some(enrolled) = self.enrolled(id) {
             enrolled.returns.fetch_add(1, Ordering::Relaxed);
@@ -110,6 +107,19 @@ impl Roster {
     #[must_use]
     pub fn returns(&self, id: UpstreamId) -> u32 {
         self.enrolled(id).map_or(0, |enrolled| enrolled.returns.load(Ordering::Relaxed))
+    }
+
+    /// A probe's listing came back: from this upstream, or from somebody behind it.
+    pub fn suspect(&self, id: UpstreamId) {
+        if let Some(enrolled) = self.enrolled(id) {
+            enrolled.suspicions.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// How often that has happened.
+    #[must_use]
+    pub fn suspicions(&self, id: UpstreamId) -> u32 {
+        self.enrolled(id).map_or(0, |enrolled| enrolled.suspicions.load(Ordering::Relaxed))
     }
 
     /// Whether what is sent there may be passed on by another gate. True of one of which nothing is known.

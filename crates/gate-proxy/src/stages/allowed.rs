@@ -2,7 +2,6 @@
 //! through here.
 
 use crate::gate::Shared;
-use crate::pulls;
 use crate::rules::Manage;
 use crate::stages::auth::{Caller, permit};
 use gate_types::{ModelName, Scope};
@@ -45,11 +44,7 @@ pub(crate) fn model(
         }
         // Closed, as long as nobody can tell.
         if shared.stubs.are_unsure() && !makes(route) && !shared.lists(named.model) {
-            let is_new = shared.with_fleet(|fleet| fleet.iter().any(|(_, at)| at.awaits(named.model)));
-            return Err(match is_new {
-                true => pulls::arrived(named.as_sent),
-                false => GateError::new(Reason::ModelsUnlisted),
-            });
+            return Err(GateError::new(Reason::ModelsUnlisted));
         }
     }
     let registry = named.model.registry();

@@ -3,16 +3,17 @@
 //!
 //! A client can write the field too. All that it gets by that is its own request refused: each exchange has its own mark, known
 //! to nobody but those it goes by, and it is nobody's any more once the exchange has its answer. Marks that are nobody's
-//! are passed on as they are. A mark of a request that came back is a suspicion and no more: it has the upstreams looked at,
-//! and only a probe's own mark, coming back, takes one out. The field is checked before the key, for what comes back may have
-//! lost that. What goes to an Ollama goes without it.
+//! are passed on as they are. A mark of a request that came back is a suspicion and no more: it has the upstreams looked at.
+//! So is one of a probe's listings, which gates pass on to whoever is behind them. Only a mark that no gate passes on, that of a
+//! probe's question for the version, takes an upstream out when it comes back. The field is checked before the key, for what
+//! comes back may have lost that. What goes to an Ollama goes without it.
 
 use crate::downstream::Head;
 use crate::gate::Gate;
 use crate::trace::Trace;
 use gate_types::UpstreamId;
-use gate_upstream::Mark;
 use gate_upstream::probe::HOPS;
+use gate_upstream::{Along, Mark};
 use gate_wire::{GateError, Reason};
 
 /// So many gates may stand one behind the other.
@@ -29,10 +30,11 @@ pub(crate) fn check(gate: &Gate, head: &Head, trace: &mut Trace) -> Result<(), G
     };
     let roster = gate.upstream.roster();
     if let Some(sent) = roster.find_marked(marks.split(',').filter_map(Mark::read)) {
-        if sent.by_probe {
-            roster.came_back(sent.upstream);
-        } else {
-            gate.shared.doubt();
+        match sent.along {
+            Along::Proof => roster.came_back(sent.upstream),
+            // The probe is under way: it tells of this at its end.
+            Along::Listing => roster.suspect(sent.upstream),
+            Along::Request => gate.shared.doubt(),
         }
         let way = format!("what was sent to {} came back", gate.shared.upstream_name(sent.upstream));
         return Err(GateError::new(Reason::UpstreamLoop).because(way));
@@ -73,7 +75,7 @@ pub(crate) fn onward<'g>(gate: &'g Gate, head: &Head, trace: &Trace, id: Upstrea
         return None;
     }
     let came = if trace.came_by_gate { marks(head) } else { None };
-    let own = roster.mark(id);
+    let own = roster.mark(id, Along::Request);
     let text = match (came, &own) {
         (Some(came), Some(own)) => format!("{came},{own}"),
         (Some(came), None) => came.to_owned(),

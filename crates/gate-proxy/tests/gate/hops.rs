@@ -4,6 +4,7 @@ use crate::house::{House, run};
 use crate::wire::{Asked, CHAT, json, with_fields};
 use gate_policy::Health;
 use gate_types::UpstreamId;
+use gate_upstream::Along;
 
 const FIRST: UpstreamId = UpstreamId(0);
 
@@ -58,11 +59,11 @@ fn what_comes_back_is_refused_and_has_the_way_it_went_looked_at() {
 }
 
 #[test]
-fn only_the_mark_of_a_probe_under_way_counts_against_an_upstream() {
+fn only_a_mark_that_no_gate_passes_on_counts_against_an_upstream() {
     run(async {
         let house = House::new(1);
         let roster = house.gate().upstream.roster();
-        let probe = roster.mark_probe(FIRST).unwrap();
+        let probe = roster.mark(FIRST, Along::Proof).unwrap();
         let back = |mark: &str| with_fields("GET", "/api/version", &format!("Herdgate-Hops: {mark}\r\n"), "");
         let text = probe.to_string();
         assert_eq!(house.connect().ask(back(&text)).await.status, 503);
@@ -73,6 +74,26 @@ fn only_the_mark_of_a_probe_under_way_counts_against_an_upstream() {
         assert_eq!(answers[0].status, 200);
         assert_eq!(answers[0].text(), answers[1].text());
         assert_eq!(roster.returns(FIRST), 1);
+        // Others have seen what a gate passes on: refused, and no more.
+        let listing = roster.mark(FIRST, Along::Listing).unwrap();
+        assert_eq!(house.connect().ask(back(&listing.to_string())).await.status, 503);
+        assert_eq!((roster.returns(FIRST), roster.suspicions(FIRST)), (1, 1));
+    });
+}
+
+#[test]
+fn a_gate_sends_no_mark_on_that_proves_anything() {
+    run(async {
+        let house = House::new(1);
+        house.gate().upstream.roster().set_gate(FIRST, true);
+        let came = format!("Herdgate-Hops: {OTHER}\r\n");
+        for (method, path) in [("GET", "/api/version"), ("HEAD", "/api/version"), ("GET", "/"), ("HEAD", "/")]
+        {
+            let mut client = house.connect();
+            client.send(with_fields(method, path, &came, "")).await;
+            assert_eq!(client.head().await.status, 200, "{method} {path}");
+        }
+        assert_eq!(house.dialled(0), 0, "nobody behind this gate saw it");
     });
 }
 

@@ -21,6 +21,9 @@ const EAGER_FOR: Duration = Duration::from_secs(60);
 /// No two looks are nearer than this, however often somebody asks for one.
 const LEAST: Duration = Duration::from_millis(200);
 
+/// How often somebody hears again that an upstream may lead back. Whoever is behind it decides whether it looks so.
+const TOLD_AGAIN: Duration = Duration::from_secs(3600);
+
 /// What the latest look found; `None` before the first.
 pub(crate) type Latest = watch::Receiver<Option<Arc<Probe>>>;
 
@@ -125,6 +128,7 @@ impl Look {
         let begun = Instant::now();
         let mut was: Option<State> = None;
         let mut caution = Caution::default();
+        let mut suspected: Option<Instant> = None;
         let mut doubts = self.shared.doubts();
         loop {
             doubts.mark_unchanged();
@@ -135,6 +139,10 @@ impl Look {
             let state = State::of(&found);
             if was != Some(state) && (was.is_some() || tells_first || state == State::Refused) {
                 tell(self.shared.upstream_name(self.id), &found);
+            }
+            if found.may_lead_back && suspected.is_none_or(|told| told.elapsed() >= TOLD_AGAIN) {
+                suspected = Some(Instant::now());
+                tell_suspicion(self.shared.upstream_name(self.id));
             }
             if let Ok(version) = &found.version
                 && self.warned.is_new(version)
@@ -176,11 +184,6 @@ impl Look {
             Err(_) => {}
         }
         self.shared.observe(self.id, observation(found));
-        // A list that was asked for before a pull ended says nothing of what it brought.
-        let lacks = |fleet: &Fleet| fleet.get(self.id).is_some_and(Upstream::has_unlisted);
-        if self.shared.with_fleet(lacks) {
-            self.shared.stubs.lose(self.id);
-        }
     }
 }
 
@@ -227,8 +230,8 @@ impl State {
     }
 }
 
-/// How long one that led back is refused still, in looks that found it sound. Two gates that lead to each other would else find
-/// each other sound at the same moment, because each refuses the other, and be a loop again at the next: so chance has a say.
+/// How long one that led back is refused still, in looks that found it sound: where several stand behind one address, a look may
+/// meet one that does not lead back. Chance has a say, so that it keeps no step with a proxy that takes them in turn.
 #[derive(Debug, Default)]
 struct Caution {
     left: u64,
@@ -298,6 +301,15 @@ fn tell(name: &str, found: &Probe) {
         ),
         Err(reason) => tracing::warn!("{name} is down: {reason}"),
     }
+}
+
+/// A gate that leads back is no reason not to use what else it has: what comes back is refused at its first turn. And somebody
+/// behind it may only pretend.
+fn tell_suspicion(name: &str) {
+    tracing::warn!(
+        "{name} may lead back to this gate: a listing that it was asked for came back from it, or from something behind it; it \
+         stays in use, and what comes back is refused. Take this gate out of the settings of the gates behind it"
+    );
 }
 
 /// Names of holes that one line holds.

@@ -21,8 +21,7 @@ fn one(facts: &Facts, place: &Place) -> Vec<Finding> {
                 .because("whoever is on the way can read it, and use it")
                 .cured(
                     Cure::run("[tls]\nself_signed = true")
-                        .on(place.host.clone())
-                        .within("herdgate.toml")
+                        .on("herdgate.toml of the gate")
                         .note(format!("then clients write {https}; a VPN between does it, too")),
                 ),
         );

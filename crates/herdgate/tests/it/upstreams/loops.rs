@@ -1,10 +1,11 @@
-//! Upstreams that are the gate itself, or lead back to it: found at the first look, refused, and harmless until then. And
-//! another gate as an upstream, which is none of that.
+//! Upstreams that are the gate itself, or lead back to it: found at the first look, refused, and harmless until then. Those that
+//! lead back by way of another gate are told of and stay in use. And another gate as an upstream, which is none of that.
 
 use crate::harness::load::{TOKEN, chat};
 use crate::harness::{Ask, Gate, Home, Nginx, testkit, until};
 use gate_testkit::Setup;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::io::{BufRead, BufReader, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 
 /// An address that is free, for who must be named before it listens.
 fn free() -> SocketAddr {
@@ -26,6 +27,8 @@ fn table(home: &Home, name: &str, url: &str) -> String {
 }
 
 const SPEEDY: &str = "fleet.probe_interval = \"1s\"\n";
+
+const REFUSED: &str = "is refused: it is this gate itself";
 
 fn is_refused(gate: &Gate<'_>, name: &str) {
     let told = format!("{name} is refused: it is this gate itself, or a gate or proxy that leads back to it");
@@ -74,28 +77,99 @@ fn two_gates_that_lead_to_each_other_serve_what_is_behind_them() {
     let (home_a, home_b) = (home_a.settings(&text_a), home_b.settings(&text_b));
     let gate_a = home_a.serve(&["--listen", &a.to_string()]);
     let gate_b = home_b.serve(&["--listen", &b.to_string()]);
-    // Whichever looks first finds it; one of the two goes on to refuse the other for as long as that uses it.
-    until("one of them to refuse the other", || {
-        let says = |gate: &Gate<'_>| gate.running.err().contains("is refused: it is this gate itself");
-        (says(&gate_a) || says(&gate_b)).then_some(())
-    });
+    // What a gate passes on anybody behind it may bring back, so that is no proof: both are told of it, and both stay in use.
+    for (gate, other) in [(&gate_a, "b"), (&gate_b, "a")] {
+        let told = format!("{other} may lead back to this gate");
+        gate.running.says("that it may lead back", |line| line.contains(&told));
+    }
     let ask = |at: SocketAddr, model: &str| {
         let body = serde_json::json!({"model": model, "prompt": "x", "stream": false});
         Ask::post("/api/generate", &body).key(TOKEN).send(at)
     };
     for _ in 0..10 {
-        assert_eq!((ask(a, "one").status, ask(b, "two").status), (200, 200));
-        // Known to the one that uses the other, and to nobody otherwise; but it ends.
-        for answer in [ask(a, "two"), ask(b, "one"), ask(a, "three"), ask(b, "three")] {
-            assert!(matches!(answer.status, 200 | 404 | 503), "{answer}");
+        for (at, model) in [(a, "one"), (b, "two"), (a, "two"), (b, "one")] {
+            assert_eq!(ask(at, model).status, 200, "{model}");
+        }
+        // Known to nobody; but it ends.
+        for answer in [ask(a, "three"), ask(b, "three")] {
+            assert!(matches!(answer.status, 404 | 503), "{answer}");
         }
     }
+    assert!([&gate_a, &gate_b].iter().all(|gate| !gate.running.err().contains(REFUSED)));
     // Out of the loop, each in its place.
     std::fs::write(home_b.path("herdgate.toml"), format!("{SPEEDY}upstreams = [\"{}\"]\n", second.url()))
         .unwrap();
     until("the first gate to use the second", || (ask(a, "two").status == 200).then_some(()));
     gate_a.end();
     gate_b.end();
+}
+
+/// A server that passes for an Ollama without models and brings every mark that it is sent back to a gate, while the gate that
+/// sent it waits.
+struct Replayer(SocketAddr);
+
+impl Replayer {
+    fn against(gate: SocketAddr) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        // It ends with the test's process, and holds nothing but a socket.
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                std::thread::spawn(move || Self::serve(stream, gate));
+            }
+        });
+        Replayer(address)
+    }
+
+    fn serve(stream: TcpStream, gate: SocketAddr) -> Option<()> {
+        let mut lines = BufReader::new(stream.try_clone().ok()?).lines();
+        let (mut to, mut path) = (stream, String::new());
+        while let Some(Ok(line)) = lines.next() {
+            if path.is_empty() {
+                path = line.split(' ').nth(1).unwrap_or_default().to_owned();
+            } else if let Some(marks) = line.strip_prefix("Herdgate-Hops: ") {
+                // The gate may not listen yet.
+                let is_up = TcpStream::connect(gate).is_ok();
+                for mark in marks.split(',').filter(|_| is_up) {
+                    Ask::get("/api/version").field("Herdgate-Hops", mark).send(gate);
+                }
+            } else if line.is_empty() {
+                let body =
+                    if path == "/api/version" { r#"{"version":"0.35.0"}"# } else { r#"{"models":[]}"# };
+                write!(to, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()).ok()?;
+                path.clear();
+            }
+        }
+        Some(())
+    }
+}
+
+#[test]
+fn who_brings_marks_back_from_behind_a_gate_takes_that_gate_out_for_nobody() {
+    let healthy = testkit(Setup::default().with_models(&["one"]));
+    let at = free();
+    let hostile = Replayer::against(at);
+    let (inner_home, home) = (home(TOKEN), home(TOKEN));
+    let inner =
+        inner_home.serve(&["--upstream", &healthy.url(), "--upstream", &format!("http://{}", hostile.0)]);
+    let text = table(&home, "inner", &inner.url());
+    let home = home.settings(&format!("{SPEEDY}{text}"));
+    let gate = home.serve(&["--listen", &at.to_string()]);
+    gate.running.says("that it may lead back", |line| line.contains("inner may lead back to this gate"));
+    let looks = || healthy.seen_on("/api/tags").len();
+    let begun = looks();
+    until("more looks, each with its marks brought back", || {
+        let body = serde_json::json!({"model": "one", "prompt": "x", "stream": false});
+        let answer = Ask::post("/api/generate", &body).key(TOKEN).send(at);
+        assert_eq!(answer.status, 200, "{answer}");
+        (looks() > begun + 3).then_some(())
+    });
+    assert_eq!(Ask::get("/readyz").send(at).text(), "ready");
+    let said = gate.running.err();
+    assert!(!said.contains(REFUSED), "{said}");
+    assert_eq!(said.matches("may lead back").count(), 1, "nobody fills a log by it");
+    gate.end();
+    inner.end();
 }
 
 #[test]
