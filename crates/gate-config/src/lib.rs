@@ -28,6 +28,7 @@ mod statements;
 mod tables;
 mod token;
 mod units;
+mod unread;
 mod upstream;
 mod upstream_url;
 mod variables;

@@ -12,9 +12,10 @@ use crate::route::{self, RouteForm, RouteSetting};
 use crate::setting::{SETTINGS, Setting};
 use crate::tables::{Field, Table};
 use crate::token::{self, AuthToken, FileAccess, TokenForm};
+use crate::unread::Unread;
 use crate::upstream::{self, Upstream};
 use gate_types::{ModelName, OriginPattern};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -105,34 +106,6 @@ pub(crate) struct Given {
     pub(crate) rank: Rank,
     pub(crate) setting: &'static Setting,
     pub(crate) item: Item,
-}
-
-/// What somebody gave and nobody could read: nothing is concluded from the absence of these.
-#[derive(Default)]
-pub(crate) struct Unread {
-    /// Keys of settings, and whole sections.
-    names: BTreeSet<String>,
-    /// It may be anything.
-    is_anything: bool,
-}
-
-impl Unread {
-    pub(crate) fn add(&mut self, name: &str) {
-        self.names.insert(name.to_owned());
-    }
-
-    pub(crate) fn add_anything(&mut self) {
-        self.is_anything = true;
-    }
-
-    /// Whether one of these settings may be among it.
-    pub(crate) fn holds(&self, keys: &[&str]) -> bool {
-        let is_in = |key: &&str| {
-            let section = key.rsplit_once('.').map(|(section, _)| section);
-            self.names.contains(*key) || section.is_some_and(|section| self.names.contains(section))
-        };
-        self.is_anything || keys.iter().any(is_in)
-    }
 }
 
 /// All that was given, and what is wrong with it so far.
