@@ -60,6 +60,8 @@ enum Command {
     Restore(cmd::restore::RestoreArgs),
     /// Make the files that other programs need around the gate: services, firewalls, proxies
     Deploy(cmd::deploy::DeployArgs),
+    /// Ask the gate of this machine whether it is well, as the health check of a container does
+    Health(cmd::health::HealthArgs),
     /// Become a program that ends with the gate
     #[command(hide = true)]
     Tied(cmd::tied::TiedArgs),
@@ -157,6 +159,9 @@ fn dispatch(cli: Cli, out: &mut dyn Write, talk: &mut dyn Write) -> u8 {
         },
         Command::Deploy(args) => {
             cmd::deploy::run(&args, &Flags { config, data, ..Flags::default() }, out, talk)
+        }
+        Command::Health(args) => {
+            cmd::health::run(&args, &Flags { config, data, ..Flags::default() }, out, talk)
         }
         Command::Tied(args) => cmd::tied::run(&args, talk),
     }

@@ -4,6 +4,8 @@
 //! Printing is `cmd/deploy.rs`'s; putting them in place and taking them back is [`write`]'s. Never guesses: what the settings do
 //! not tell is an option, and never lets a text of the settings become more than the one word that it is.
 
+pub(crate) mod compose;
+pub(crate) mod dockerfile;
 pub(crate) mod firewall;
 pub(crate) mod fronts;
 pub(crate) mod ollama;
@@ -47,7 +49,6 @@ pub(crate) enum Base {
     /// The machine's root, or `--root`; paths are absolute.
     System,
     /// The working directory, or `--root`; paths are relative.
-    #[expect(dead_code, reason = "for what people keep beside their own files: compose and images")]
     Here,
 }
 

@@ -5,7 +5,9 @@ use crate::cli::{EXIT_FAILURE, EXIT_USAGE};
 use crate::cmd::settings;
 use crate::deploy::write::disk::Disk;
 use crate::deploy::write::{Plan, plan, plan_back};
-use crate::deploy::{Act, Base, Deployment, Ground, firewall, fronts, ollama, shell_word, systemd};
+use crate::deploy::{
+    Act, Base, Deployment, Ground, compose, dockerfile, firewall, fronts, ollama, shell_word, systemd,
+};
 use anyhow::{Context as _, anyhow, bail};
 use clap::{Args, Subcommand};
 use gate_config::Flags;
@@ -37,6 +39,10 @@ enum Kind {
     Traefik(fronts::TraefikArgs),
     /// The gate behind a Cloudflare Tunnel
     Cloudflared(fronts::CloudflaredArgs),
+    /// A stack of containers: the gate with Ollama, or programs that use a gate elsewhere
+    Compose(compose::ComposeArgs),
+    /// An image of the gate, alone, with Ollama or with the engine
+    Dockerfile(dockerfile::DockerfileArgs),
 }
 
 /// What becomes of the files; without any of these they are printed.
@@ -73,6 +79,8 @@ impl Kind {
             Kind::Caddy(_) => (fronts::CADDY, Base::System),
             Kind::Traefik(_) => (fronts::TRAEFIK, Base::System),
             Kind::Cloudflared(_) => (fronts::CLOUDFLARED, Base::System),
+            Kind::Compose(_) => (compose::KIND, Base::Here),
+            Kind::Dockerfile(_) => (dockerfile::KIND, Base::Here),
         }
     }
 
@@ -85,6 +93,8 @@ impl Kind {
             Kind::Caddy(asked) => fronts::caddy(asked, ground),
             Kind::Traefik(asked) => fronts::traefik(asked, ground),
             Kind::Cloudflared(asked) => fronts::cloudflared(asked, ground),
+            Kind::Compose(asked) => compose::make(asked, ground),
+            Kind::Dockerfile(asked) => dockerfile::make(asked, ground),
         }
     }
 }

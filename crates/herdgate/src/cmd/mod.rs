@@ -6,6 +6,7 @@ pub(crate) mod config;
 pub(crate) mod connect;
 pub(crate) mod deploy;
 pub(crate) mod doctor;
+pub(crate) mod health;
 pub(crate) mod key;
 pub(crate) mod models;
 pub(crate) mod pull;

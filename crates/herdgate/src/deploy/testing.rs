@@ -3,7 +3,6 @@
 use super::{Deployment, Ground};
 use clap::{ArgMatches, Args, Command};
 use gate_config::{FileAccess, Flags, Locations, Place, Sources};
-use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Output;
@@ -30,16 +29,28 @@ pub(crate) fn make<A: Args>(
     kind: impl Fn(&A, &Ground<'_>) -> anyhow::Result<Deployment>,
 ) -> anyhow::Result<Deployment> {
     let file = PathBuf::from("/etc/herdgate/herdgate.toml");
+    make_of(Some((file, settings.to_owned())), &[], words, kind)
+}
+
+/// What a kind makes of a settings file, if there is one, an environment and options, in the folder `/srv`.
+#[track_caller]
+pub(crate) fn make_of<A: Args>(
+    file: Option<(PathBuf, String)>,
+    env: &[(&str, &str)],
+    words: &[&str],
+    kind: impl Fn(&A, &Ground<'_>) -> anyhow::Result<Deployment>,
+) -> anyhow::Result<Deployment> {
+    let shown = file.as_ref().map_or("", |(_, text)| text).to_owned();
     let sources = Sources {
         flags: Flags::default(),
-        env: BTreeMap::new(),
-        file: Some((file, settings.to_owned())),
+        env: env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+        file,
         files: &Secret,
         key_form: |_| Ok("name".to_owned()),
         route_form: |_| Ok(()),
         token_form: |_| Ok(()),
     };
-    let loaded = gate_config::load(&sources).unwrap_or_else(|problems| panic!("{settings}\n{problems:?}"));
+    let loaded = gate_config::load(&sources).unwrap_or_else(|problems| panic!("{shown}\n{problems:?}"));
     let places = Locations {
         config: None,
         config_named: None,

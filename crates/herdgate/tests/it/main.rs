@@ -44,7 +44,11 @@ mod hangup;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]
+mod health;
+#[cfg(test)]
 mod http2;
+#[cfg(test)]
+mod image;
 #[cfg(test)]
 mod keys;
 #[cfg(test)]
@@ -65,6 +69,8 @@ mod reload;
 mod settings;
 #[cfg(test)]
 mod siege;
+#[cfg(test)]
+mod stack;
 #[cfg(test)]
 mod start;
 #[cfg(test)]

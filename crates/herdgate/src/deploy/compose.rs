@@ -1,0 +1,370 @@
+//! `herdgate deploy compose`: the gate in a stack of containers, with Ollama behind it, or with programs that use a gate elsewhere.
+//!
+//! Ollama is never published, and stands in a network of its own with the gate: nobody walks around. Programs that can send no key
+//! ask `herdgate connect`, which has it from a file. Follows the Compose Specification, and no more of it than docker-compose 1.29
+//! knows.
+
+mod apps;
+mod mounts;
+mod publish;
+mod services;
+#[cfg(test)]
+mod tests;
+mod yaml;
+
+use super::dockerfile::{USER, ports};
+use super::{Act, Base, Deployment, Ground, Made, is_loopback, tame, tame_path};
+use clap::{Args, ValueEnum};
+use gate_config::PlainKeys;
+use mounts::Mounts;
+use publish::Publish;
+use std::path::{Path, PathBuf};
+use yaml::{Map, Node};
+
+/// The word of the command.
+pub(crate) const KIND: &str = "compose";
+/// Its file.
+const FILE: &str = "compose.yaml";
+/// The network that a stack has to itself, and the one of Ollama and the gate.
+const OWN: &str = "default";
+const BEHIND: &str = "models";
+
+/// Options of `herdgate deploy compose`.
+#[derive(Debug, Args)]
+pub(crate) struct ComposeArgs {
+    /// Gate and Ollama in one container, with AUTH_TOKEN and OLLAMA_MODEL
+    #[arg(long, conflicts_with_all = ["provider", "consumer"])]
+    pub(crate) all_in_one: bool,
+    /// Gate and Ollama for other stacks of this machine
+    #[arg(long, conflicts_with = "consumer")]
+    pub(crate) provider: bool,
+    /// Programs that use a gate elsewhere; their own Ollama only with the profile `ollama`
+    #[arg(long)]
+    pub(crate) consumer: bool,
+    /// What Ollama computes on
+    #[arg(long, value_name = "KIND", default_value = "none")]
+    pub(crate) gpu: Gpu,
+    /// With Open WebUI, which asks the gate
+    #[arg(long)]
+    pub(crate) open_webui: bool,
+    /// With n8n, whose Ollama credential asks the gate
+    #[arg(long)]
+    pub(crate) n8n: bool,
+    /// For Coolify: variables as it fills them, nothing that it wants to choose itself
+    #[arg(long)]
+    pub(crate) coolify: bool,
+    /// A network that stacks share instead of a port of the machine
+    #[arg(long, value_name = "NAME")]
+    pub(crate) network: Option<String>,
+    /// Where the gate is published, as [IP:]PORT, or none [default: the port of the settings, everywhere]
+    #[arg(long, value_name = "ADDR", conflicts_with = "consumer")]
+    pub(crate) publish: Option<Publish>,
+    /// The gate that programs use, as a URL [default: the one of this machine, or of --network]
+    #[arg(long, value_name = "URL", requires = "consumer")]
+    pub(crate) gate: Option<String>,
+    /// A file with one key for every caller, which becomes a secret
+    #[arg(long, value_name = "FILE", conflicts_with = "coolify")]
+    pub(crate) auth_token_file: Option<PathBuf>,
+    /// An image that is there, instead of one built from the folder's Dockerfile
+    #[arg(long, value_name = "IMAGE")]
+    pub(crate) image: Option<String>,
+    /// A name that containers cannot look up, as NAME:IP or NAME:host-gateway; may be given several times
+    #[arg(long, value_name = "NAME:IP", value_parser = publish::host)]
+    pub(crate) host: Vec<String>,
+}
+
+/// What Ollama computes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Gpu {
+    /// NVIDIA, by its container toolkit
+    Nvidia,
+    /// AMD, by ROCm
+    Amd,
+    /// The processor alone
+    None,
+}
+
+/// What the stack is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Stack,
+    AllInOne,
+    Provider,
+    Consumer,
+}
+
+/// All that the services are made from.
+struct Stack<'s> {
+    asked: &'s ComposeArgs,
+    ground: &'s Ground<'s>,
+    mode: Mode,
+    /// The image's name, or none for one that is built here.
+    image: Option<String>,
+    mounts: Mounts,
+    /// The port by which the gate is asked within the stack, in clear.
+    plain_port: Option<u16>,
+}
+
+/// Makes the file.
+///
+/// # Errors
+/// Where options and settings do not go together, or something cannot stand in it.
+pub(crate) fn make(asked: &ComposeArgs, ground: &Ground<'_>) -> anyhow::Result<Deployment> {
+    let mode = match asked {
+        ComposeArgs { all_in_one: true, .. } => Mode::AllInOne,
+        ComposeArgs { provider: true, .. } => Mode::Provider,
+        ComposeArgs { consumer: true, .. } => Mode::Consumer,
+        ComposeArgs { .. } => Mode::Stack,
+    };
+    let stack = Stack {
+        asked,
+        ground,
+        mode,
+        image: asked.image.as_deref().map(|image| tame("--image", image)).transpose()?.map(str::to_owned),
+        mounts: Mounts::of(asked, ground, mode)?,
+        plain_port: plain_port(ground, mode),
+    };
+    stack.check()?;
+    let path = Path::new(FILE);
+    let head = ground.head(path, stack.what());
+    let text = format!("{head}{}\n{}", stack.steps(), stack.file()?.render());
+    let mut deployment = Deployment::new(KIND, Base::Here, vec![Made::new(path, text)]);
+    deployment.notes = stack.notes();
+    if !asked.coolify {
+        let build = if stack.image.is_none() { " --build" } else { "" };
+        deployment.then =
+            vec![Act::of(&format!("docker compose up --detach{build}")), Act::of("docker compose ps")];
+        deployment.before_undo = vec![Act::of("docker compose down")];
+    }
+    Ok(deployment)
+}
+
+/// The first listener that speaks in clear, which programs of the stack ask.
+fn plain_port(ground: &Ground<'_>, mode: Mode) -> Option<u16> {
+    let config = ground.config();
+    let open = ports(config);
+    if mode == Mode::Consumer || open.is_empty() {
+        // Somebody else's gate, or one whose address is set here.
+        return Some(config.listen.first().map_or(7860, |one| one.address.address.port()));
+    }
+    let plain = config
+        .listen
+        .iter()
+        .find(|one| !one.redirect && !one.is_tls(config) && open.contains(&one.address.address.port()));
+    plain.map(|one| one.address.address.port())
+}
+
+impl Stack<'_> {
+    fn has_apps(&self) -> bool {
+        self.asked.open_webui || self.asked.n8n
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        let asks_in_clear = self.has_apps() && self.mode != Mode::Consumer;
+        let refuses = self.ground.config().tls.plain_keys == PlainKeys::Refuse;
+        if asks_in_clear && (self.plain_port.is_none() || refuses) {
+            anyhow::bail!(
+                "the programs of the stack ask the gate in clear, and these settings let nobody do that\n\
+                 hint: add a [[listen]] with tls = false for the stack, without tls.plain_keys = \"refuse\", \
+                 or give the programs a stack of their own: --consumer --gate https://…"
+            );
+        }
+        Ok(())
+    }
+
+    /// Whether Ollama waits for its profile: the settings have another one.
+    fn is_local_optional(&self) -> bool {
+        self.mode == Mode::Consumer || self.ground.config().upstreams_given
+    }
+
+    fn file(&self) -> anyhow::Result<Map> {
+        let mut services = Map::default();
+        if self.mode != Mode::Consumer {
+            services.put("herdgate", self.gate()?);
+        }
+        if self.mode != Mode::AllInOne {
+            services.put_with(
+                if self.is_local_optional() { &["docker compose --profile ollama up -d"] } else { &[] },
+                "ollama",
+                self.ollama()?,
+            );
+        }
+        if self.mode == Mode::Consumer || self.has_apps() {
+            services.put_with(
+                &["Lets the programs of this stack in with its key; none of them needs one."],
+                "connect",
+                self.connect()?,
+            );
+        }
+        if self.asked.open_webui {
+            services.put("open-webui", self.open_webui());
+        }
+        if self.asked.n8n {
+            services.put("n8n", self.n8n());
+        }
+        let mut file = Map::default();
+        file.put("services", services)
+            .put("networks", self.networks()?)
+            .put("volumes", self.volumes())
+            .put("secrets", self.mounts.secrets());
+        Ok(file)
+    }
+
+    fn networks(&self) -> anyhow::Result<Map> {
+        let mut networks = Map::default();
+        if matches!(self.mode, Mode::Stack | Mode::Provider) {
+            networks.put_with(
+                &["Ollama and the gate alone; it has a way out, for models."],
+                BEHIND,
+                Node::Empty,
+            );
+        }
+        if let Some(name) = &self.asked.network {
+            let mut shared = Map::default();
+            shared.put("name", tame("--network", name)?);
+            // Who provides makes it; Coolify's own are there already.
+            if self.mode != Mode::Provider || self.asked.coolify {
+                shared.put("external", true);
+            }
+            networks.put("shared", shared);
+        }
+        Ok(networks)
+    }
+
+    fn volumes(&self) -> Map {
+        let mut volumes = Map::default();
+        if self.mode != Mode::Consumer {
+            volumes.put("herdgate_data", Node::Empty);
+        }
+        volumes.put("ollama_data", Node::Empty);
+        if self.asked.open_webui {
+            volumes.put("open_webui_data", Node::Empty);
+        }
+        if self.asked.n8n {
+            volumes.put("n8n_data", Node::Empty);
+        }
+        volumes
+    }
+
+    fn what(&self) -> &'static str {
+        match self.mode {
+            Mode::Stack => "A stack of herdgate and the Ollama behind it.",
+            Mode::AllInOne => "herdgate and Ollama in one container.",
+            Mode::Provider => "herdgate and the Ollama behind it, for other stacks of this machine.",
+            Mode::Consumer => "A stack whose programs use a herdgate that is somewhere else.",
+        }
+    }
+
+    /// What somebody does with the file, as its first comment.
+    fn steps(&self) -> String {
+        let mut lines: Vec<String> = Vec::new();
+        if self.image.is_none() {
+            let with = if self.mode == Mode::AllInOne { " --with ollama" } else { "" };
+            lines.push(format!(
+                "herdgate deploy dockerfile{with} > Dockerfile    # in the folder of the sources"
+            ));
+        }
+        if let Some((file, how)) = self.mounts.key_file() {
+            lines.extend(how.map(str::to_owned));
+            lines.push(format!("sudo chown {} {file} && sudo chmod 0400 {file}", self.owner()));
+        }
+        if self.asked.coolify {
+            lines.push("in Coolify: New Resource, Docker Compose, this text".to_owned());
+        } else {
+            lines.push("docker compose up --detach".to_owned());
+        }
+        if matches!(self.mode, Mode::Stack | Mode::Provider | Mode::AllInOne) && !self.asked.coolify {
+            lines.push("docker compose exec herdgate herdgate key create alice".to_owned());
+            lines.push("docker compose exec herdgate herdgate pull qwen3:8b".to_owned());
+        }
+        if self.is_local_optional() {
+            lines.push(format!(
+                "back to an Ollama of its own: {}, then docker compose --profile ollama up --detach",
+                "OLLAMA_URL=http://ollama:11434 in .env"
+            ));
+        }
+        lines.iter().fold("#\n".to_owned(), |text, line| format!("{text}#   {line}\n"))
+    }
+
+    /// Who reads secrets in the container that has them.
+    fn owner(&self) -> &'static str {
+        if self.mode == Mode::AllInOne { "0" } else { USER }
+    }
+
+    fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        if self.image.is_none() {
+            let with = if self.mode == Mode::AllInOne { " --with ollama" } else { "" };
+            notes.push(format!(
+                "the image is built from the Dockerfile beside it (`herdgate deploy dockerfile{with}` prints one); {} is for one that is there",
+                "--image"
+            ));
+            if self.asked.coolify {
+                notes.push("Coolify builds only what lies in a repository: paste it with --image, or deploy the repository".to_owned());
+            }
+        }
+        notes.extend(self.mounts.notes(self.owner()));
+        notes.extend(self.upstream_notes());
+        let is_open = self.published().is_some_and(|publish| publish.is_everywhere());
+        if self.mode != Mode::Consumer && is_open {
+            notes.push(
+                "published ports go past ufw: --publish 172.17.0.1:PORT keeps it to containers of this machine, and \
+                 `herdgate deploy firewall` closes it to the others"
+                    .to_owned(),
+            );
+        }
+        if !self.ground.config().local.models.is_empty() && matches!(self.mode, Mode::Stack | Mode::Provider)
+        {
+            notes.push(
+                "local.models is for the gate's own Ollama: pull them (docker compose exec herdgate herdgate pull MODEL), or name \
+                 them as models of an [[upstream]]"
+                    .to_owned(),
+            );
+        }
+        let is_plain = !self.ground.config().tls.is_on();
+        if self.asked.coolify && self.mode != Mode::Consumer && is_plain {
+            notes.push(
+                "Coolify's proxy stands before the gate: server.trusted_proxies with its network shows clients' addresses".to_owned(),
+            );
+        }
+        notes
+    }
+
+    /// What the upstreams of the settings are to a container.
+    fn upstream_notes(&self) -> Vec<String> {
+        let config = self.ground.config();
+        if self.mode == Mode::Consumer || !config.upstreams_given {
+            return Vec::new();
+        }
+        let mut notes = Vec::new();
+        for url in config.upstreams.iter().map(|upstream| &upstream.url) {
+            if is_loopback(&url.host) {
+                notes.push(format!(
+                    "{url} is the machine's loopback, which no container reaches: it became host.docker.internal, where an \
+                     Ollama must listen (`herdgate deploy ollama-override --bind 172.17.0.1 --allow 172.16.0.0/12`)"
+                ));
+            } else if url.host.ends_with(".local")
+                && !self.asked.host.iter().any(|host| host.starts_with(&url.host))
+            {
+                notes
+                    .push(format!("containers cannot look up {host}: say --host {host}:IP", host = url.host));
+            }
+        }
+        notes
+    }
+
+    /// What the services that are this program run.
+    fn program(&self, service: &mut Map) {
+        match &self.image {
+            Some(image) => service.put("image", image.clone()),
+            None => service.put("build", "."),
+        };
+    }
+}
+
+/// A path as a word of a volume or a secret: relative ones begin at the file.
+fn place(what: &str, path: &Path) -> anyhow::Result<String> {
+    let text = tame_path(what, path)?;
+    anyhow::ensure!(!text.contains(':'), "{what} {text} has a colon in it, which ends a path in a stack");
+    Ok(if path.is_absolute() || text.starts_with('.') { text.to_owned() } else { format!("./{text}") })
+}

@@ -1,0 +1,168 @@
+//! Stacks for every combination of options and settings, judged by docker-compose's own reader where Debian's is there, and by
+//! facts of the Compose Specification and of what must never be in one (`facts.py`): one call for all of them.
+
+use super::make;
+use crate::deploy::Deployment;
+use crate::deploy::testing::{all, likes, make_of, text};
+use std::fs;
+use std::path::PathBuf;
+
+fn made(settings: &str, words: &[&str]) -> anyhow::Result<Deployment> {
+    let file = (!settings.is_empty()).then(|| (PathBuf::from("/srv/herdgate.toml"), settings.to_owned()));
+    let words: Vec<&str> = words.iter().copied().filter(|word| !word.is_empty()).collect();
+    make_of(file, &[], &words, make)
+}
+
+#[track_caller]
+fn file(settings: &str, words: &[&str]) -> String {
+    text(&made(settings, words).unwrap(), "compose.yaml").to_owned()
+}
+
+const TLS: &str = "[[listen]]\naddress = \":443\"\n[[listen]]\naddress = \":7860\"\ntls = false\n\
+                   [tls]\ncert = \"/etc/ssl/gate.pem\"\nkey = \"gate.key\"\n";
+const UPSTREAMS: &str = "[[upstream]]\nurl = \"https://gpu1\"\ntoken_file = \"token\"\nca = \"/etc/herdgate/ca.pem\"\n\
+     [server]\ngrace = \"2m\"\n";
+const LOOPBACK: &str = "upstreams = [\"http://127.0.0.1:11434\", \"http://cuda.local:11434\"]\n\
+                        [listen]\naddress = \"127.0.0.1:9000\"\n\
+                        [local]\nmodels = [\"qwen3:8b\"]\nenv = { OLLAMA_NUM_PARALLEL = \"4\", HTTPS_PROXY = \"http://u:geheim@p\" }\n";
+
+#[test]
+fn every_combination_is_a_stack_that_compose_takes() {
+    let folder = tempfile::tempdir().unwrap();
+    let (modes, settings) =
+        (["", "--all-in-one", "--provider", "--consumer"], ["", TLS, UPSTREAMS, LOOPBACK]);
+    let shapes = all(&[
+        &settings,
+        &modes,
+        &["", "--gpu=nvidia", "--gpu=amd"],
+        &["", "--open-webui"],
+        &["", "--n8n"],
+        &["", "--coolify"],
+        &["", "--network=shared-network"],
+    ]);
+    // What is written into a stack and changes nothing else of it.
+    let words = all(&[
+        &settings,
+        &modes,
+        &["", "--n8n"],
+        &[
+            "--auth-token-file=key.txt",
+            "--image=registry.example.com/herdgate:1",
+            "--host=cuda.local:192.168.1.100",
+        ],
+    ]);
+    for (count, words) in shapes.iter().chain(&words).enumerate() {
+        let (settings, words) = (words[0], &words[1..]);
+        let stack = made(settings, words).unwrap_or_else(|error| panic!("{words:?} {settings}: {error:#}"));
+        let text = text(&stack, "compose.yaml");
+        assert_eq!(text, file(settings, words), "the same input, the same bytes");
+        assert!(!text.contains("geheim"), "{text}");
+        let own: Vec<&str> = words.iter().copied().filter(|word| !word.is_empty()).collect();
+        // What was asked for, for whoever judges it.
+        let asked = format!("# asked: {}\n{text}", own.join(" "));
+        fs::write(folder.path().join(format!("{count}.yaml")), asked).unwrap();
+    }
+    let judge = concat!(env!("CARGO_MANIFEST_DIR"), "/src/deploy/compose/facts.py");
+    likes("python3", &[judge, folder.path().to_str().unwrap()]);
+}
+
+#[test]
+fn programs_of_the_stack_need_a_listener_in_clear() {
+    let only_tls = "[tls]\nself_signed = true\n";
+    let refused = "[tls]\nplain_keys = \"refuse\"\n";
+    for settings in [only_tls, refused] {
+        for app in ["--n8n", "--open-webui"] {
+            let error = made(settings, &[app]).unwrap_err().to_string();
+            assert!(error.contains("in clear") && error.contains("\nhint: "), "{error}");
+            assert!(made(settings, &["--consumer", app]).is_ok());
+        }
+        assert!(made(settings, &[]).is_ok());
+    }
+    assert!(file(TLS, &["--n8n"]).contains("\"http://herdgate:7860\""));
+}
+
+#[test]
+fn what_the_settings_say_is_what_the_stack_has() {
+    let stack = file(UPSTREAMS, &[]);
+    // Two minutes for requests that run, and what ending takes; the tables of the file are heard unless somebody says otherwise.
+    assert!(stack.contains("stop_grace_period: \"125s\""), "{stack}");
+    assert!(stack.contains("HERDGATE_UPSTREAMS=${OLLAMA_URL:-}\""), "{stack}");
+    assert!(stack.contains("./herdgate.toml:/etc/herdgate/herdgate.toml:ro"), "{stack}");
+    assert!(stack.contains("target: /etc/herdgate/token"), "{stack}");
+    assert!(stack.contains("profiles: [\"ollama\"]"), "{stack}");
+    let stack = file("", &[]);
+    assert!(stack.contains("HERDGATE_UPSTREAMS=${OLLAMA_URL:-http://ollama:11434}"), "{stack}");
+    assert!(!stack.contains("profiles"), "{stack}");
+    let made = made(LOOPBACK, &[]).unwrap();
+    let stack = text(&made, "compose.yaml");
+    assert!(
+        stack.contains("${OLLAMA_URL:-http://host.docker.internal:11434,http://cuda.local:11434}"),
+        "{stack}"
+    );
+    assert!(stack.contains("host.docker.internal:host-gateway"), "{stack}");
+    assert!(stack.contains("HERDGATE_LISTEN__ADDRESS=[::]:9000"), "{stack}");
+    assert!(stack.contains("OLLAMA_NUM_PARALLEL=4"), "{stack}");
+    for told in ["--host cuda.local:IP", "ollama-override", "local.models", "ufw"] {
+        assert!(made.notes.iter().any(|note| note.contains(told)), "{told}: {:?}", made.notes);
+    }
+    let stack = file(LOOPBACK, &["--all-in-one"]);
+    assert!(stack.contains("OLLAMA_MODEL=${OLLAMA_MODEL:-qwen3:8b}"), "{stack}");
+}
+
+#[test]
+fn a_variable_that_the_stack_would_not_have_is_told() {
+    let made =
+        make_of(None, &[("HERDGATE_QUEUE__DEPTH", "7"), ("OLLAMA_URL", "http://gpu1:11434")], &[], make);
+    let made = made.unwrap();
+    assert!(made.notes.iter().any(|note| note.contains("HERDGATE_QUEUE__DEPTH")), "{:?}", made.notes);
+    let stack = text(&made, "compose.yaml");
+    assert!(stack.contains("HERDGATE_UPSTREAMS=${OLLAMA_URL:-http://gpu1:11434}"), "{stack}");
+}
+
+#[test]
+fn a_gate_is_asked_where_it_is() {
+    for (words, url) in [
+        (&["--consumer"][..], "${GATE_URL:-http://host.docker.internal:7860}"),
+        (&["--consumer", "--network=n"], "${GATE_URL:-http://herdgate:7860}"),
+        (&["--consumer", "--gate=https://gate.example.com"], "${GATE_URL:-https://gate.example.com}"),
+        (&["--all-in-one", "--n8n"], "http://herdgate:7860"),
+        (&["--provider", "--n8n", "--network=n"], "http://herdgate:7860"),
+    ] {
+        let stack = file("", words);
+        assert!(stack.contains(&format!("[\"connect\", \"{url}\",")), "{words:?}\n{stack}");
+    }
+}
+
+#[test]
+fn what_is_published_is_what_was_asked_for() {
+    for (words, ports) in [
+        (&[][..], Some("\"7860:7860\"")),
+        (&["--all-in-one"], Some("\"7860:7860\"")),
+        (&["--provider"], Some("\"7860:7860\"")),
+        (&["--provider", "--coolify"], Some("\"7860:7860\"")),
+        (&["--publish=11434"], Some("\"11434:7860\"")),
+        (&["--publish=172.17.0.1:11434"], Some("\"172.17.0.1:11434:7860\"")),
+        (&["--publish=none"], None),
+        (&["--provider", "--network=n"], None),
+        (&["--coolify"], None),
+        (&["--consumer"], None),
+    ] {
+        let stack = file("", words);
+        let found = stack.lines().skip_while(|line| line.trim() != "ports:").nth(1);
+        assert_eq!(found.map(|line| line.trim_start().trim_start_matches("- ")), ports, "{words:?}\n{stack}");
+    }
+}
+
+#[test]
+fn nothing_leaves_its_word() {
+    for words in [
+        &["--network=a b"][..],
+        &["--image=a\n  privileged: true"],
+        &["--consumer", "--gate=http://$HOME"],
+        &["--consumer", "--gate=http://a}b"],
+        &["--auth-token-file=a:b"],
+        &["--auth-token-file=a b"],
+    ] {
+        assert!(made("", words).is_err(), "{words:?}");
+    }
+}
