@@ -76,7 +76,13 @@ pub(crate) async fn send<D: Downstream>(
             judge(gate, route, &answer)?;
             Ok(Reply::Answered(answer))
         }
-        switched @ Reply::Switched(_) => Ok(switched),
+        Reply::Switched(line) if socket::is_agreed(head, line.fields()) => Ok(Reply::Switched(line)),
+        // What is not handed on is closed.
+        Reply::Switched(_) => {
+            let name = gate.shared.upstream_name(route.upstream);
+            let said = format!("{name} answered 101 to another WebSocket than was asked for");
+            Err(GateError::new(Reason::UpstreamFailed).because(said).into())
+        }
     }
 }
 

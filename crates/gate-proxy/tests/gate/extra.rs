@@ -298,6 +298,7 @@ fn a_websocket_is_refused_with_the_reason() {
             (socket("/rerank", &key), 400, "lets no WebSocket pass"),
             (socket("/tts/live", &key).replace("HTTP/1.1", "HTTP/1.0"), 400, "over HTTP/1.1"),
             (socket("/tts/live", &key).replace("GET", "POST"), 400, "by a GET"),
+            (socket("/tts/live", &key).replace("-Key: ", "-Kex: "), 400, "one Sec-WebSocket-Key"),
             (socket("/tts/live", &format!("{key}Content-Length: 2\r\n")) + "ab", 400, "without a body"),
         ] {
             let answer = house.connect().ask(&request).await;
@@ -322,6 +323,18 @@ fn an_upstream_that_opens_none_is_heard_and_one_that_opens_something_else_is_not
         client.send(socket("/tts/live", &bearer(&house.key))).await;
         house.accept(1).await.serve(SWITCHED.replace("WebSocket", "h2c")).await;
         assert_eq!(client.answer().await.status, 502);
+        // Nor one that answers another key, or takes a protocol that nobody offered.
+        for answer in [
+            SWITCHED.replace("s3pP", "S3pP"),
+            SWITCHED.replace("Set-Cookie: a=b", "Sec-WebSocket-Protocol: chat"),
+        ] {
+            let mut client = house.connect();
+            client.send(socket("/tts/live", &bearer(&house.key))).await;
+            let mut upstream = house.accept(1).await;
+            upstream.serve(answer).await;
+            assert_eq!(client.answer().await.status, 502);
+            upstream.closed().await;
+        }
         // Nor one that nobody had asked for.
         client.send(get("/tts/live", &house.key)).await;
         house.accept(1).await.serve(SWITCHED).await;

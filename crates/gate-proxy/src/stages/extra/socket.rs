@@ -11,14 +11,21 @@ use crate::rules::{ExtraRoute, Rules};
 use crate::scratch;
 use crate::stages::cors;
 use crate::trace::Trace;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use gate_upstream::{Switched, UpstreamError};
 use gate_wire::{GateError, Reason};
+use sha1::{Digest as _, Sha1};
 use std::future::poll_fn;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 /// The one protocol that a connection may be switched to: others, such as `h2c`, would carry requests past the gate.
 pub(super) const PROTOCOL: &str = "websocket";
+const KEY: &str = "sec-websocket-key";
+const OFFERED: &str = "sec-websocket-protocol";
+/// What a server answers a key with is over this, too (RFC 6455, 1.3).
+const SALT: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 /// After so many moves others get their turn.
 const MOVES_A_POLL: usize = 32;
 
@@ -44,10 +51,41 @@ pub(super) fn check<D: Downstream>(rules: &Rules, route: &ExtraRoute, down: &D) 
     if down.head().method() != "GET" || !down.can_switch() {
         return refused("a WebSocket is opened by a GET without a body over HTTP/1.1");
     }
+    if only(down.head().all(KEY)).is_none() {
+        return refused("a WebSocket is opened with one Sec-WebSocket-Key");
+    }
     if cors::is_foreign(rules, down.head()) {
         return Err(GateError::new(Reason::OriginNotAllowed));
     }
     Ok(())
+}
+
+/// Whether the upstream's `101` is an answer to this very request, and by nobody who only repeats what it is told to: it answers
+/// the client's key, and takes one of the protocols that the client offered, or none.
+pub(super) fn is_agreed<'a>(head: &Head, answer: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone) -> bool {
+    let all = |wanted: &'static str| {
+        let fields = answer.clone().filter(move |(name, _)| name.eq_ignore_ascii_case(wanted.as_bytes()));
+        fields.map(|(_, value)| value)
+    };
+    let Some(key) = only(head.all(KEY)) else { return false };
+    let due = STANDARD.encode(Sha1::new().chain_update(key).chain_update(SALT).finalize());
+    if only(all("sec-websocket-accept")) != Some(due.as_bytes()) {
+        return false;
+    }
+    let mut taken = all(OFFERED);
+    match (taken.next(), taken.next()) {
+        (None, _) => true,
+        (Some(one), None) => {
+            let mut offered = head.all(OFFERED).flat_map(|list| list.split(|byte| *byte == b','));
+            offered.any(|word| word.trim_ascii() == one) && !one.is_empty()
+        }
+        (Some(_), Some(_)) => false,
+    }
+}
+
+fn only<'v>(mut values: impl Iterator<Item = &'v [u8]>) -> Option<&'v [u8]> {
+    let one = values.next()?;
+    values.next().is_none().then_some(one)
 }
 
 /// A WebSocket that both sides have agreed on.
@@ -195,6 +233,41 @@ impl Socket {
             }
             Poll::Ready(Err(_closed)) => Poll::Ready(Err(Cut::Gone)),
             Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_101_answers_the_clients_own_key_and_takes_what_it_offered() {
+        let good = ("Sec-WebSocket-Accept", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+        let took = |protocol| ("sec-websocket-protocol", protocol);
+        let key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+        let offer = "Sec-WebSocket-Protocol: chat, talk\r\nSec-WebSocket-Protocol: more\r\n";
+        let both = format!("{key}{offer}");
+        for (asked, answer, agreed) in [
+            (key, vec![good], true),
+            (&both, vec![good], true),
+            (&both, vec![good, took("talk")], true),
+            (&both, vec![took("more"), good], true),
+            (&both, vec![good, took("Talk")], false),
+            (&both, vec![good, took("chat, talk")], false),
+            (&both, vec![good, took("chat"), took("talk")], false),
+            (&both, vec![good, took("")], false),
+            (key, vec![good, took("chat")], false),
+            (key, vec![], false),
+            (key, vec![good, good], false),
+            (key, vec![("Sec-WebSocket-Accept", "S3pPLMBiTxaQ9kYGzzhZRbK+xOo=")], false),
+            (key, vec![("Sec-WebSocket-Accept", "dGhlIHNhbXBsZSBub25jZQ==")], false),
+            ("Sec-WebSocket-Key: other\r\n", vec![good], false),
+            (offer, vec![good], false),
+        ] {
+            let head = Head::parse(&format!("GET / HTTP/1.1\r\nHost: a\r\n{asked}\r\n"));
+            let fields = answer.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+            assert_eq!(is_agreed(&head, fields), agreed, "{asked} {answer:?}");
         }
     }
 }
