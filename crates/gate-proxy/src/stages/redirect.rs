@@ -4,12 +4,14 @@
 
 use crate::downstream::{Downstream, Head};
 use crate::outcome::{Done, Ended};
-use crate::stages::intake::{Target, name_and_port};
+use crate::stages::intake::Target;
 use crate::trace::{Trace, answer_whole};
 use gate_wire::{GateError, Reason};
+use std::net::Ipv6Addr;
 
-/// Fields that carry a credential.
-const CREDENTIALS: [&str; 4] = ["authorization", "proxy-authorization", "x-api-key", "cookie"];
+/// Fields that carry a credential, whosever it is. A key of the gate's is found in any field.
+const CREDENTIALS: [&str; 6] =
+    ["authorization", "proxy-authorization", "x-api-key", "api-key", "x-goog-api-key", "cookie"];
 
 /// Answers a request that came to such a listener; `port` speaks TLS.
 pub(crate) async fn answer<D: Downstream>(
@@ -27,12 +29,19 @@ pub(crate) async fn answer<D: Downstream>(
 
 /// Where the client shall go.
 fn location(head: &Head, target: Target<'_>, port: u16) -> Result<String, GateError> {
-    let host = head.first_text("host").map(|host| name_and_port(host).0).filter(|_| !target.is_proxied);
+    let host = match head.first_text("host") {
+        Some(host) => Some(name_of(host).ok_or_else(|| {
+            GateError::new(Reason::BadRequest).saying("the Host is not a host name or address")
+        })?),
+        None => None,
+    };
+    let host = host.filter(|_| !target.is_proxied);
     let port = if port == 443 { String::new() } else { format!(":{port}") };
     let base = host.map(|host| format!("https://{host}{port}"));
     let there = base.as_deref().unwrap_or("the https address of this gate");
     let has_key = CREDENTIALS.iter().any(|name| head.first(name).is_some())
-        || target.path_and_query.contains(gate_keys::KEY_PREFIX);
+        || target.path_and_query.contains(gate_keys::KEY_PREFIX)
+        || head.texts().any(|(_, value)| value.contains(gate_keys::KEY_PREFIX));
     if has_key {
         return Err(GateError::new(Reason::TlsRequired).saying(format!(
             "a key must not be sent here: this port has no TLS, so whoever listened has read it; use {there}, and \
@@ -46,6 +55,27 @@ fn location(head: &Head, target: Target<'_>, port: u16) -> Result<String, GateEr
         _ => Err(GateError::new(Reason::TlsRequired)
             .saying(format!("nothing is served at this port; use {there}"))),
     }
+}
+
+/// The name or address of an authority (RFC 3986, 3.2.2 and 3.2.3), strictly: what is sent back is nothing that readers could take
+/// for anything else.
+fn name_of(authority: &str) -> Option<&str> {
+    let (name, port) = match authority.strip_prefix('[') {
+        Some(rest) => {
+            let (address, port) = rest.split_once(']')?;
+            address.parse::<Ipv6Addr>().ok()?;
+            (&authority[..address.len() + 2], port)
+        }
+        None => {
+            let (name, port) = authority.split_at(authority.find(':').unwrap_or(authority.len()));
+            let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+            (!name.is_empty() && name.bytes().all(is_plain)).then_some((name, port))?
+        }
+    };
+    let is_port = |digits: &str| {
+        digits.is_empty() || (digits.bytes().all(|b| b.is_ascii_digit()) && digits.parse::<u16>().is_ok())
+    };
+    (port.is_empty() || port.strip_prefix(':').is_some_and(is_port)).then_some(name)
 }
 
 #[cfg(test)]
@@ -72,6 +102,8 @@ mod tests {
             (7861, "HEAD / HTTP/1.1\nHost: gate.example\n\n", "https://gate.example:7861/"),
             (443, "GET //evil.example HTTP/1.1\nHost: gate\n\n", "https://gate//evil.example"),
             (8443, "GET / HTTP/1.1\nHost: [fd00::1]:80\n\n", "https://[fd00::1]:8443/"),
+            (443, "GET / HTTP/1.1\nHost: [::1]\n\n", "https://[::1]/"),
+            (443, "GET / HTTP/1.1\nHost: my_host.:\n\n", "https://my_host./"),
         ] {
             assert_eq!(led(port, text).as_deref(), Ok(there));
         }
@@ -85,6 +117,10 @@ mod tests {
             "x-api-key: k\n",
             "Proxy-Authorization: Basic eA==\n",
             "Cookie: a=b\n",
+            "api-key: k\n",
+            "X-Goog-Api-Key: k\n",
+            "X-Whatever: my key is sk-hg-abc\n",
+            "Sec-WebSocket-Protocol: a, key.sk-hg-abc\n",
         ] {
             for method in ["GET", "HEAD", "POST", "OPTIONS"] {
                 let (status, text) =
@@ -92,6 +128,27 @@ mod tests {
                 assert_eq!(status, 403);
                 assert!(text.contains("https://gate,") && text.contains("replace the key"), "{text}");
             }
+        }
+        for host in [
+            "[::1",
+            "a:80:90",
+            "a]:b",
+            "a:b",
+            "[::1]x",
+            "[::1]:x",
+            "[a]",
+            "[::1]]",
+            "[]",
+            ":80",
+            "a:65536",
+            "::1",
+            "a%41",
+            "[fe80::1%25eth0]",
+            "[[::1]]",
+        ] {
+            let (status, text) = led(443, &format!("GET / HTTP/1.1\nHost: {host}\n\n")).unwrap_err();
+            assert_eq!(status, 400, "{host}");
+            assert!(!text.contains(host), "{text}");
         }
         let (_, text) = led(443, "GET /?key=sk-hg-abc HTTP/1.1\nHost: gate\n\n").unwrap_err();
         assert!(text.contains("replace the key") && !text.contains("sk-hg"), "{text}");
