@@ -88,8 +88,8 @@ insecure_anonymous = { networks = [\"172.18.0.0/24\"], as = \"stack\" }
   name `as`: with its scopes, its models and its end, also when it is revoked. A placeholder such as `ollama` counts as no key; a
   key of their own counts as itself. Every start says so. Nobody is let in this way
   - from the default gateway or any other router of this machine, whichever table names it and by whatever address it comes
-    (routers are known by their MAC), the first address of its networks, or an address of its own but loopback: that is where a
-    bridge of containers shows everybody from outside;
+    (routers are known by their MAC; while one does not tell it, or shares it as with VRRP, nobody on its link is let in), the first
+    address of its networks, or an address of its own but loopback: that is where a bridge of containers shows everybody from outside;
   - with `Forwarded`, `Via`, `X-Real-IP`, or any `X-Forwarded-…`, `CF-…` or similar field, over HTTP/1.0, or by a trusted
     proxy: somebody passes it on for the whole world. A proxy that sets none of these cannot be told from a
     caller; keep proxies and tunnels out of these networks;

@@ -3,6 +3,7 @@
 //! Floor 2, pure: no IO, no clock, no randomness of its own; time and chance are arguments, so that any case replays
 //! from a seed. It decides and never acts: the path and the prober do.
 
+mod arrived;
 mod budget;
 mod chance;
 mod choose;

@@ -1,5 +1,6 @@
 //! One upstream as the gate sees it. Pure state; [`crate::Fleet`] alone changes it.
 
+use crate::arrived::Arrived;
 use crate::eject::{Failures, Row};
 use gate_types::ModelName;
 
@@ -39,8 +40,7 @@ pub struct Upstream {
     pub(crate) health: Health,
     pub(crate) version: Option<String>,
     pub(crate) models: Box<[ModelName]>,
-    /// Pulled since the last list.
-    pub(crate) arrived: Vec<ModelName>,
+    pub(crate) arrived: Arrived,
     pub(crate) loaded: Box<[ModelName]>,
     pub(crate) in_flight: u32,
     /// Of those in flight, how many run a model.
@@ -63,7 +63,7 @@ impl Upstream {
             health: Health::Unknown,
             version: None,
             models: Box::default(),
-            arrived: Vec::new(),
+            arrived: Arrived::default(),
             loaded: Box::default(),
             in_flight: 0,
             running: 0,
@@ -151,10 +151,28 @@ impl Upstream {
         self.failures
     }
 
-    /// Whether it listed `model` last.
+    /// Whether it listed `model` last, or has got it since.
     #[must_use]
     pub fn has(&self, model: &ModelName) -> bool {
         self.models.binary_search(model).is_ok()
+    }
+
+    /// Whether a list of its own named `model` last, so that all is known of it that lists say.
+    #[must_use]
+    pub fn lists(&self, model: &ModelName) -> bool {
+        self.has(model) && !self.arrived.has(model)
+    }
+
+    /// Whether it has just got `model`, and a list that names it is to be expected.
+    #[must_use]
+    pub fn awaits(&self, model: &ModelName) -> bool {
+        self.arrived.is_new(model)
+    }
+
+    /// Whether it has got a model that no list has named yet.
+    #[must_use]
+    pub fn has_unlisted(&self) -> bool {
+        !self.arrived.is_empty()
     }
 
     /// Whether it holds `model` in memory, so that no load time is spent on it.
@@ -203,6 +221,12 @@ impl Upstream {
         self.models = Box::default();
         self.loaded = Box::default();
         self.arrived.clear();
+    }
+
+    pub(crate) fn lose(&mut self, model: &ModelName) {
+        let without = |names: &[ModelName]| names.iter().filter(|name| *name != model).cloned().collect();
+        (self.models, self.loaded) = (without(&self.models), without(&self.loaded));
+        self.arrived.remove(model);
     }
 
     pub(crate) fn set(&mut self, health: Health) {

@@ -190,9 +190,9 @@ impl Shared {
         names
     }
 
-    /// Whether any upstream lists the model.
+    /// Whether a list of any upstream names the model.
     pub(crate) fn lists(&self, model: &ModelName) -> bool {
-        self.with_fleet(|fleet| fleet.iter().any(|(_, upstream)| upstream.has(model)))
+        self.with_fleet(|fleet| fleet.iter().any(|(_, upstream)| upstream.lists(model)))
     }
 
     /// What was known of an upstream was wrong: whoever probes shall look again now rather than at the next turn.

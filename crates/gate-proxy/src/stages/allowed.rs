@@ -2,6 +2,7 @@
 //! through here.
 
 use crate::gate::Shared;
+use crate::pulls;
 use crate::rules::Manage;
 use crate::stages::auth::{Caller, permit};
 use gate_types::{ModelName, Scope};
@@ -44,7 +45,11 @@ pub(crate) fn model(
         }
         // Closed, as long as nobody can tell.
         if shared.stubs.are_unsure() && !makes(route) && !shared.lists(named.model) {
-            return Err(GateError::new(Reason::ModelsUnlisted));
+            let is_new = shared.with_fleet(|fleet| fleet.iter().any(|(_, at)| at.awaits(named.model)));
+            return Err(match is_new {
+                true => pulls::arrived(named.as_sent),
+                false => GateError::new(Reason::ModelsUnlisted),
+            });
         }
     }
     let registry = named.model.registry();

@@ -50,6 +50,9 @@ pub(crate) fn run(args: &DoctorArgs, flags: &Flags, out: &mut dyn Write, talk: &
             return EXIT_USAGE;
         }
     };
+    if io::stderr().is_terminal() {
+        let _closed = writeln!(talk, "looking, which takes a minute at the most ...");
+    }
     let facts = match doctor::gather(&look) {
         Ok(facts) => facts,
         Err(error) => {

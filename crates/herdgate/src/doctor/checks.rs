@@ -15,7 +15,7 @@ mod update;
 mod version;
 
 use super::facts::Facts;
-use super::finding::Finding;
+use super::finding::{Cure, Finding};
 
 const ALL: &[fn(&Facts) -> Vec<Finding>] = &[
     name::judge,
@@ -41,8 +41,24 @@ pub(crate) fn judge(facts: &Facts) -> Vec<Finding> {
             order.push(finding.about.clone());
         }
     }
+    for finding in &mut findings {
+        let own = facts.places.iter().filter(|place| place.is_own && place.url == finding.about);
+        let names: Vec<&str> = own.map(|place| place.host.as_str()).collect();
+        finding.cure = finding.cure.take().map(|cure| cure.here(&names));
+    }
     findings.sort_by_key(|finding| order.iter().position(|about| *about == finding.about));
     findings
+}
+
+/// Sets a variable of Ollama's service where no update loses it.
+fn drop_in(variable: &str, value: &str) -> Cure {
+    let folder = "/etc/systemd/system/ollama.service.d";
+    let file = variable.trim_start_matches("OLLAMA_").to_ascii_lowercase().replace('_', "-");
+    Cure::run(format!("sudo mkdir -p {folder}"))
+        .then(format!(
+            "printf '[Service]\\nEnvironment=\"{variable}={value}\"\\n' | sudo tee {folder}/{file}.conf"
+        ))
+        .then("sudo systemctl daemon-reload && sudo systemctl restart ollama")
 }
 
 /// A time for people.

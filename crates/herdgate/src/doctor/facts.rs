@@ -5,6 +5,7 @@
 mod ask;
 mod dial;
 mod models;
+mod multicast;
 mod names;
 mod places;
 mod question;
@@ -16,7 +17,7 @@ pub(super) use dial::{Around, Dial, End};
 #[cfg(test)]
 pub(super) use models::Model;
 pub(super) use models::{Loaded, Models};
-pub(super) use names::Names;
+pub(super) use names::{Names, is_local};
 pub(super) use places::{Place, Role};
 pub(super) use question::Told;
 pub(super) use served::{Failed, Served, What};

@@ -33,9 +33,12 @@ pub(crate) struct Finding {
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Cure {
     pub(crate) run: Vec<String>,
-    /// The machine or file that they are for, where that is not this machine's shell.
+    /// The machine that they are for, where that is not this one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) on: Option<String>,
+    /// The file that they are lines of, where they are no commands.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) file: Option<String>,
     /// What must be known before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) note: Option<String>,
@@ -86,9 +89,22 @@ impl Cure {
         self
     }
 
-    /// On that machine, or in that file.
-    pub(super) fn on(mut self, place: impl Into<String>) -> Self {
-        self.on = Some(place.into());
+    /// On that machine.
+    pub(super) fn on(mut self, machine: impl Into<String>) -> Self {
+        self.on = Some(machine.into());
+        self
+    }
+
+    /// Lines of that file.
+    pub(super) fn within(mut self, file: impl Into<String>) -> Self {
+        self.file = Some(file.into());
+        self
+    }
+
+    /// Without saying that this machine is meant, which these names stand for.
+    pub(super) fn here(mut self, names: &[&str]) -> Self {
+        self.on = self.on.filter(|on| !names.contains(&on.as_str()));
+        self.or = self.or.into_iter().map(|other| other.here(names)).collect();
         self
     }
 

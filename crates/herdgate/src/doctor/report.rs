@@ -64,9 +64,15 @@ fn detail(out: &mut dyn Write, word: &str, text: &str) -> io::Result<()> {
 }
 
 fn cure(out: &mut dyn Write, word: &str, cure: &Cure) -> io::Result<()> {
-    let mut word = match &cure.on {
+    let place = match (&cure.on, &cure.file) {
+        (Some(machine), Some(file)) => Some(format!("on {machine}, in {file}:")),
+        (Some(machine), None) => Some(format!("on {machine}:")),
+        (None, Some(file)) => Some(format!("in {file}:")),
+        (None, None) => None,
+    };
+    let mut word = match place {
         Some(place) => {
-            detail(out, word, &format!("on {place}:"))?;
+            detail(out, word, &place)?;
             String::new()
         }
         None => format!("{word}:"),

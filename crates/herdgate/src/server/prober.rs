@@ -184,6 +184,11 @@ impl Look {
             Err(_) => {}
         }
         self.shared.observe(self.id, observation(found));
+        // A list that was asked for before a pull ended says nothing of what it brought.
+        let lacks = |fleet: &Fleet| fleet.get(self.id).is_some_and(Upstream::has_unlisted);
+        if self.shared.with_fleet(lacks) {
+            self.shared.stubs.lose(self.id);
+        }
     }
 }
 

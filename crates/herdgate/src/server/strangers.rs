@@ -2,8 +2,13 @@
 //! change with the machine's network, so they are looked at anew every two seconds, and by who connects.
 //!
 //! An address that is refused is this machine's own, a router's, or the first of a network. A router has more addresses than the one
-//! by which a route names it, which may be good on the link alone (`fe80::…`): so whoever has the link address (MAC) of a router is
-//! that router. One that has not told its own may be anybody on its link, and until it has nobody there is let in.
+//! by which a route names it: so whoever has the link address (MAC) of a router is that router. One that has not told its own may be
+//! anybody on its link, and until it has nobody there is let in. Nor where it tells one that routers share (VRRP): what it sends as
+//! itself comes from another.
+//!
+//! A router that the kernel has asked in vain is no exception. It may be there all the same, under another address, and show the world
+//! by that one: it was started again and has not been asked since, it has lost the address that the route names, or it is kept
+//! from answering.
 
 use super::netlink::{self, Neighbour, Router};
 use anyhow::Context as _;
@@ -95,7 +100,7 @@ impl Seen {
                 return Stands::Elsewhere;
             }
             let may_be = |router: &Router| router.interface == 0 || router.interface == own.interface;
-            if silent(&self.routers, neighbours).any(may_be) {
+            if hidden(&self.routers, neighbours).any(may_be) {
                 stands = Stands::Unsure;
             } else if stands == Stands::Unknown {
                 stands = Stands::Beside;
@@ -113,13 +118,30 @@ fn resolved<'a>(router: &'a Router, neighbours: &'a [Neighbour]) -> impl Iterato
     })
 }
 
-/// Routers that are known by an address of their link alone, and whose link address is not known.
+/// Routers whose link address is not known.
 fn silent<'a>(routers: &'a [Router], neighbours: &'a [Neighbour]) -> impl Iterator<Item = &'a Router> {
-    let is_of_link = |router: &&Router| match router.address {
-        IpAddr::V4(ip) => ip.is_link_local(),
-        IpAddr::V6(ip) => ip.is_unicast_link_local(),
-    };
-    routers.iter().filter(is_of_link).filter(|router| resolved(router, neighbours).next().is_none())
+    routers.iter().filter(|router| resolved(router, neighbours).next().is_none())
+}
+
+/// Routers that cannot be told from others on their link: silent ones, and those whose link address is not theirs alone.
+fn hidden<'a>(routers: &'a [Router], neighbours: &'a [Neighbour]) -> impl Iterator<Item = &'a Router> {
+    let is_shared = |router: &&Router| resolved(router, neighbours).any(|found| is_virtual(&found.hardware));
+    let shared = routers.iter().filter(is_shared);
+    silent(routers, neighbours).chain(shared)
+}
+
+/// Link addresses that whichever router is in charge answers with: VRRP and CARP (RFC 9568, 7.3), HSRP and GLBP.
+const VIRTUAL: [&[u8]; 6] = [
+    &[0x00, 0x00, 0x5e, 0x00, 0x01],
+    &[0x00, 0x00, 0x5e, 0x00, 0x02],
+    &[0x00, 0x00, 0x0c, 0x07, 0xac],
+    &[0x00, 0x00, 0x0c, 0x9f],
+    &[0x00, 0x05, 0x73, 0xa0],
+    &[0x00, 0x07, 0xb4, 0x00],
+];
+
+fn is_virtual(hardware: &[u8]) -> bool {
+    VIRTUAL.iter().any(|start| hardware.starts_with(start))
 }
 
 /// Looks at addresses, routes and neighbours; the kernel is made to ask for routers that it has not resolved.
@@ -180,8 +202,13 @@ mod tests {
 
     #[test]
     fn whoever_is_a_router_stands_elsewhere_by_whatever_address() {
-        let routers =
-            [router("172.18.0.3", 2), router("fe80::1", 2), router("fe80::2", 0), router("fe80::7", 3)];
+        let routers = [
+            router("fe80::1", 2),
+            router("fe80::2", 0),
+            router("fe80::7", 3),
+            router("10.0.0.254", 5),
+            router("fd77::254", 6),
+        ];
         let refused = vec![ip("172.18.0.1"), ip("172.18.0.3")];
         let seen = Seen { refused, routers: routers.to_vec(), neighbours: Vec::new() };
         let known = [
@@ -194,6 +221,9 @@ mod tests {
             neighbour("172.18.0.52", 2, 2),
             neighbour("172.18.0.44", 2, 0x44),
             neighbour("10.0.0.7", 3, 7),
+            neighbour("10.0.0.8", 5, 8),
+            neighbour("fd77::20", 6, 0x20),
+            neighbour("10.0.0.9", 7, 9),
         ];
         for (peer, expected) in [
             ("172.18.0.1", Stands::Elsewhere),
@@ -204,15 +234,40 @@ mod tests {
             ("172.18.0.52", Stands::Elsewhere),
             ("172.18.0.44", Stands::Beside),
             ("10.0.0.7", Stands::Unsure), // fe80::7 is silent there
+            ("10.0.0.8", Stands::Unsure),
+            ("fd77::20", Stands::Unsure),
+            ("10.0.0.9", Stands::Beside), // where no route leads
             ("172.18.0.10", Stands::Unknown),
         ] {
             assert_eq!(seen.stands(ip(peer), &known), expected, "{peer}");
         }
-        assert_eq!(silent(&routers, &known).collect::<Vec<_>>(), [&router("fe80::7", 3)]);
+        assert_eq!(silent(&routers, &known).collect::<Vec<_>>(), routers[2..].iter().collect::<Vec<_>>());
         let unheard = &known[3..4];
         assert_eq!(seen.stands(ip("172.18.0.9"), unheard), Stands::Unsure, "no router has told");
         let none = Seen::default();
         assert_eq!(none.stands(ip("172.18.0.9"), &known), Stands::Beside);
+    }
+
+    #[test]
+    fn a_router_that_tells_its_link_address_is_told_from_others() {
+        for (address, peer) in
+            [("10.0.0.254", "10.0.0.20"), ("fd77::254", "fd77::20"), ("fe80::1", "fd77::20")]
+        {
+            let seen = Seen { routers: vec![router(address, 5)], ..Seen::default() };
+            let beside = [neighbour(peer, 5, 0x20), neighbour("10.0.0.8", 5, 8)];
+            let stands = |told: &[Neighbour], peer| seen.stands(ip(peer), &[&beside[..], told].concat());
+            assert_eq!(stands(&[], peer), Stands::Unsure, "{address}");
+            assert_eq!(stands(&[], "10.0.0.8"), Stands::Unsure, "{address}");
+            let told = [neighbour(address, 5, 0x20)];
+            assert_eq!(stands(&told, peer), Stands::Elsewhere, "{address}");
+            assert_eq!(stands(&told, "10.0.0.8"), Stands::Beside, "{address}");
+            for shared in ["00005e000107", "00005e000201", "00000c07ac0a", "00000c9ff001", "000573a00001"] {
+                let bytes = (0..6).map(|at| u8::from_str_radix(&shared[2 * at..2 * at + 2], 16).unwrap());
+                let told = [Neighbour { hardware: bytes.collect(), ..told[0].clone() }];
+                assert_eq!(stands(&told, "10.0.0.8"), Stands::Unsure, "{address} has {shared}");
+                assert_eq!(silent(&seen.routers, &told).count(), 0, "it has been asked");
+            }
+        }
     }
 
     #[test]

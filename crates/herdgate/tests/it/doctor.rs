@@ -21,6 +21,7 @@ impl Report {
         let findings = told["findings"].as_array().unwrap().clone();
         let is_sound = findings.iter().all(|finding| finding["mark"] != "bad");
         assert_eq!((told["ok"] == true, code == 0), (is_sound, is_sound), "{out}");
+        findings.iter().for_each(|finding| is_understood(&finding["cure"]));
         Self { code, findings }
     }
 
@@ -55,6 +56,20 @@ impl Report {
         };
         self.findings.iter().find(is_it).unwrap_or_else(|| panic!("{:#?}", self.findings))
     }
+}
+
+/// What a cure says of our own program, that understands.
+#[track_caller]
+fn is_understood(cure: &Value) {
+    for command in cure["run"].as_array().into_iter().flatten() {
+        let text = command.as_str().unwrap();
+        let words = text.strip_prefix("sudo ").unwrap_or(text).strip_prefix("herdgate ");
+        let Some(words) = words else { continue };
+        let mut program = std::process::Command::new(env!("CARGO_BIN_EXE_herdgate"));
+        let done = program.args(words.split(' ')).arg("--help").output().unwrap();
+        assert!(done.status.success(), "{text}: {}", String::from_utf8_lossy(&done.stderr));
+    }
+    cure["or"].as_array().into_iter().flatten().for_each(is_understood);
 }
 
 #[track_caller]

@@ -12,6 +12,7 @@ const NAMES: [&str; 6] = ["host", "gate", "neighbour", "stranger", "router", "ot
 /// The gate's address on the bridge, and a public one of the same machine.
 const GATE: &str = "172.18.0.2:7861";
 const PUBLIC: &str = "198.51.100.2:7861";
+const GATE_V6: &str = "[fd77::2]:7861";
 
 fn network() -> Option<Networks> {
     let net = Networks::make(&NAMES)?;
@@ -33,6 +34,9 @@ fn network() -> Option<Networks> {
         net.ip(&format!("-n {name} link set eth0 up"));
         net.ip(&format!("-n {name} route add default via {router}"));
     }
+    for (name, address) in [("gate", "fd77::2"), ("neighbour", "fd77::9"), ("router", "fd77::20")] {
+        net.ip(&format!("-n {name} addr add {address}/64 dev eth0 nodad"));
+    }
     net.ip("-n gate addr add 198.51.100.2/32 dev eth0");
     net.ip("-n neighbour route add 198.51.100.2 via 172.18.0.2");
     net.within("host", || std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap());
@@ -52,7 +56,7 @@ impl Village {
         let net = network()?;
         let ollama = net.within("gate", || testkit(Setup::default()));
         let settings = "[[listen]]\naddress = \":7861\"\n\
-                        insecure_anonymous = { networks = [\"172.18.0.0/24\"], as = \"stack\" }\n";
+                        insecure_anonymous = { networks = [\"172.18.0.0/24\", \"fd77::/64\"], as = \"stack\" }\n";
         let url = ollama.url();
         // Keys are made outside: the data directory is the same.
         let home = Home::new().through(&net.moves_into("gate")).settings(settings);
@@ -64,7 +68,9 @@ impl Village {
         let gate = self.home.serve_as_set(&["--upstream", &self.url]);
         let said = gate.running.err();
         assert!(
-            said.contains("warning: [::]:7861 lets callers from 172.18.0.0/24 in without a key"),
+            said.contains(
+                "warning: [::]:7861 lets callers from 172.18.0.0/24 and fd77::/64 in without a key"
+            ),
             "{said}"
         );
         assert!(said.contains("act as the key \"stack\""), "{said}");
@@ -207,4 +213,29 @@ fn a_router_is_one_by_whatever_address_and_in_whatever_table() {
         until(route, || (village.list(name, GATE) == 200).then_some(()));
     }
     gate.end();
+}
+
+#[test]
+fn while_a_router_does_not_tell_its_link_address_nobody_beside_it_is_let_in() {
+    let Some(village) = Village::new() else { return };
+    village.home.key("stack", &[]);
+    for (route, address, gate_at) in [
+        ("-n gate route {} 10.66.0.0/16 via 172.18.0.254", "172.18.0.254/24", GATE),
+        ("-6 -n gate route {} default via fd77::254", "fd77::254/64", GATE_V6),
+    ] {
+        // The router is there, but not under the address that the route names.
+        village.net.ip(&route.replace("{}", "add"));
+        let gate = village.serve();
+        for name in ["router", "neighbour"] {
+            let told = village.ask(name, gate_at, Ask::get("/api/tags"));
+            assert_eq!(told.status, 401, "{name} may be {address}: {told}");
+        }
+        // Its other address stays its first one.
+        let nodad = if address.contains(':') { " nodad" } else { "" };
+        village.net.ip(&format!("-n router addr add {address} dev eth0{nodad}"));
+        until("the router to tell", || (village.list("neighbour", gate_at) == 200).then_some(()));
+        assert_eq!(village.list("router", gate_at), 401, "it has the link address of {address}");
+        gate.end();
+        village.net.ip(&route.replace("{}", "del"));
+    }
 }

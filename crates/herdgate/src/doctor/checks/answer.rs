@@ -90,7 +90,7 @@ fn guarded(place: &Place, status: u16) -> Finding {
                     "[[upstream]]\nurl = \"{}\"\ntoken_file = \"/etc/herdgate/upstream-token\"",
                     place.url
                 ))
-                .on("herdgate.toml"),
+                .within("herdgate.toml"),
             ),
         Role::Target | Role::Listener => Finding::warn(CHECK, &place.url, seen)
             .because("a proxy stands before it and wants a credential")

@@ -96,7 +96,7 @@ fn trusted(place: &Place) -> Cure {
             "[[upstream]]\nurl = \"{}\"\nca = \"/etc/herdgate/upstream-ca.pem\"",
             place.url
         ))
-        .on("herdgate.toml")
+        .within("herdgate.toml")
         .note("with the file of the authority that made its certificate"),
         Role::Target | Role::Listener => Cure::run(format!("herdgate doctor {} --ca tls-ca.pem", place.url))
             .note("with the tls-ca.pem of that gate's data directory, which clients must trust, too")
@@ -111,7 +111,7 @@ fn wanted(place: &Place) -> Cure {
         "[[upstream]]\nurl = \"{}\"\nclient_cert = \"/etc/herdgate/client.pem\"\nclient_key = \"/etc/herdgate/client.key\"",
         place.url
     );
-    Cure::run(lines).on("herdgate.toml").note("with a certificate of an authority that it trusts")
+    Cure::run(lines).within("herdgate.toml").note("with a certificate of an authority that it trusts")
 }
 
 /// The first name that the certificate is for, in the place of the one that was asked for.
@@ -130,7 +130,8 @@ fn renamed(place: &Place, tls: &TlsFacts) -> Cure {
 fn renewed(place: &Place) -> Cure {
     let on = |cure: Cure| if place.role == Role::Listener { cure } else { cure.on(place.host.clone()) };
     on(Cure::run("[tls]\nself_signed = true")
-        .note("in herdgate.toml: the gate renews its own; tls.domains has a public one renewed"))
+        .within("herdgate.toml")
+        .note("the gate renews its own; tls.domains has a public one renewed"))
     .or(on(Cure::run("sudo certbot renew").note("where certbot made it")))
 }
 

@@ -21,7 +21,8 @@ fn one(facts: &Facts, place: &Place) -> Vec<Finding> {
                 .because("whoever is on the way can read it, and use it")
                 .cured(
                     Cure::run("[tls]\nself_signed = true")
-                        .on("herdgate.toml of the gate")
+                        .on(place.host.clone())
+                        .within("herdgate.toml")
                         .note(format!("then clients write {https}; a VPN between does it, too")),
                 ),
         );

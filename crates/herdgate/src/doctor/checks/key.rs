@@ -2,6 +2,7 @@
 
 use crate::doctor::facts::{Facts, Place, Role, Served, What};
 use crate::doctor::finding::{Cure, Finding};
+use std::net::IpAddr;
 
 const CHECK: &str = "key";
 
@@ -27,6 +28,23 @@ fn one(place: &Place, served: &Served) -> Option<Finding> {
                 .because("insecure_anonymous: everybody in that network uses the models in one key's name"),
         );
     }
+    if let Some(also) = place.also_at.first() {
+        let shown: Vec<String> = place.also_at.iter().map(ToString::to_string).collect();
+        let seen = format!("anybody who reaches {} uses its models: it wants no key", shown.join(" or "));
+        let gate = format!("herdgate serve --listen {}:7860", bracketed(also.ip()));
+        return Some(
+            Finding::bad(CHECK, &place.url, seen)
+                .because("it is bound to more than loopback, so that every gate before it can be walked around")
+                .cured(
+                    Cure::run("sudo herdgate deploy ollama-override --write")
+                        .then("sudo systemctl daemon-reload && sudo systemctl restart ollama")
+                        .note(format!("binds it to loopback; others come by the gate: {gate}"))
+                        .or(Cure::run(format!("ports:\n  - \"127.0.0.1:{}:11434\"", place.port))
+                            .within("docker-compose.yml, at Ollama's service")
+                            .note("where it runs in a container: Docker publishes past ufw; better still, no ports at all")),
+                ),
+        );
+    }
     if open.ip().is_loopback() {
         return Some(Finding::ok(CHECK, &place.url, "answers without a key, on loopback"));
     }
@@ -37,7 +55,10 @@ fn one(place: &Place, served: &Served) -> Option<Finding> {
         return Some(
             finding
                 .because("whoever else reaches that port goes past the gate: a firewall there shall let only the gate in")
-                .cured(on(Cure::run(format!("sudo herdgate deploy firewall --allow {allow} --write")))),
+                .cured(on(Cure::run(format!(
+                    "sudo herdgate deploy ollama-override --bind {} --allow {allow} --write",
+                    open.ip()
+                )))),
         );
     }
     let port = open.port();
@@ -52,6 +73,10 @@ fn one(place: &Place, served: &Served) -> Option<Finding> {
             .then(format!("herdgate serve --listen {open} --upstream http://127.0.0.1:{port}"))
             .note("Ollama goes back to loopback (OLLAMA_HOST=127.0.0.1), and the gate takes its address"))),
     )
+}
+
+fn bracketed(ip: IpAddr) -> String {
+    if ip.is_ipv6() { format!("[{ip}]") } else { ip.to_string() }
 }
 
 #[cfg(test)]
@@ -95,6 +120,24 @@ mod tests {
             assert_eq!(finding.map(|finding| finding.mark), mark, "{role:?} {address} {what:?} {keyless}");
         }
         let cure = found(Role::Upstream, away, false, ollama(), 200).unwrap().cure.unwrap();
-        assert_eq!(cure.run, ["sudo herdgate deploy firewall --allow 10.0.0.1 --write"]);
+        assert_eq!(
+            cure.run,
+            ["sudo herdgate deploy ollama-override --bind 10.0.0.2 --allow 10.0.0.1 --write"]
+        );
+    }
+
+    #[test]
+    fn one_that_others_reach_beside_loopback_is_not_on_loopback() {
+        let dial = Dial { address: "127.0.0.1:11434".parse().unwrap(), end: End::Open, micros: 9 };
+        let served = Served { what: What::Ollama("0.24.0".into()), keyless: Some(200), ..Served::default() };
+        let also_at = vec!["10.0.0.2:11434".parse().unwrap()];
+        let place =
+            Place { dials: vec![dial], is_own: true, served: Some(served), also_at, ..Place::default() };
+        let found = judge(&Facts { places: vec![place], ..Facts::default() }).remove(0);
+        assert!(
+            found.mark == Mark::Bad && found.seen.contains("reaches 10.0.0.2:11434 uses"),
+            "{}",
+            found.seen
+        );
     }
 }

@@ -1,5 +1,6 @@
 //! Is there a model, the one that is wanted, where it is fast, and with room for what it is asked?
 
+use super::drop_in;
 use crate::doctor::facts::{Facts, Loaded, Models, Place, Role, What};
 use crate::doctor::finding::{Cure, Finding};
 
@@ -58,7 +59,11 @@ fn unshown(place: &Place, models: &Models) -> Finding {
     let lines = format!("[[upstream]]\nurl = \"{url}\"\ntoken_file = \"/etc/herdgate/upstream-token\"");
     Finding::bad(CHECK, url, seen)
         .because("the gate cannot list its models, and every request there fails")
-        .cured(Cure::run(lines).on("herdgate.toml").note("with a key of that server in this file: chmod 600"))
+        .cured(
+            Cure::run(lines)
+                .within("herdgate.toml")
+                .note("with a key of that server in this file: chmod 600"),
+        )
 }
 
 fn there(facts: &Facts, place: &Place, models: &Models) -> Finding {
@@ -161,12 +166,7 @@ fn short(place: &Place, loaded: &Loaded, asked: u64) -> Option<Finding> {
         return None;
     }
     let seen = format!("{} has {} tokens of context, and {asked} are wanted", loaded.name, loaded.context);
-    let lines = format!("[Service]\nEnvironment=\"OLLAMA_CONTEXT_LENGTH={asked}\"");
-    let file = "/etc/systemd/system/ollama.service.d/context.conf";
-    let quoted = lines.replace('\n', "\\n");
-    let cure = Cure::run("sudo mkdir -p /etc/systemd/system/ollama.service.d")
-        .then(format!("printf '{quoted}\\n' | sudo tee {file}"))
-        .then("sudo systemctl daemon-reload && sudo systemctl restart ollama");
+    let cure = drop_in("OLLAMA_CONTEXT_LENGTH", &asked.to_string());
     let cure = if place.is_own { cure } else { cure.on(place.host.clone()) };
     Some(
         Finding::warn(CHECK, &place.url, seen)

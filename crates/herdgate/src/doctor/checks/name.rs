@@ -1,7 +1,7 @@
 //! Does the name stand for an address, and does the first of several addresses lead to the server?
 
 use super::{at, time};
-use crate::doctor::facts::{Dial, End, Facts, Names, Place};
+use crate::doctor::facts::{Dial, End, Facts, Names, Place, is_local};
 use crate::doctor::finding::{Cure, Finding};
 use std::net::IpAddr;
 
@@ -45,23 +45,24 @@ fn unknown(place: &Place, names: &Names) -> Finding {
         let cure = Cure::run(format!("herdgate doctor {}", at(near, place.port)));
         return finding.because(format!("this machine knows a {near}: is that what was meant?")).cured(cure);
     }
-    let (because, cure) = if host.ends_with(".local") {
+    let (because, cure) = if is_local(host) {
         (
             "names that end in .local are asked for by multicast on the same network: containers, VPNs and machines without \
              a resolver for them (libnss-mdns) know none",
-            ask_for_address(host),
+            known_address(host, place.port, names),
         )
     } else {
         ("no program of this machine gets there by that name", ask_for_address(host))
     };
-    finding.because(because).cured(if names.in_container { in_compose(host, cure) } else { cure })
+    let address = names.heard.map_or_else(|| "ADDRESS".to_owned(), |heard| heard.to_string());
+    finding.because(because).cured(if names.in_container { in_compose(host, &address, cure) } else { cure })
 }
 
 /// Docker gives the name of its host only to who asks for it (`--add-host`).
 fn docker(finding: Finding, names: &Names, port: u16) -> Finding {
     let gateway = names.gateway.map(IpAddr::V4).filter(|_| names.in_container);
     let compose = Cure::run("extra_hosts:\n  - \"host.docker.internal:host-gateway\"")
-        .on("the service in docker-compose.yml")
+        .within("docker-compose.yml, at the service")
         .note("then: docker compose up -d");
     let cure = match gateway {
         Some(gateway) => compose.or(hosts_line(DOCKER, gateway).note("until the container is made anew")),
@@ -80,9 +81,22 @@ fn ask_for_address(host: &str) -> Cure {
     )
 }
 
-fn in_compose(host: &str, cure: Cure) -> Cure {
-    cure.or(Cure::run(format!("extra_hosts:\n  - \"{host}:ADDRESS\"")).on("the service in docker-compose.yml"))
-        .or(Cure::run("network_mode: host").on("the service in docker-compose.yml").note(
+/// With the address that its owner tells on the network.
+fn known_address(host: &str, port: u16, names: &Names) -> Cure {
+    let Some(heard) = names.heard else { return ask_for_address(host) };
+    hosts_line(host, heard.into())
+        .note(format!(
+            "{heard} is what a machine of this network says, and may change: give it a fixed address"
+        ))
+        .or(Cure::run("sudo apt-get install libnss-mdns")
+            .note("lets all programs of this machine ask as this one did"))
+        .or(Cure::run(format!("herdgate doctor http://{heard}:{port}"))
+            .note("write the address instead of the name"))
+}
+
+fn in_compose(host: &str, address: &str, cure: Cure) -> Cure {
+    cure.or(Cure::run(format!("extra_hosts:\n  - \"{host}:{address}\"")).within("docker-compose.yml, at the service"))
+        .or(Cure::run("network_mode: host").within("docker-compose.yml, at the service").note(
             "not recommended: the container then shares all ports of this machine, and its other networks are gone",
         ))
 }
@@ -185,6 +199,10 @@ mod tests {
         assert!(!cure.contains("extra_hosts"), "{cure}");
         let (_, _, cure) = told(&place("cuda.local", Names { in_container: true, ..lost() }, &[]));
         assert!(cure.contains("- \"cuda.local:ADDRESS\"") && cure.contains("network_mode: host"), "{cure}");
+        let heard = Some([192, 168, 1, 100].into());
+        let (_, _, cure) = told(&place("cuda.local", Names { heard, in_container: true, ..lost() }, &[]));
+        assert!(cure.starts_with("echo \"192.168.1.100 cuda.local\" | sudo tee -a /etc/hosts"), "{cure}");
+        assert!(cure.contains("- \"cuda.local:192.168.1.100\""), "{cure}");
         let known = vec!["gpu1".to_owned(), "localhost".to_owned()];
         let (_, _, cure) = told(&place("gpu11", Names { known, ..lost() }, &[]));
         assert_eq!(cure, "herdgate doctor gpu1:11434");

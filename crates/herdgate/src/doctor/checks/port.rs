@@ -24,6 +24,15 @@ fn one(place: &Place) -> Option<Finding> {
         return Some(Finding::warn(CHECK, &place.url, seen).cured(Cure::run("herdgate serve")));
     }
     let address = first.address;
+    if place.is_guess && first.end == End::Refused {
+        let seen = format!("no Ollama listens on {address}, where one would be");
+        let finding = Finding::warn(CHECK, &place.url, seen);
+        return Some(
+            finding
+                .because("a gate that finds none starts one itself, where it is installed")
+                .cured(Cure::run("herdgate serve")),
+        );
+    }
     Some(match &first.end {
         End::Refused => refused(place, first, &around),
         End::Filtered => {
@@ -114,8 +123,10 @@ fn let_in(place: &Place) -> Cure {
         .or(on(Cure::run(format!("sudo ufw allow from {from} to any port {port} proto tcp"))))
         .or(on(Cure::run(format!("sudo firewall-cmd --permanent --add-rich-rule='{rich}'"))
             .then("sudo firewall-cmd --reload")))
-        .or(on(Cure::run(format!("sudo herdgate deploy firewall --allow {from} --write"))
-            .note(format!("for {}: kept over a reboot", at(&place.host, port)))))
+        .or(on(Cure::run(format!(
+            "sudo herdgate deploy firewall --allow {from} --allow-ollama {from} --write"
+        ))
+        .note(format!("for {}: kept over a reboot", at(&place.host, port)))))
 }
 
 #[cfg(test)]
@@ -164,6 +175,17 @@ mod tests {
         }
         let open = found(Role::Target, End::Open, false, plain());
         assert_eq!((open.mark, open.seen.as_str()), (Mark::Ok, "10.0.0.2:11434 is open (1 ms)"));
+    }
+
+    #[test]
+    fn an_ollama_that_nobody_named_may_be_away() {
+        let mut facts = Facts::default();
+        let dial = Dial { address: "127.0.0.1:11434".parse().unwrap(), end: End::Refused, micros: 9 };
+        for is_guess in [true, false] {
+            facts.places =
+                vec![Place { dials: vec![dial.clone()], is_guess, role: Role::Upstream, ..Place::default() }];
+            assert_eq!(judge(&facts)[0].mark == Mark::Warn, is_guess);
+        }
     }
 
     #[test]

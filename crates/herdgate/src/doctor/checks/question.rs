@@ -1,6 +1,6 @@
 //! Does a model answer, how fast, and do its words come as it makes them?
 
-use super::time;
+use super::{drop_in, time};
 use crate::doctor::facts::{Facts, Failed, Models, Place, Told};
 use crate::doctor::finding::{Cure, Finding};
 
@@ -46,11 +46,9 @@ fn one(place: &Place, told: &Told) -> Finding {
     }
     Finding::warn(CHECK, &place.url, seen)
         .because("proxies and programs with a limit of 30 or 60 s give up before a model is loaded")
-        .cured(
-            Cure::run("export OLLAMA_KEEP_ALIVE=24h")
-                .on(format!("{}, in Ollama's drop-in", place.host))
-                .note("keeps models in memory; give programs a limit of 300 s, and nginx proxy_read_timeout 600s"),
-        )
+        .cured(drop_in("OLLAMA_KEEP_ALIVE", "24h").on(place.host.clone()).note(
+            "keeps models in memory; give programs a limit of 300 s, and nginx proxy_read_timeout 600s",
+        ))
 }
 
 /// The server made its words one after the other, and they came together.
@@ -68,7 +66,8 @@ fn spread(times: &[u64]) -> u64 {
 }
 
 fn unbuffered(place: &Place) -> Cure {
-    let nginx = Cure::run("proxy_buffering off;\nproxy_read_timeout 600s;").on("the location in nginx.conf");
+    let nginx =
+        Cure::run("proxy_buffering off;\nproxy_read_timeout 600s;").within("nginx.conf, at its location");
     nginx
         .note("then: sudo nginx -s reload")
         .or(Cure::run("herdgate deploy nginx").on(place.host.clone()).note("prints the whole server block"))

@@ -1,6 +1,7 @@
 //! Which models a server has, which are in memory, and whether pages of any origin may use them.
 
 use super::ask::{Question, Way};
+use gate_types::ModelName;
 use http::{HeaderName, HeaderValue, Method, header};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -78,8 +79,16 @@ pub(super) async fn look(way: &Way) -> Models {
     models
 }
 
+/// Those whose name is one: it stands in commands that people copy into a shell.
 fn entries(said: &Value) -> impl Iterator<Item = &Value> {
-    said["models"].as_array().into_iter().flatten().take(MOST)
+    let all = said["models"].as_array().into_iter().flatten().take(MOST);
+    all.filter(|entry| ModelName::parse_stored(&name(entry)).is_ok() && is_plain(&name(entry)))
+}
+
+/// Nothing that a shell reads otherwise.
+fn is_plain(name: &str) -> bool {
+    name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-/:".contains(&byte))
+        && !name.starts_with('-')
 }
 
 fn name(entry: &Value) -> String {
@@ -168,5 +177,16 @@ mod tests {
         assert_eq!(models.to_ask(None), Some("big:latest"));
         assert_eq!(models.to_ask(Some("library/small:1b")), Some("small:1b"));
         assert_eq!((models.to_ask(Some("Big")), models.to_ask(Some("small"))), (Some("big:latest"), None));
+    }
+
+    #[test]
+    fn what_is_no_name_stands_in_no_command() {
+        let named = |name: &str| json!({"models": [{"name": name}]});
+        for name in ["qwen3:8b", "hf.co/user/model:Q4_K_M", "a_b.c-d"] {
+            assert_eq!(entries(&named(name)).count(), 1, "{name}");
+        }
+        for name in ["x; rm -rf ~", "$(id)", "a`id`", "a|b", "a b", "--help", "a\nb", "'x'", ""] {
+            assert_eq!(entries(&named(name)).count(), 0, "{name}");
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! Looking a name up, as every program of this machine does it, and what could stand in its place where it is unknown.
 
+use super::multicast;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
@@ -22,6 +23,8 @@ pub(in crate::doctor) struct Names {
     pub(in crate::doctor) micros: u64,
     /// The lines of `/etc/hosts` that say something about it.
     pub(in crate::doctor) hosts: Vec<String>,
+    /// What who has a name that ends in `.local` says of itself, where the system knows none.
+    pub(in crate::doctor) heard: Option<Ipv4Addr>,
     /// Other names of `/etc/hosts`.
     pub(in crate::doctor) known: Vec<String>,
     /// Whether this runs in a container.
@@ -54,10 +57,19 @@ pub(super) async fn look_up(host: &str) -> Names {
     if names.addresses.is_empty() {
         names.failed.get_or_insert_with(|| "it has no address".to_owned());
         names.known = others(&hosts, host);
+        if is_local(host) {
+            names.heard = multicast::ask(host).await;
+        }
         names.in_container = in_container();
         names.gateway = fs::read_to_string("/proc/net/route").ok().and_then(|table| gateway(&table));
     }
     names
+}
+
+/// Names that are asked for on the same network alone (RFC 6762, section 3).
+pub(in crate::doctor) fn is_local(host: &str) -> bool {
+    let host = host.trim_end_matches('.');
+    host.rsplit('.').next().is_some_and(|last| last.eq_ignore_ascii_case("local")) && host.contains('.')
 }
 
 /// hosts(5): an address, then names; a `#` begins a comment.

@@ -274,7 +274,7 @@ fn read(cert: &CertificateDer<'_>) -> TlsFacts {
     let Ok((_, cert)) = X509Certificate::from_der(cert) else { return TlsFacts::default() };
     let names = cert.subject_alternative_name().ok().flatten();
     let names = names.iter().flat_map(|names| &names.value.general_names).filter_map(|name| match name {
-        GeneralName::DNSName(name) => Some((*name).to_owned()),
+        GeneralName::DNSName(name) if is_plain(name) => Some((*name).to_owned()),
         GeneralName::IPAddress(bytes) => address(bytes),
         _ => None,
     });
@@ -288,10 +288,27 @@ fn read(cert: &CertificateDer<'_>) -> TlsFacts {
     }
 }
 
+/// A name of a host, or of all in a domain: it stands in commands that people copy into a shell.
+fn is_plain(name: &str) -> bool {
+    let rest = name.strip_prefix("*.").unwrap_or(name);
+    !rest.starts_with('-') && rest.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte))
+}
+
 fn address(bytes: &[u8]) -> Option<String> {
     let ip = match bytes.len() {
         4 => IpAddr::from(<[u8; 4]>::try_from(bytes).ok()?),
         _ => IpAddr::from(<[u8; 16]>::try_from(bytes).ok()?),
     };
     Some(ip.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_plain;
+
+    #[test]
+    fn only_names_of_hosts_are_taken_from_a_certificate() {
+        assert!(["gate.example", "*.example", "gpu_1"].iter().all(|name| is_plain(name)));
+        assert!(["a;id", "$(id)", "a b", "-x", "*.*", "a'b"].iter().all(|name| !is_plain(name)));
+    }
 }

@@ -126,7 +126,7 @@ impl Admin {
         let removed = tokio::time::timeout(REMOVE_TIME, Box::pin(removing)).await;
         match removed.unwrap_or_else(|_late| Err("it does not answer".to_owned())) {
             Ok(()) => {
-                let gone = gate_policy::Observation::ModelMissing(model.clone());
+                let gone = gate_policy::Observation::ModelGone(model.clone());
                 self.puller.shared.observe(id, gone);
                 json!({"upstream": self.name(id)})
             }

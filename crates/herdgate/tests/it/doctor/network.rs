@@ -1,9 +1,10 @@
 //! The same over networks: names, addresses, firewalls, and an Ollama that anybody reaches.
 
 use super::{Report, commands};
-use crate::harness::{Home, Networks, front, testkit};
+use crate::harness::{Home, Networks, PATIENCE, front, testkit};
 use gate_testkit::{Ollama, Setup};
 use std::fs;
+use std::net::UdpSocket;
 use std::path::PathBuf;
 
 const SERVER: &str = "10.77.0.2";
@@ -93,6 +94,35 @@ fn a_name_that_nobody_knows() {
     assert_eq!(cure.len(), 2, "{cure:?}");
     let address = wire.run("server", &cure[0]);
     wire.run("client", &cure[1].replace("ADDRESS", address.trim()));
+    wire.doctor(&["http://cuda.local:7860"]).is_sound();
+    gate.end();
+}
+
+/// Situation 21: the same, and the machine that has the name says so to who asks on the network (RFC 6762).
+#[test]
+fn a_local_name_that_only_the_network_knows() {
+    let Some(wire) = Wire::new() else { return };
+    let wire = wire.named("127.0.0.1 localhost\n");
+    gate!(wire, home, gate, ollama);
+    let socket = wire.net.within("server", || {
+        let socket = UdpSocket::bind("0.0.0.0:5353").unwrap();
+        socket.join_multicast_v4(&[224, 0, 0, 251].into(), &[10, 77, 0, 2].into()).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket
+    });
+    let responder = std::thread::spawn(move || {
+        let mut question = [0; 512];
+        let (length, from) = socket.recv_from(&mut question).unwrap();
+        assert_eq!(&question[12..length], b"\x04cuda\x05local\x00\x00\x01\x00\x01");
+        let mut answer = question[..length].to_vec();
+        answer[2..8].copy_from_slice(&[0x84, 0, 0, 1, 0, 1]);
+        answer.extend_from_slice(&[192, 12, 0, 1, 0x80, 1, 0, 0, 0, 120, 0, 4, 10, 77, 0, 2]);
+        socket.send_to(&answer, from).unwrap();
+    });
+    let cure = wire.doctor(&["http://cuda.local:7860"]).cure("name", "cuda.local cannot be looked up");
+    responder.join().unwrap();
+    assert_eq!(cure, [format!("echo \"{SERVER} cuda.local\" | sudo tee -a /etc/hosts")]);
+    wire.run("client", &cure[0]);
     wire.doctor(&["http://cuda.local:7860"]).is_sound();
     gate.end();
 }
@@ -195,4 +225,35 @@ fn an_upstream_of_this_machine_off_loopback() {
     let _ollama = wire.ollama("127.0.0.1:11434");
     set("http://127.0.0.1:11434");
     super::doctor(&here, &["--no-inference"]).is_sound();
+}
+
+/// Situation 22: an upstream on loopback, as far as the gate knows, that is bound to all addresses.
+#[test]
+fn an_ollama_that_the_gate_knows_on_loopback_and_others_reach() {
+    let Some(wire) = Wire::new() else { return };
+    let ollama = wire.ollama("0.0.0.0:11434");
+    let here = Home::new().through(&wire.net.moves_into("server"));
+    let cure = super::doctor(&here, &["--no-inference"])
+        .cure("key", "anybody who reaches 10.77.0.2:11434 uses its models");
+    assert_eq!(cure[0], "sudo herdgate deploy ollama-override --write");
+    drop(ollama);
+    // What that drop-in does.
+    let _ollama = wire.ollama("127.0.0.1:11434");
+    super::doctor(&here, &["--no-inference"]).is_sound();
+}
+
+/// Situation 23: an Ollama has the port that the gate should have.
+#[test]
+fn an_ollama_at_the_port_of_the_gate() {
+    let Some(wire) = Wire::new() else { return };
+    let (ollama, taker) = (wire.ollama("127.0.0.1:11434"), wire.ollama("127.0.0.1:7860"));
+    let here = Home::new().through(&wire.net.moves_into("server"));
+    let args = ["--no-inference"];
+    let report = super::doctor(&here, &args);
+    let cure = report.cure("answer", "Ollama 0.32.15 answers where the gate should listen");
+    let shown = wire.run("server", &cure[0]);
+    assert!(shown.contains("127.0.0.1:7860") && shown.contains("pid="), "{shown}");
+    drop(taker);
+    super::doctor(&here, &args).is_sound();
+    drop(ollama);
 }
