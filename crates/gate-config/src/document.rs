@@ -73,7 +73,21 @@ impl<'a> Places<'a> {
 
     fn syntax(&self, start: usize, what: &str) -> Problem {
         let problem = Problem::new(self.at(start), Plain(what).to_string());
+        if let Some(table) = self.header(start) {
+            let several = [upstream::SECTION, keys::SECTION, listener::SECTION, route::SECTION];
+            return match several.contains(&table) {
+                true => problem.hint(format!("where there are several, each begins with [[{table}]]")),
+                false => problem,
+            };
+        }
         if self.is_bare_text(start) { problem.hint("write texts between double quotes") } else { problem }
+    }
+
+    /// The name in the header of a table that `offset` lies in.
+    fn header(&self, offset: usize) -> Option<&str> {
+        let begin = self.text.get(..offset)?.rfind('\n').map_or(0, |at| at + 1);
+        let line = self.text.get(begin..)?.lines().next()?.trim_start();
+        Some(line.strip_prefix('[')?.trim_start_matches('[').trim_end().trim_end_matches(']').trim())
     }
 
     /// Whether the value at `offset` looks like a text that nobody put between quotes: `32KiB`, `debug`, `http://a`.

@@ -174,8 +174,9 @@ impl Chat {
         let text = error.to_string();
         let said = text.lines().next().unwrap_or_default();
         let list = match self.reach.gate(Method::GET, "/api/tags", &Value::Null).await {
-            Ok(answer) => answer.json().await.unwrap_or_default(),
-            Err(_) => Value::Null,
+            // The gate has named one already.
+            Ok(answer) if !said.contains("did you mean") => answer.json().await.unwrap_or_default(),
+            _ => Value::Null,
         };
         let at = if self.reach.is_here() { String::new() } else { format!(" --url {}", self.reach.name()) };
         anyhow!(

@@ -110,6 +110,11 @@ impl Voice {
             status if status.is_success() => {
                 self.say(format!("the gate at {} answers and takes the key", self.gate));
             }
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::BAD_GATEWAY => self.say(format!(
+                "warning: the gate at {} answers {status}: its model server may be starting, or away\n\
+                 hint: whoever runs the gate reads the reason in its log",
+                self.gate
+            )),
             status => self.say(format!("warning: the gate at {} answers {status}", self.gate)),
         }
     }
