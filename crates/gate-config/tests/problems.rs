@@ -263,7 +263,8 @@ fn a_second_table_that_may_be_one_of_several_says_how() {
     for text in ["[listen]\naddress = \":1\"\n[[listen]]\naddress = \":2\"\n", "[listen]\n[listen]\n"] {
         let told = load(Said { file: Some(text), ..Said::default() }).unwrap_err();
         assert!(
-            told.iter().any(|line| line.ends_with("hint: where there are several, each begins with [[listen]]")),
+            told.iter()
+                .any(|line| line.ends_with("hint: where there are several, each begins with [[listen]]")),
             "{told:#?}"
         );
     }

@@ -79,8 +79,16 @@ pub(super) fn listening(
         if doors.iter().any(|door| door.is_tls) {
             line(&mut text, format_args!("           (127.0.0.1:{port}), or leave out tls = false there"));
         } else {
-            line(&mut text, format_args!("           (--listen 127.0.0.1:{port}), or have a certificate: in the settings,"));
-            line(&mut text, format_args!("           tls.domain for a public name, tls.self_signed = true for any other"));
+            line(
+                &mut text,
+                format_args!(
+                    "           (--listen 127.0.0.1:{port}), or have a certificate: in the settings,"
+                ),
+            );
+            line(
+                &mut text,
+                format_args!("           tls.domain for a public name, tls.self_signed = true for any other"),
+            );
         }
     }
     for door in doors {
