@@ -2,22 +2,58 @@
 //! what is wrong, the facts of the later ones are not there, and they say nothing.
 
 mod answer;
+mod bound;
 mod certificate;
 mod client;
 mod clock;
+mod disk;
+mod docker;
+mod environment;
+mod firewall;
+mod front;
+mod gpu;
 mod key;
+mod keys;
+mod logs;
 mod model;
 mod name;
+mod nofile;
+mod ntp;
 mod origins;
 mod port;
 mod question;
+#[cfg(test)]
+mod recorded;
+mod rights;
+mod service;
+mod taken;
+mod unit;
 mod update;
 mod version;
 
-use super::facts::Facts;
+use super::facts::{Facts, Machine};
 use super::finding::{Cure, Finding};
 
+/// What findings about this machine are about.
+const MACHINE: &str = "this machine";
+
 const ALL: &[fn(&Facts) -> Vec<Finding>] = &[
+    // Why nobody answers is seen at the service first.
+    service::judge,
+    unit::judge,
+    taken::judge,
+    bound::judge,
+    front::judge,
+    docker::judge,
+    firewall::judge,
+    environment::judge,
+    gpu::judge,
+    disk::judge,
+    rights::judge,
+    keys::judge,
+    nofile::judge,
+    logs::judge,
+    ntp::judge,
     name::judge,
     port::judge,
     certificate::judge,
@@ -32,10 +68,12 @@ const ALL: &[fn(&Facts) -> Vec<Finding>] = &[
     update::judge,
 ];
 
-/// Everything that the facts tell, by what it is about: servers in the order of the settings, each check in the order above.
+/// Everything that the facts tell, by what it is about: this machine, then servers in the order of the settings; each check in the
+/// order above.
 pub(crate) fn judge(facts: &Facts) -> Vec<Finding> {
     let mut findings: Vec<Finding> = ALL.iter().flat_map(|check| check(facts)).collect();
-    let mut order: Vec<String> = facts.places.iter().map(|place| place.url.clone()).collect();
+    let places = facts.places.iter().map(|place| place.url.clone());
+    let mut order: Vec<String> = std::iter::once(MACHINE.to_owned()).chain(places).collect();
     for finding in &findings {
         if !order.contains(&finding.about) {
             order.push(finding.about.clone());
@@ -73,4 +111,14 @@ fn time(micros: u64) -> String {
 /// Host and port, with brackets around IPv6.
 fn at(host: &str, port: u16) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
+/// Where the gate of this machine is found from here.
+fn gate_at(machine: &Machine) -> String {
+    let listener = machine.listeners.first().copied().unwrap_or_else(|| ([127, 0, 0, 1], 7860).into());
+    if listener.ip().is_unspecified() {
+        format!("127.0.0.1:{}", listener.port())
+    } else {
+        listener.to_string()
+    }
 }

@@ -4,6 +4,7 @@
 
 mod ask;
 mod dial;
+mod machine;
 mod models;
 mod multicast;
 mod names;
@@ -14,6 +15,10 @@ mod tls;
 mod unit;
 
 pub(super) use dial::{Around, Dial, End};
+pub(super) use machine::{
+    Answer, Card, Container, Disk, Firewall, Front, KeyFacts, LogFile, Machine, Maker, Program, Rights, Rule,
+    Service, Socket, Tunnel, Verdict,
+};
 #[cfg(test)]
 pub(super) use models::Model;
 pub(super) use models::{Loaded, Models};
@@ -55,6 +60,8 @@ pub(crate) struct Facts {
     pub(super) places: Vec<Place>,
     /// Ollama's service, where somebody asked what an update did to it.
     pub(super) unit: Option<Unit>,
+    /// This machine, where it is judged.
+    pub(super) machine: Option<Machine>,
 }
 
 /// What the person asked for.
@@ -80,5 +87,6 @@ pub(super) async fn gather(look: &Look) -> Facts {
         context: look.context,
     };
     let unit = look.after_update.then(unit::look);
-    Facts { asked, places: places::gather(look).await, unit }
+    let (places, machine) = tokio::join!(places::gather(look), Box::pin(machine::gather(look)));
+    Facts { asked, places, unit, machine }
 }

@@ -1,0 +1,69 @@
+//! Does a proxy or a tunnel of this machine lead to Ollama itself, past the gate?
+
+use super::{MACHINE, gate_at, taken};
+use crate::doctor::facts::{Facts, Front, Machine, Tunnel};
+use crate::doctor::finding::{Cure, Finding};
+
+const CHECK: &str = "front";
+
+pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
+    let Some(machine) = &facts.machine else { return Vec::new() };
+    let tunnels = machine.tunnels.iter().map(|one| tunnel(machine, one));
+    tunnels.chain(machine.fronts.iter().map(|one| front(machine, one))).collect()
+}
+
+fn front(machine: &Machine, front: &Front) -> Finding {
+    let Front { program, file, line, to, .. } = front;
+    let seen = format!("{program} leads to Ollama itself: {file}:{line} names {to}");
+    let escaped = to.replace('.', "\\.").replace('[', "\\[").replace(']', "\\]");
+    let mut cure = Cure::run(format!("sudo sed -i.bak '{line}s#{escaped}#{}#' {file}", gate_at(machine)));
+    if let Some((test, reload)) = reload(program, file) {
+        cure = cure.then(test).then(reload);
+    }
+    let finding = if !front.is_running {
+        Finding::warn(CHECK, MACHINE, format!("{seen}; it does not run"))
+            .because("once it runs, whoever reaches it goes around the gate")
+    } else if front.asks_credential {
+        Finding::warn(CHECK, MACHINE, seen).because(
+            "its one credential opens everything, deleting models too, and nobody is told from others",
+        )
+    } else {
+        Finding::bad(CHECK, MACHINE, seen)
+            .because("whoever reaches it uses, pulls and deletes models without a key")
+    };
+    finding.cured(cure)
+}
+
+fn tunnel(machine: &Machine, tunnel: &Tunnel) -> Finding {
+    let Tunnel { program, word } = tunnel;
+    let is_named = |port: &&u16| word.contains(&port.to_string());
+    let port = machine.ollama_ports.iter().find(is_named).copied().unwrap_or(11434);
+    let gate = gate_at(machine).rsplit(':').next().unwrap_or_default().to_owned();
+    let again = word.replace(&port.to_string(), &gate);
+    let again = match program.name.as_str() {
+        "cloudflared" => format!("cloudflared tunnel --url {again}"),
+        "ngrok" => format!("ngrok http {again}"),
+        "tailscale" => format!("tailscale funnel {again}"),
+        name => format!("{name} {again}"),
+    };
+    Finding::bad(CHECK, MACHINE, format!("{} leads to Ollama itself: {word}", program.shown()))
+        .because("whoever finds the other end uses, pulls and deletes models without a key")
+        .cured(taken::stop(program).then(again).note("with the other words that it was started with"))
+}
+
+/// Testing the new file, and putting it in force.
+fn reload(program: &str, file: &str) -> Option<(String, String)> {
+    let service = |test: &str| (test.to_owned(), format!("sudo systemctl reload {program}"));
+    Some(match program {
+        "nginx" if file.starts_with("/etc/") => service("sudo nginx -t"),
+        "nginx" => (format!("sudo nginx -t -c {file}"), format!("sudo nginx -s reload -c {file}")),
+        "caddy" => service(&format!("caddy validate --config {file} --adapter caddyfile")),
+        "cloudflared" => (
+            format!("cloudflared tunnel --config {file} ingress validate"),
+            "sudo systemctl restart cloudflared".to_owned(),
+        ),
+        "haproxy" => service(&format!("sudo haproxy -c -f {file}")),
+        "apache2" => service("sudo apachectl configtest"),
+        _ => return None,
+    })
+}

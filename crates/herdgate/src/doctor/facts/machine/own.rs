@@ -1,0 +1,133 @@
+//! The gate's own: how many files it may open, whether it may take low ports, its keys, where its output goes, the clock.
+
+use super::disks::Rights;
+use super::sockets::Program;
+use super::tool;
+use gate_keys::{KeyStore as _, State};
+use gate_store::{DataDir, SqliteStore};
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+/// `CAP_NET_BIND_SERVICE` (capabilities(7)).
+const BIND_LOW: u32 = 10;
+const DAY: i64 = 86_400;
+
+/// A key, as far as it may be of concern.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(in crate::doctor) struct KeyFacts {
+    pub(in crate::doctor) name: String,
+    pub(in crate::doctor) expires: bool,
+    pub(in crate::doctor) was_used: bool,
+    /// Days since it was made, and since it was used last.
+    pub(in crate::doctor) age: i64,
+    pub(in crate::doctor) idle: i64,
+}
+
+/// A file that a program's output goes into, which grows until somebody cuts it.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(in crate::doctor) struct LogFile {
+    pub(in crate::doctor) program: String,
+    pub(in crate::doctor) path: String,
+    pub(in crate::doctor) bytes: u64,
+    /// Whether logrotate knows it.
+    pub(in crate::doctor) is_rotated: bool,
+}
+
+/// How many files may be open.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(in crate::doctor) struct Files {
+    /// The most that a program can grant itself.
+    pub(in crate::doctor) hard: Option<u64>,
+    /// The gate that runs, if it was looked at; else this program was.
+    pub(in crate::doctor) gate: Option<Program>,
+}
+
+pub(super) fn files(gate: Option<&Program>) -> Files {
+    let pid = gate.map_or_else(|| "self".to_owned(), |gate| gate.pid.to_string());
+    let text = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap_or_default();
+    Files { hard: hard(&text), gate: gate.cloned() }
+}
+
+/// `Max open files  1024  524288  files`
+fn hard(limits: &str) -> Option<u64> {
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    line.split_whitespace().nth(1)?.parse().ok()
+}
+
+/// The lowest port that this program may listen on.
+pub(super) fn lowest_port() -> u16 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let bits = effective.and_then(|text| u64::from_str_radix(text.trim(), 16).ok()).unwrap_or_default();
+    if bits >> BIND_LOW & 1 == 1 {
+        return 1;
+    }
+    let start = fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").ok();
+    start.and_then(|text| text.trim().parse().ok()).unwrap_or(1024)
+}
+
+/// Whether the clock follows others. None where systemd does not know.
+pub(super) async fn is_synchronised() -> Option<bool> {
+    let said = tool::told("timedatectl", &["show", "-p", "NTPSynchronized"]).await?;
+    said.trim().strip_prefix("NTPSynchronized=").map(|value| value == "yes")
+}
+
+/// The keys that work. A directory that others may read is not opened: opening makes it right, and that is not a doctor's.
+pub(super) fn keys(rights: Option<&Rights>) -> Vec<KeyFacts> {
+    let own = rustix::process::geteuid().as_raw();
+    let Some(rights) = rights.filter(|rights| rights.mode & 0o077 == 0 && rights.owner == own) else {
+        return Vec::new();
+    };
+    let now = jiff::Timestamp::now().as_second();
+    let open = || {
+        let dir = DataDir::find(Path::new(&rights.path)).ok().flatten()?;
+        let store = SqliteStore::exists(&dir).then(|| SqliteStore::open_known(&dir).ok()).flatten()?;
+        store.list().ok()
+    };
+    let keys = open().unwrap_or_default();
+    let live = keys.iter().filter(|key| matches!(key.state(now), State::Active));
+    live.map(|key| KeyFacts {
+        name: key.name.to_string(),
+        expires: key.expires.is_some(),
+        was_used: key.last_used().is_some(),
+        age: (now - key.created) / DAY,
+        idle: (now - key.last_used().unwrap_or(key.created)) / DAY,
+    })
+    .collect()
+}
+
+/// The files that gates and Ollamas write their output to.
+pub(super) fn logs(programs: &[Program]) -> Vec<LogFile> {
+    let rules = fs::read_dir("/etc/logrotate.d").into_iter().flatten().flatten().take(256);
+    let rotated: String = rules.filter_map(|file| fs::read_to_string(file.path()).ok()).collect();
+    let mut logs: Vec<LogFile> = Vec::new();
+    for program in programs.iter().filter(|program| program.is("herdgate") || program.is("ollama")) {
+        for descriptor in [1, 2] {
+            let link = format!("/proc/{}/fd/{descriptor}", program.pid);
+            let (Ok(path), Ok(stat)) = (fs::read_link(&link), fs::metadata(&link)) else { continue };
+            let path = path.display().to_string();
+            if stat.is_file() && stat.nlink() > 0 && !logs.iter().any(|log| log.path == path) {
+                let is_rotated = rotated.contains(&path);
+                logs.push(LogFile { program: program.name.clone(), path, bytes: stat.size(), is_rotated });
+            }
+        }
+    }
+    logs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hard_limit_is_the_second_number() {
+        let limits = "Limit                     Soft Limit           Hard Limit           Units\nMax open files            1024                 524288               files\n";
+        assert_eq!(hard(limits), Some(524_288));
+        assert_eq!(hard("Max open files            unlimited            unlimited            files\n"), None);
+    }
+}
