@@ -123,7 +123,7 @@ models = [\"qwen3:8b\"]                         # what it shall have
 
 - `name`: 1 to 64 of `A-Z a-z 0-9 . _ -`, no two alike. Another name is another upstream: what was known of it begins anew.
 - `ollama = false`: a server that only a [`[[route]]`](#route) leads to. It is asked for no version and no models, appears in no list and gets
-  no request of Ollama's own; it counts as up while connections to it stand and a `HEAD /` is answered, with whatever status, or refused. `weight`, `slots` and `models` are not
+  no request of Ollama's own; it counts as up while a `HEAD /` is answered, with whatever status (where a route there says `upgrade = true`, one that hangs up is up, too). `weight`, `slots` and `models` are not
   for it. An Ollama that a route leads to as well needs nothing here.
 - `weight`: where several could serve a request as well, one of weight 2 gets about twice the requests of one of weight 1,
   however many run. A model that is loaded, a free slot and health count first.

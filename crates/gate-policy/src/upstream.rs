@@ -13,11 +13,13 @@ pub struct Terms {
     pub slots: Option<u32>,
     /// Whether it runs models. One that does not is for who names it: nothing else is ever sent there.
     pub is_ollama: bool,
+    /// Whether one that runs none is there while it hangs up on what is no WebSocket: they are led to it.
+    pub may_hang_up: bool,
 }
 
 impl Default for Terms {
     fn default() -> Self {
-        Terms { weight: 1, slots: None, is_ollama: true }
+        Terms { weight: 1, slots: None, is_ollama: true, may_hang_up: false }
     }
 }
 
@@ -128,6 +130,12 @@ impl Upstream {
     #[must_use]
     pub fn is_ollama(&self) -> bool {
         self.terms.is_ollama
+    }
+
+    /// Whether hanging up on a question is an answer of its.
+    #[must_use]
+    pub fn may_hang_up(&self) -> bool {
+        self.terms.may_hang_up
     }
 
     /// How busy it is for its weight, and how much room is left before it is busier: an upstream of weight `n` counts as `n`

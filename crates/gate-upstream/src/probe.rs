@@ -100,8 +100,9 @@ impl<'c> Marked<'c> {
     }
 }
 
-/// Asks one that is no Ollama whether it is there: any answer will do, and a refusal to answer as well.
-pub async fn reach(client: &Client, id: UpstreamId) -> Probe {
+/// Asks one that is no Ollama whether it is there: any answer will do, but it must be one. Who takes connections and says
+/// nothing, or something else than HTTP, would say nothing else to a request. Who speaks WebSockets alone `may_hang_up`.
+pub async fn reach(client: &Client, id: UpstreamId, may_hang_up: bool) -> Probe {
     let before = client.roster().returns(id);
     let mark = Marked::new(client, id, Along::Proof);
     let answered = timeout(TIME_LIMIT, Box::pin(question(client, id, "HEAD", "/", mark.text()))).await;
@@ -109,10 +110,35 @@ pub async fn reach(client: &Client, id: UpstreamId) -> Probe {
         return Probe::leading_back();
     }
     match answered {
-        Ok(Err(error)) if error.is_connect() => Probe::failed(unreached(client, id, "/", &error)),
-        // Who hangs up may speak WebSockets alone.
-        Ok(Ok(_) | Err(_)) => Probe { is_other: true, ..Probe::failed(Reason("it is no Ollama".to_owned())) },
+        Ok(Ok(_)) => Probe::of_other(),
+        Ok(Err(UpstreamError::ClosedEarly { .. })) if may_hang_up => Probe::of_other(),
+        Ok(Err(error)) => Probe::failed(unheard(client, id, &error)),
         Err(_) => Probe::failed(Reason(format!("no answer to / within {} s", TIME_LIMIT.as_secs()))),
+    }
+}
+
+/// Why one that is no Ollama gave no answer, in the operator's words.
+fn unheard(client: &Client, id: UpstreamId, error: &UpstreamError) -> Reason {
+    let hint = if is_tls(client, id) { "" } else { "; does it want https?" };
+    match error {
+        UpstreamError::ClosedEarly { .. } => {
+            Reason(format!("accepts connections and closes them without an answer to /{hint}"))
+        }
+        UpstreamError::Malformed { cause, .. } => {
+            Reason(format!("its answer to / is no HTTP: {cause}{hint}"))
+        }
+        UpstreamError::Unasked { what, .. } => Reason(format!("answered / with {what}")),
+        UpstreamError::Resolve { .. }
+        | UpstreamError::Connect { .. }
+        | UpstreamError::ConnectTimeout { .. }
+        | UpstreamError::Tls { .. }
+        | UpstreamError::ClosedMidHead { .. }
+        | UpstreamError::ClosedMidBody { .. }
+        | UpstreamError::TooLarge { .. }
+        | UpstreamError::SourceGone { .. }
+        | UpstreamError::SourceLength { .. }
+        | UpstreamError::Unsendable { .. }
+        | UpstreamError::NoSuchUpstream { .. } => unreached(client, id, "/", error),
     }
 }
 
@@ -122,6 +148,10 @@ impl Probe {
     pub fn leading_back() -> Self {
         let reason = "it is this gate itself, or a gate or proxy that leads back to it";
         Probe { leads_back: true, ..Probe::failed(Reason(reason.to_owned())) }
+    }
+
+    fn of_other() -> Self {
+        Probe { is_other: true, ..Probe::failed(Reason("it is no Ollama".to_owned())) }
     }
 
     fn failed(reason: Reason) -> Self {

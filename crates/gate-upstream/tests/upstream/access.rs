@@ -93,19 +93,42 @@ async fn one_that_is_no_ollama_is_there_while_it_answers_whatever_it_says() {
     ] {
         let server = serve(vec![vec![Step::Request, Step::Send(answers), Step::Gone]]);
         let client = server.client();
-        let found = reach(&client, ID).await;
+        let found = reach(&client, ID, false).await;
         assert!(found.is_other && !found.leads_back && found.version.is_err(), "{found:?}");
         drop(client);
         let asked = asked(server);
         assert!(asked.len() == 1 && asked[0].starts_with("HEAD / HTTP/1.1\r\n"), "{asked:?}");
     }
-    let hangs_up = serve(vec![vec![Step::Request], vec![Step::Request]]);
-    assert!(reach(&hangs_up.client(), ID).await.is_other, "it may speak WebSockets alone");
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let endpoint = Endpoint::new(false, "127.0.0.1", nobody.port(), "").unwrap();
     let client = Client::new(vec![endpoint], Tls::system(), ClientLimits::default());
-    let found = reach(&client, ID).await;
+    let found = reach(&client, ID, false).await;
     assert!(!found.is_other && found.version.unwrap_err().as_str().starts_with("connection refused"));
+}
+
+#[tokio::test]
+async fn who_takes_connections_and_gives_no_answer_is_down() {
+    // What a TLS port says to a request in clear: an alert, or nothing.
+    for (says, told) in [
+        ("", "accepts connections and closes them without an answer to /; does it want https?"),
+        ("\x15\x03\x03\0\x02\x02\x16", "its answer to / is no HTTP: "),
+        ("HTTP/1.1 200 OK\r\nContent-", "closed the connection in the middle of its answer to /"),
+        (
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n",
+            "answered / with 101 Switching Protocols",
+        ),
+    ] {
+        let script = || match says {
+            "" => vec![Step::Request],
+            says => vec![Step::Request, Step::Send(says)],
+        };
+        let server = serve(vec![script(), script()]);
+        let found = reach(&server.client(), ID, false).await;
+        let reason = found.version.unwrap_err().to_string();
+        assert!(!found.is_other && reason.starts_with(told), "{says:?}: {reason}");
+    }
+    let sockets_alone = serve(vec![vec![Step::Request]]);
+    assert!(reach(&sockets_alone.client(), ID, true).await.is_other, "its routes let WebSockets pass");
 }
 
 #[tokio::test]

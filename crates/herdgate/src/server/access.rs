@@ -32,10 +32,12 @@ pub(super) struct Enrolled(Vec<(UpstreamId, Ready)>);
 /// # Errors
 /// Where a file holds no certificate or key, or the two do not match.
 pub(super) fn ready(config: &Config, before: Option<(&Config, &Roster)>) -> anyhow::Result<Vec<Ready>> {
-    config.upstreams.iter().map(|upstream| one(upstream, before)).collect()
+    config.upstreams.iter().map(|upstream| one(upstream, config, before)).collect()
 }
 
-fn one(upstream: &Upstream, before: Option<(&Config, &Roster)>) -> anyhow::Result<Ready> {
+fn one(upstream: &Upstream, config: &Config, before: Option<(&Config, &Roster)>) -> anyhow::Result<Ready> {
+    let has_sockets =
+        config.routes.iter().any(|route| route.upgrade && upstream.name.as_ref() == Some(&route.upstream));
     let named = || format!("upstream {upstream}");
     let endpoint = endpoint(upstream)?;
     let token = upstream.token.as_ref().map(|token| format!("Bearer {}", token.text.expose()));
@@ -54,6 +56,7 @@ fn one(upstream: &Upstream, before: Option<(&Config, &Roster)>) -> anyhow::Resul
             weight: upstream.weight,
             slots: upstream.slots.map(|slots| u32::try_from(slots).unwrap_or(u32::MAX)),
             is_ollama: upstream.is_ollama,
+            may_hang_up: has_sockets,
         },
         idle: upstream.idle,
     })

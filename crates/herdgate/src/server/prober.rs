@@ -167,11 +167,12 @@ impl Look {
 
     async fn look(&self) -> Probe {
         // Asked each time: another word in the settings makes it the other.
-        let is_ollama = |fleet: &Fleet| fleet.get(self.id).is_none_or(Upstream::is_ollama);
-        if self.shared.with_fleet(is_ollama) {
-            probe(&self.client, self.id).await
-        } else {
-            reach(&self.client, self.id).await
+        let terms = |fleet: &Fleet| {
+            fleet.get(self.id).map_or((true, false), |known| (known.is_ollama(), known.may_hang_up()))
+        };
+        match self.shared.with_fleet(terms) {
+            (true, _) => probe(&self.client, self.id).await,
+            (false, may_hang_up) => reach(&self.client, self.id, may_hang_up).await,
         }
     }
 

@@ -138,7 +138,7 @@ fn a_server_that_is_no_ollama_is_up_while_it_is_there() {
     let settings = |is_ollama: &str, at: SocketAddr| {
         format!(
             "fleet.probe_interval = \"1s\"\n[[upstream]]\nurl = \"{}\"\n[[upstream]]\nurl = \"http://{at}\"\nname = \"voice\"\n\
-             {is_ollama}[[route]]\npath = \"/live/{{rest}}\"\nclass = \"infer\"\nupstream = \"voice\"\n",
+             {is_ollama}[[route]]\npath = \"/live/{{rest}}\"\nclass = \"infer\"\nupstream = \"voice\"\nupgrade = true\n",
             ollama.url()
         )
     };
