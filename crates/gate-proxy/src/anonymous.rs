@@ -5,7 +5,7 @@
 //! Decides only; the key is that of the ring in force, so its scopes, its end and its revocation are those of any key.
 
 use crate::downstream::Head;
-use crate::stages::intake::name_and_port;
+use crate::host::is_of_the_house;
 use gate_h1::Version;
 use gate_keys::{Key, KeyRing, State, UnixSeconds};
 use gate_types::{Cidr, is_public};
@@ -13,18 +13,32 @@ use std::cell::RefCell;
 use std::fmt::Debug;
 use std::net::IpAddr;
 use std::sync::{Arc, Weak};
+use std::time::Instant;
 
 /// Knows from which addresses nobody is let in without a key, wherever they lie: those at which others may stand who are not in
-/// the network, such as a router's. Asked once for each connection that would be let in.
+/// the network, such as a router's. Asked for each connection that would be let in.
 pub trait Strangers: Debug + Send + Sync {
-    /// Whether somebody else may stand at `peer`.
-    fn may_stand_at(&self, peer: IpAddr) -> bool;
+    /// Who stands at `peer`, which connected before `since`.
+    fn standing(&self, peer: IpAddr, since: Instant) -> Standing;
+}
+
+/// Who stands at an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// Itself.
+    Itself,
+    /// Anybody: it is a router's, or the gate's own.
+    Anybody,
+    /// One who may be a router.
+    Unsure,
+    /// That is not known yet; worth asking again a little later.
+    Later,
 }
 
 /// A list that does not change.
 impl Strangers for Vec<IpAddr> {
-    fn may_stand_at(&self, peer: IpAddr) -> bool {
-        self.contains(&peer)
+    fn standing(&self, peer: IpAddr, _since: Instant) -> Standing {
+        if self.contains(&peer) { Standing::Anybody } else { Standing::Itself }
     }
 }
 
@@ -60,6 +74,10 @@ pub(crate) enum Keyless {
     Public,
     /// Others may stand where it comes from.
     Shared,
+    /// Others may stand there, or not: a router nearby cannot be told from it.
+    Unsure,
+    /// As [`Keyless::Unsure`], until it was asked again.
+    Later,
 }
 
 impl Keyless {
@@ -73,6 +91,10 @@ impl Keyless {
             Keyless::Shared => {
                 Some("this one comes from a router or the gate's own machine, behind which anybody may be")
             }
+            Keyless::Unsure | Keyless::Later => Some(
+                "this one may come from a router: one beside it has not told the gate its link address (MAC) yet, or \
+                 shares it with others",
+            ),
         }
     }
 }
@@ -84,8 +106,8 @@ impl Anonymous {
         Self { networks, acts_as, never, found: RefCell::default() }
     }
 
-    /// What holds for a connection from `peer` to `local`.
-    pub(crate) fn judge(&self, peer: IpAddr, local: IpAddr) -> Keyless {
+    /// What holds for a connection from `peer` to `local`, which was there before `since`.
+    pub(crate) fn judge(&self, peer: IpAddr, local: IpAddr, since: Instant) -> Keyless {
         let (peer, local) = (peer.to_canonical(), local.to_canonical());
         if is_public(peer) || !self.networks.iter().any(|network| network.contains(peer)) {
             Keyless::Outside
@@ -93,10 +115,15 @@ impl Anonymous {
             Keyless::Public
         } else if peer.is_loopback() {
             Keyless::Let
-        } else if peer == local || self.never.may_stand_at(peer) {
+        } else if peer == local {
             Keyless::Shared
         } else {
-            Keyless::Let
+            match self.never.standing(peer, since) {
+                Standing::Itself => Keyless::Let,
+                Standing::Anybody => Keyless::Shared,
+                Standing::Unsure => Keyless::Unsure,
+                Standing::Later => Keyless::Later,
+            }
         }
     }
 
@@ -201,21 +228,6 @@ pub(crate) fn is_passed_on(name: &[u8]) -> bool {
         || PASSED_ON_FAMILIES.iter().any(|family| begins(family))
 }
 
-/// Endings of names that no public name server answers for (RFC 6761, RFC 6762, and the one that is reserved for such use).
-const OF_THE_HOUSE: [&str; 3] = [".localhost", ".local", ".internal"];
-
-/// Whether a `Host` is an address, or a name that nobody outside can give to it: a page whose own name was bound anew to the
-/// gate's address asks for that name.
-pub(crate) fn is_of_the_house(host: &[u8]) -> bool {
-    let Ok(host) = std::str::from_utf8(host) else { return false };
-    let (name, _port) = name_and_port(host);
-    let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
-    let lower = name.to_ascii_lowercase();
-    bare.parse::<IpAddr>().is_ok()
-        || !name.contains('.')
-        || OF_THE_HOUSE.iter().any(|end| lower.ends_with(end))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -256,11 +268,11 @@ mod tests {
             ("172.18.0.9", "2001:db8::1", Public),
             ("::1", "::1", Outside),
         ] {
-            assert_eq!(stack.judge(ip(peer), ip(local)), expected, "{peer} to {local}");
+            assert_eq!(stack.judge(ip(peer), ip(local), Instant::now()), expected, "{peer} to {local}");
         }
         let all = vec![Cidr::of(ip("0.0.0.0"), 0).unwrap()];
         let everybody = Anonymous::new(all, "x".to_owned(), Arc::new(vec![]));
-        let told = everybody.judge(ip("203.0.113.9"), ip("10.0.0.1"));
+        let told = everybody.judge(ip("203.0.113.9"), ip("10.0.0.1"), Instant::now());
         assert_eq!(told, Outside, "a public address, whatever is named");
     }
 

@@ -7,6 +7,7 @@
 //! Room is made by a connection of the core that took the new one: the system spreads connections evenly over the cores,
 //! and strangers are never busy, so that a core without one that waits is full of known callers' requests.
 
+use crate::anonymous::Keyless;
 use crate::clock::unix_now;
 use crate::entrance::{Entered, Entrance};
 use crate::gate::Gate;
@@ -18,6 +19,11 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How long a connection waits before it is asked again whether it needs a key, and how often.
+const MOMENT: Duration = Duration::from_millis(50);
+const MOMENTS: usize = 5;
 
 /// The connections of all cores.
 #[derive(Debug, Default)]
@@ -146,6 +152,25 @@ impl Guest {
         self.entered.way.is_proxied
     }
 
+    /// It is not known yet whether it needs a key.
+    pub(crate) fn is_undecided(&self) -> bool {
+        self.entered.way.keyless == Keyless::Later
+    }
+
+    /// Waits until that is known of its connection to `local`, a few moments at most: after them it needs one.
+    pub(crate) async fn decide(&mut self, local: IpAddr) {
+        // Any answer is good that is newer than this.
+        let since = Instant::now();
+        for _ in 0..MOMENTS {
+            tokio::time::sleep(MOMENT).await;
+            let Some(anonymous) = &self.entered.entrance.anonymous else { return };
+            self.entered.way.keyless = anonymous.judge(self.entered.peer, local, since);
+            if !self.is_undecided() {
+                return;
+            }
+        }
+    }
+
     /// A trusted proxy has said where its client is: from here on it is as if that one had connected.
     ///
     /// # Errors
@@ -180,8 +205,7 @@ impl Gate {
         let rules = self.rules();
         let crowd = &self.shared.crowd;
         let peer = peer.to_canonical();
-        let way = entrance.way(peer, local, None);
-        let is_counted = !way.is_proxied;
+        let is_counted = !entrance.trusts(peer);
         if is_counted && !crowd.enter(Network::of(peer), rules.limits.per_address) {
             return Err(crowd.turn_away(TurnedAway::ByAddress, peer));
         }
@@ -192,6 +216,8 @@ impl Gate {
             }
             return Err(crowd.turn_away(TurnedAway::ByAll, peer));
         }
+        // Judged after it was counted: that may ask the kernel, and whom the bounds turn away shall cost nothing.
+        let way = entrance.way(peer, local, None);
         // From here on dropping the guest takes back all counts.
         Ok(self.guest(Entered { entrance: Rc::clone(entrance), way, peer, certificate: None }, is_counted))
     }

@@ -10,6 +10,7 @@ use gate_h1::proxy::Announced;
 use gate_types::Cidr;
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::time::Instant;
 
 /// What holds for everybody who comes in by one listener. Each core has its own.
 #[derive(Debug, Default)]
@@ -54,7 +55,7 @@ impl Entrance {
         let is_direct = !is_proxied && announced.is_none();
         let is_tls = self.is_tls || announced.is_some_and(|announced| announced.is_tls);
         let judge = |anonymous: &Anonymous| match local {
-            Some(local) if is_direct => anonymous.judge(peer, local),
+            Some(local) if is_direct => anonymous.judge(peer, local, Instant::now()),
             Some(_) => Keyless::Proxied,
             // Where it arrived is not known.
             None => Keyless::Public,

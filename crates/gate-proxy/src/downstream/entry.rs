@@ -27,6 +27,8 @@ pub fn serve_socket(
     // Each has its own future: a plain connection shall not hold the room of the others.
     if guest.is_proxied() {
         served.spawn_local(announced(guest, socket, config));
+    } else if guest.is_undecided() {
+        served.spawn_local(decided(guest, socket, config));
     } else {
         match config {
             None => served.spawn_local(h1::serve_connection(guest, socket)),
@@ -57,6 +59,21 @@ async fn announced(mut guest: Guest, mut socket: TcpStream, config: Option<Arc<H
             return tracing::debug!("{}, a trusted proxy, sent no PROXY header: {error}", guest.entered.peer);
         }
     }
+    serve(guest, socket, config, watch).await;
+}
+
+/// The time limit holds for the moments before it is known whether the client needs a key, too.
+async fn decided(mut guest: Guest, socket: TcpStream, config: Option<Arc<Handshakes>>) {
+    let gate = Rc::clone(&guest.gate);
+    let watch = gate.sweep.watch();
+    watch.rest(gate.rules().limits.head_time);
+    // Where that address is not to be had the client is gone.
+    let Ok(local) = socket.local_addr() else { return };
+    guest.decide(local.ip()).await;
+    serve(guest, socket, config, watch).await;
+}
+
+async fn serve(guest: Guest, socket: TcpStream, config: Option<Arc<Handshakes>>, watch: Watch) {
     match config {
         None => Box::pin(h1::serve(Box::new(Conn::watched(socket, guest, watch)), true)).await,
         Some(config) => Box::pin(tls::serve(guest, socket, config, watch)).await,

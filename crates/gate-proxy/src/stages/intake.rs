@@ -3,6 +3,7 @@
 //! protocol that the request came in by.
 
 use crate::downstream::Head;
+use crate::host::{bare, name_and_port};
 use crate::rules::Rules;
 use gate_h1::{H1Error, Version};
 use gate_wire::{GateError, Reason};
@@ -117,24 +118,15 @@ fn absolute<'h>(
     if !agrees {
         return Err(bad("the request target names another host than Host does"));
     }
-    let address = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(name);
     // Nobody asks a proxy for these.
     let is_local = name.eq_ignore_ascii_case("localhost")
-        || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+        || bare(name).parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
     let has = |field| head.first(field).is_some();
     let is_as_server = !has("proxy-authorization") && (has("authorization") || has("x-api-key"));
     if is_local || is_as_server || rules.door.proxy_names.iter().any(|own| own.eq_ignore_ascii_case(name)) {
         Ok(path)
     } else {
         Err(GateError::new(Reason::ProxyTargetRefused))
-    }
-}
-
-/// Splits the port off; a colon within the brackets of an address is not its.
-pub(crate) fn name_and_port(authority: &str) -> (&str, Option<&str>) {
-    match authority.rsplit_once(':') {
-        Some((name, port)) if !port.contains(']') => (name, Some(port)),
-        _ => (authority, None),
     }
 }
 

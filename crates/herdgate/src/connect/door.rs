@@ -5,6 +5,7 @@
 //! name it asks (`Host`). A page whose own name was made to mean this machine (DNS rebinding) asks under that name.
 
 use super::listen::{At, Reach};
+use gate_proxy::{bare, name_and_port};
 use http::{HeaderMap, HeaderValue, header, request::Parts};
 use std::net::{IpAddr, SocketAddr};
 
@@ -73,7 +74,7 @@ impl Door {
 
     /// Whether that is how programs ask for this listener. An address in place of a name is no page's name.
     fn is_own(&self, host: &str) -> bool {
-        let Some((name, port)) = name_and_port(host) else { return false };
+        let Some((name, port)) = host_and_port(host) else { return false };
         let address: Option<IpAddr> = name.parse().ok();
         match self.reach {
             Reach::Machine => {
@@ -100,7 +101,7 @@ fn only(fields: &HeaderMap, name: header::HeaderName) -> Option<&HeaderValue> {
 fn is_of_this_machine(origin: &HeaderValue) -> bool {
     let Ok(origin) = origin.to_str() else { return false };
     let host = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
-    let named = host.and_then(name_and_port);
+    let named = host.and_then(host_and_port);
     named.is_some_and(|(name, _port)| {
         is_localhost(name) || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
     })
@@ -111,19 +112,18 @@ fn is_localhost(name: &str) -> bool {
 }
 
 /// Name or address, without brackets, and port. `None` for what is no host: a path behind it, a user in front of it.
-fn name_and_port(host: &str) -> Option<(&str, Option<u16>)> {
+fn host_and_port(host: &str) -> Option<(&str, Option<u16>)> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte);
     if !host.bytes().all(is_plain) {
         return None;
     }
-    let (name, port) = match host.strip_prefix('[') {
-        Some(rest) => rest.split_once(']')?,
-        None => host.find(':').map_or((host, ""), |colon| host.split_at(colon)),
-    };
-    if port.is_empty() {
-        return Some((name, None));
+    let (written, port) = name_and_port(host);
+    let name = bare(written);
+    // A colon without brackets around it is none of a name's.
+    if name.contains(['[', ']']) || (name == written && name.contains(':')) {
+        return None;
     }
-    Some((name, Some(port.strip_prefix(':')?.parse().ok()?)))
+    Some((name, port.map(str::parse).transpose().ok()?))
 }
 
 #[cfg(test)]

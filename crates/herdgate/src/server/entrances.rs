@@ -2,9 +2,11 @@
 
 use super::bind::Bound;
 use super::core::Door;
+use super::neighbourhood::Neighbourhood;
+use super::netlink;
 use super::strangers::Never;
 use super::tls::Speaking;
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use gate_config::Config;
 use gate_proxy::{Anonymous, Entrance, Strangers};
 use std::sync::Arc;
@@ -17,12 +19,24 @@ const LOOK: Duration = Duration::from_secs(2);
 #[derive(Default)]
 pub(super) struct Unkeyed {
     doors: Vec<Arc<Never>>,
+    /// Theirs; none where there are none.
+    neighbourhood: Option<Arc<Neighbourhood>>,
     looked: Option<Instant>,
     /// Why the latest look failed: told once.
     failed: Option<String>,
 }
 
 impl Unkeyed {
+    fn neighbourhood(&mut self) -> anyhow::Result<Arc<Neighbourhood>> {
+        if let Some(known) = &self.neighbourhood {
+            return Ok(Arc::clone(known));
+        }
+        let known = Neighbourhood::of(Instant::now(), netlink::neighbours);
+        let known = Arc::new(known.context("the neighbours of this machine cannot be read")?);
+        self.neighbourhood = Some(Arc::clone(&known));
+        Ok(known)
+    }
+
     /// Looks anew at where nobody may come from. While that fails, what was seen last counts.
     pub(super) fn look(&mut self) {
         let is_due = self.looked.is_none_or(|looked| looked.elapsed() >= LOOK);
@@ -60,7 +74,8 @@ pub(super) fn doors(
         let anonymous = match &listener.insecure_anonymous {
             None => None,
             Some(anonymous) => {
-                let never = Arc::new(Never::of(anonymous.networks.clone())?);
+                let known = unkeyed.neighbourhood()?;
+                let never = Arc::new(Never::of(anonymous.networks.clone(), known)?);
                 unkeyed.doors.push(Arc::clone(&never));
                 Some((anonymous, never))
             }

@@ -22,6 +22,7 @@ mod leave;
 mod local;
 mod memory;
 mod metrics;
+mod neighbourhood;
 mod netlink;
 mod notify;
 mod own_ca;

@@ -10,19 +10,22 @@
 //! by that one: it was started again and has not been asked since, it has lost the address that the route names, or it is kept
 //! from answering.
 
+use super::neighbourhood::Neighbourhood;
 use super::netlink::{self, Neighbour, Router};
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
-use gate_proxy::Strangers;
+use gate_proxy::{Standing, Strangers};
 use gate_types::Cidr;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::sync::Arc;
+use std::time::Instant;
 
 /// The addresses from which nobody is let in without a key, at one listener.
 #[derive(Debug)]
 pub(super) struct Never {
     networks: Vec<Cidr>,
     seen: ArcSwap<Seen>,
+    neighbourhood: Arc<Neighbourhood>,
 }
 
 impl Never {
@@ -30,36 +33,49 @@ impl Never {
     ///
     /// # Errors
     /// Where the kernel does not tell.
-    pub(super) fn of(networks: Vec<Cidr>) -> anyhow::Result<Self> {
-        let seen = ArcSwap::from_pointee(look(&networks)?);
-        Ok(Self { networks, seen })
+    pub(super) fn of(networks: Vec<Cidr>, neighbourhood: Arc<Neighbourhood>) -> anyhow::Result<Self> {
+        let seen = ArcSwap::from_pointee(look(&networks, &neighbourhood)?);
+        Ok(Self { networks, seen, neighbourhood })
     }
 
     /// Looks anew.
     pub(super) fn look(&self) -> anyhow::Result<()> {
-        self.seen.store(Arc::new(look(&self.networks)?));
+        self.seen.store(Arc::new(look(&self.networks, &self.neighbourhood)?));
         Ok(())
     }
 }
 
 impl Strangers for Never {
-    fn may_stand_at(&self, peer: IpAddr) -> bool {
+    fn standing(&self, peer: IpAddr, since: Instant) -> Standing {
         let seen = self.seen.load();
-        match seen.stands(peer, &seen.neighbours) {
-            Stands::Elsewhere => true,
-            Stands::Beside => false,
-            // Who has just come was no neighbour at the latest look; the kernel knows it since it was answered.
-            Stands::Unknown | Stands::Unsure => match netlink::neighbours() {
-                Ok(neighbours) => {
-                    matches!(seen.stands(peer, &neighbours), Stands::Elsewhere | Stands::Unsure)
-                }
-                Err(error) => {
-                    tracing::debug!(
-                        "{peer} is not let in without a key: this machine's neighbours cannot be read: {error}"
-                    );
-                    true
-                }
-            },
+        match seen.stands(peer, &self.neighbourhood.told().neighbours) {
+            Stands::Elsewhere => return Standing::Anybody,
+            Stands::Beside => return Standing::Itself,
+            // Who has just come was no neighbour by then; the kernel knows it since it was answered.
+            Stands::Unknown | Stands::Unsure => {}
+        }
+        let told = match self.neighbourhood.told_after(since, Instant::now(), netlink::neighbours) {
+            Ok(Some(told)) => told,
+            Ok(None) => return Standing::Later,
+            Err(error) => {
+                tracing::debug!(
+                    "{peer} is not let in without a key: this machine's neighbours cannot be read: {error}"
+                );
+                return Standing::Unsure;
+            }
+        };
+        match seen.stands(peer, &told.neighbours) {
+            Stands::Elsewhere => Standing::Anybody,
+            Stands::Beside | Stands::Unknown => Standing::Itself,
+            Stands::Unsure => {
+                let routers: Vec<IpAddr> =
+                    hidden(&seen.routers, &told.neighbours).map(|router| router.address).collect();
+                tracing::debug!(
+                    "{peer} is not let in without a key: it may be one of the routers {routers:?}, whose link addresses are not \
+                     known or shared"
+                );
+                Standing::Unsure
+            }
         }
     }
 }
@@ -70,7 +86,6 @@ struct Seen {
     /// Nobody is let in from these; sorted.
     refused: Vec<IpAddr>,
     routers: Vec<Router>,
-    neighbours: Vec<Neighbour>,
 }
 
 /// Where a caller stands.
@@ -145,7 +160,7 @@ fn is_virtual(hardware: &[u8]) -> bool {
 }
 
 /// Looks at addresses, routes and neighbours; the kernel is made to ask for routers that it has not resolved.
-fn look(networks: &[Cidr]) -> anyhow::Result<Seen> {
+fn look(networks: &[Cidr], neighbourhood: &Neighbourhood) -> anyhow::Result<Seen> {
     let interfaces = if_addrs::get_if_addrs().context("the addresses of this machine cannot be read")?;
     let own = interfaces.iter().filter(|interface| !interface.is_loopback()).map(|interface| {
         let (ip, bits) = match &interface.addr {
@@ -156,8 +171,9 @@ fn look(networks: &[Cidr]) -> anyhow::Result<Seen> {
     });
     let own: Vec<(IpAddr, Option<Cidr>)> = own.collect();
     let routers = netlink::routers().context("the routes of this machine cannot be read")?;
-    let neighbours = netlink::neighbours().context("the neighbours of this machine cannot be read")?;
-    silent(&routers, &neighbours).for_each(wake);
+    let told = neighbourhood.renew(Instant::now(), netlink::neighbours);
+    let told = told.context("the neighbours of this machine cannot be read")?;
+    silent(&routers, &told.neighbours).for_each(wake);
     let firsts = own.iter().filter_map(|(_, network)| *network).chain(networks.iter().copied());
     let firsts = firsts.filter_map(|network| network.first_host());
     let routed = routers.iter().map(|router| router.address);
@@ -165,7 +181,7 @@ fn look(networks: &[Cidr]) -> anyhow::Result<Seen> {
     refused.retain(|ip| !ip.is_loopback());
     refused.sort_unstable();
     refused.dedup();
-    Ok(Seen { refused, routers, neighbours })
+    Ok(Seen { refused, routers })
 }
 
 /// Sends an empty datagram to the port where everything is thrown away (RFC 863), for which the kernel must ask the router for its
@@ -210,7 +226,7 @@ mod tests {
             router("fd77::254", 6),
         ];
         let refused = vec![ip("172.18.0.1"), ip("172.18.0.3")];
-        let seen = Seen { refused, routers: routers.to_vec(), neighbours: Vec::new() };
+        let seen = Seen { refused, routers: routers.to_vec() };
         let known = [
             neighbour("fe80::1", 2, 1),
             neighbour("fe80::1", 4, 0x44), // another of that name, on a link where no route leads
@@ -272,7 +288,8 @@ mod tests {
 
     #[test]
     fn this_machines_own_addresses_are_refused_and_loopback_is_not() {
-        let seen = look(&["172.18.0.0/24".parse().unwrap()]).unwrap();
+        let neighbourhood = Neighbourhood::of(Instant::now(), netlink::neighbours).unwrap();
+        let seen = look(&["172.18.0.0/24".parse().unwrap()], &neighbourhood).unwrap();
         assert!(seen.refused.contains(&ip("172.18.0.1")));
         for interface in if_addrs::get_if_addrs().unwrap() {
             let is_refused = seen.refused.contains(&interface.ip());
