@@ -16,7 +16,7 @@ pub struct Surroundings {
     pub is_root: bool,
     /// Whether `./herdgate.toml` exists, readable or not.
     pub has_file_here: bool,
-    /// Whether the directory of `--data` or `HERDGATE_DATA` holds a `herdgate.toml`, of whatever kind, which `herdgate restore --data` puts there.
+    /// Whether the directory of `--data` holds a `herdgate.toml`, of whatever kind, which `herdgate restore --data` puts there.
     pub has_file_in_data: bool,
     /// `HERDGATE_CONFIG`
     pub herdgate_config: Option<OsString>,
@@ -31,12 +31,6 @@ pub struct Surroundings {
 }
 
 impl Surroundings {
-    /// The data directory that somebody named.
-    #[must_use]
-    pub fn data_named(&self, flags: &Flags) -> Option<PathBuf> {
-        named(flags.data.as_ref(), "--data", &self.herdgate_data, "HERDGATE_DATA").map(|(path, _)| path)
-    }
-
     /// Asks `variable` (such as `std::env::var_os`) for each variable.
     pub fn new(is_root: bool, has_file_here: bool, variable: impl Fn(&str) -> Option<OsString>) -> Self {
         Surroundings {
@@ -68,12 +62,12 @@ pub struct Locations {
 }
 
 impl Locations {
-    /// Where the settings of a gate go that is set up here: beside its data where somebody names a place for that and nobody one
-    /// for the settings, so that a start with the same data finds them.
+    /// Where the settings of a gate go that is set up here: beside its data where `--data` names a place for that and nobody one
+    /// for the settings, so that a start with the same `--data` finds them.
     #[must_use]
     pub fn for_new_settings(&self) -> Option<PathBuf> {
         match (&self.config_named, &self.data_named) {
-            (None, Some(_)) => Some(Self::file_in(&self.data)),
+            (None, Some(Place::Flag { .. })) => Some(Self::file_in(&self.data)),
             _ => self.config.clone(),
         }
     }
@@ -110,8 +104,8 @@ impl Locations {
 
 /// Decides where the settings file and the data directory are.
 ///
-/// File: `--config`, `HERDGATE_CONFIG`, `herdgate.toml` in the data directory if somebody named that and it holds one,
-/// `./herdgate.toml` if there is one, as root `/etc/herdgate/herdgate.toml`,
+/// File: `--config`, `HERDGATE_CONFIG`, `herdgate.toml` in the directory of `--data` if it holds one, `./herdgate.toml` if
+/// there is one, as root `/etc/herdgate/herdgate.toml`,
 /// otherwise `$XDG_CONFIG_HOME/herdgate/herdgate.toml` (`~/.config`). Data: `--data`, `HERDGATE_DATA`, as root
 /// `/var/lib/herdgate`, otherwise `$XDG_DATA_HOME/herdgate` (`~/.local/share`). Empty variables and relative `HOME` and
 /// XDG folders count as not given (XDG base directory specification 0.8).
@@ -135,7 +129,7 @@ pub fn locate(flags: &Flags, around: &Surroundings) -> Result<Locations, Problem
     let (config, config_named) =
         match named(flags.config.as_ref(), "--config", &around.herdgate_config, "HERDGATE_CONFIG") {
             Some((path, place)) => (Some(path), Some(place)),
-            None if around.has_file_in_data && data_named.is_some() => {
+            None if around.has_file_in_data && flags.data.is_some() => {
                 is_in_data = true;
                 (Some(data.join(HERE)), None)
             }
@@ -206,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_data_directory_that_somebody_named_may_hold_its_settings() {
+    fn a_directory_that_is_named_by_a_flag_may_hold_its_settings() {
         let flags = Flags { data: Some("/d".into()), ..Flags::default() };
         let around = |in_data, vars| Surroundings { has_file_in_data: in_data, ..around(true, true, vars) };
         let found = |flags: &Flags, around: &Surroundings| locate(flags, around).unwrap();
@@ -224,9 +218,7 @@ mod tests {
         let named = found(&flags, &around(true, &[("HERDGATE_CONFIG", "/n.toml")]));
         assert!(!named.is_in_data);
         assert_eq!((named.config.clone(), named.for_new_settings()), (Some("/n.toml".into()), named.config));
-        let by_variable = found(&Flags::default(), &around(true, &[("HERDGATE_DATA", "/d")]));
-        assert_eq!(by_variable, Locations { data_named: Some(Place::env("HERDGATE_DATA")), ..held });
-        let usual = found(&Flags::default(), &around(true, &[]));
+        let usual = found(&Flags::default(), &around(true, &[("HERDGATE_DATA", "/d")]));
         assert_eq!(
             (usual.config.clone(), usual.for_new_settings()),
             (Some("herdgate.toml".into()), usual.config)

@@ -16,10 +16,10 @@ herdgate needs no settings. What you do set is heard in this order, the first on
 
 1. flags of the command line;
 2. environment variables `HERDGATE_…`, named below; lists are separated by commas; an empty variable counts as not set;
-3. the settings file, in TOML: `--config FILE` or `HERDGATE_CONFIG`, else the `herdgate.toml` in the folder of `--data` or
-   `HERDGATE_DATA` if it holds one, else `./herdgate.toml` if there is one, else
+3. the settings file, in TOML: `--config FILE` or `HERDGATE_CONFIG`, else the `herdgate.toml` in the folder of `--data` if it holds
+   one, else `./herdgate.toml` if there is one, else
    `/etc/herdgate/herdgate.toml` as root and `$XDG_CONFIG_HOME/herdgate/herdgate.toml` (`~/.config`) otherwise. The one in the
-   data folder must be a plain file, it and the folder must belong to whoever runs herdgate or to root, and nobody else may
+   folder of `--data` must be a plain file, it and the folder must belong to whoever runs herdgate or to root, and nobody else may
    write to either: whoever can decides where tokens are sent. Otherwise herdgate says whose it is and ends, until `--config FILE`
    names the settings that are meant;
 4. for the upstream: `OLLAMA_URL`, `OLLAMA_BASE_URL` and `OLLAMA_HOST`, read as Ollama's own client reads them; for the

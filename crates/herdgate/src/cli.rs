@@ -24,7 +24,7 @@ struct Cli {
 /// Understood by every command.
 #[derive(Debug, Args)]
 pub(crate) struct Common {
-    /// Settings file [default: herdgate.toml in the data directory if that is named, ./herdgate.toml, /etc/herdgate/herdgate.toml for root, else the XDG folder]
+    /// Settings file [default: herdgate.toml in the folder of --data, ./herdgate.toml, /etc/herdgate/herdgate.toml for root, else the XDG folder]
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Data directory: keys and models [default: /var/lib/herdgate for root, else the XDG folder]

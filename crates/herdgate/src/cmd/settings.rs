@@ -30,7 +30,7 @@ pub(crate) fn places(flags: &Flags) -> Result<Locations, Vec<Problem>> {
         Surroundings::new(is_root, Path::new("herdgate.toml").is_file(), |name| std::env::var_os(name));
     // A link that leads nowhere is one, too: what is there and cannot be believed is told, and not passed over.
     around.has_file_in_data =
-        around.data_named(flags).is_some_and(|data| Locations::file_in(&data).symlink_metadata().is_ok());
+        flags.data.as_deref().is_some_and(|data| Locations::file_in(data).symlink_metadata().is_ok());
     locate(flags, &around).map_err(|problem| vec![problem])
 }
 
