@@ -114,7 +114,7 @@ fn has_room(dir: &Path, room: Option<u64>, needed: u64) -> Result<(), StoreError
     match room {
         Some(room) if room < needed => {
             let reason = format!(
-                "has {} KiB of room on its disk, and a copy of the database needs {} KiB",
+                "its disk has {} KiB of room, and a copy of the database needs {} KiB",
                 room / 1024,
                 needed.div_ceil(1024)
             );
@@ -155,7 +155,7 @@ mod tests {
         let error = has_room(Path::new("/d"), Some(4096), 40_961).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "/d has 4 KiB of room on its disk, and a copy of the database needs 41 KiB"
+            "/d: its disk has 4 KiB of room, and a copy of the database needs 41 KiB"
         );
         assert!(error.hint().is_some_and(|hint| hint.contains("data directory")), "{error:?}");
     }
