@@ -23,9 +23,6 @@ pub(super) const LINGER_PAUSE: Duration = Duration::from_secs(2);
 pub(super) const LINGER_IN_ALL: Duration = Duration::from_secs(10);
 pub(super) const LINGER_BYTES: usize = 256 << 20;
 
-/// How long a client may still begin a request once the gate is ending: what is on its way is answered.
-const LAST_CALL: Duration = Duration::from_secs(1);
-
 pub(super) struct Conn<IO> {
     pub(super) io: IO,
     pub(super) guest: Guest,
@@ -76,7 +73,7 @@ impl<IO: ClientStream> Conn<IO> {
     }
 
     /// Waits for the next request head. On a new connection its time runs from the beginning, later from the head's first
-    /// byte, which may take as long as a connection may rest. Once the gate is ending, [`LAST_CALL`] is all the rest there is.
+    /// byte, which may take as long as a connection may rest. Once the gate is ending, its last call is all the rest there is.
     pub(super) async fn next_head(&mut self, turn: Turn) -> Next {
         let is_first = turn != Turn::Later;
         let gate = Rc::clone(&self.guest.gate);
@@ -95,7 +92,7 @@ impl<IO: ClientStream> Conn<IO> {
                 is_told = true;
                 if self.read.is_empty() {
                     begun = false;
-                    self.watch.rest(LAST_CALL);
+                    self.watch.rest(drain.last_call());
                 }
             }
             let preface = if is_first { h2::preface(&self.read) } else { Preface::No };

@@ -268,7 +268,7 @@ impl House {
 
     /// The gate begins to end.
     pub(crate) fn drain(&self) {
-        self.gate.drain.begin();
+        self.gate.drain.begin(Duration::from_secs(1));
     }
 
     /// From now on, nobody listens there; or somebody does again.

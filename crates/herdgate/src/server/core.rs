@@ -73,6 +73,13 @@ impl Pulse {
     }
 }
 
+/// How long clients that wait without a request may still begin one where the gate ends: nobody is there behind it, and whoever
+/// ends it waits for that.
+const LAST_CALL: Duration = Duration::from_secs(1);
+/// The same where another gate has taken over. Nobody waits for this one, and a client that was busy elsewhere for a moment
+/// shall find its connection open.
+const LAST_CALL_PASSED_ON: Duration = Duration::from_secs(5);
+
 /// How far the end of the data plane has come. Only ever moves on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Stage {
@@ -194,7 +201,8 @@ async fn serve(doors: Vec<Door>, pulse: Arc<Pulse>, plan: Plan) -> io::Result<()
         how = duties.join_next() => return ended("a duty of the core", how),
         how = open.join_next() => return ended("a listener", how),
     }
-    gate.drain.begin();
+    let is_passed_on = stage.borrow().is_passed_on();
+    gate.drain.begin(if is_passed_on { LAST_CALL_PASSED_ON } else { LAST_CALL });
     let last_words = async {
         drop(stage.wait_for(|stage| *stage >= Stage::CUT).await);
         gate.leases.end_all();
