@@ -39,10 +39,6 @@ impl Arrived {
         self.0.iter().any(|(name, _)| name == model)
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     pub(crate) fn remove(&mut self, model: &ModelName) {
         self.0.retain(|(name, _)| name != model);
     }

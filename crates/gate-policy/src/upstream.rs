@@ -177,12 +177,6 @@ impl Upstream {
         self.arrived.is_new(model)
     }
 
-    /// Whether it has got a model that no list has named yet.
-    #[must_use]
-    pub fn has_unlisted(&self) -> bool {
-        !self.arrived.is_empty()
-    }
-
     /// Whether it holds `model` in memory, so that no load time is spent on it.
     #[must_use]
     pub fn is_warm(&self, model: &ModelName) -> bool {

@@ -101,14 +101,14 @@ fn a_model_that_was_not_found_is_forgotten_and_one_that_came_is_known() {
     fleet.apply(ONE, Observation::ModelThere(name("c")));
     for _ in 0..2 {
         fleet.apply(ONE, Observation::Probed { version: "0.32.15".into(), models: None, loaded: None });
-        assert!(fleet.get(ONE).unwrap().has_unlisted());
+        assert!(fleet.get(ONE).unwrap().has(&name("c")) && !fleet.get(ONE).unwrap().lists(&name("c")));
     }
     fleet.apply(ONE, Observation::ModelMissing(name("c")));
     assert_eq!(names(&fleet), [name("a")]);
     fleet.apply(ONE, Observation::ModelThere(name("d")));
     fleet.apply(ONE, Observation::ModelGone(name("d")));
     assert_eq!(names(&fleet), [name("a")]);
-    assert!(!fleet.get(ONE).unwrap().has_unlisted());
+    assert!(!fleet.get(ONE).unwrap().awaits(&name("d")));
 }
 
 #[test]

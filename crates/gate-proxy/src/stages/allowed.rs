@@ -46,9 +46,10 @@ pub(crate) fn model(
         // Closed, as long as nobody can tell.
         if shared.stubs.are_unsure() && !makes(route) && !shared.lists(named.model) {
             let is_new = shared.with_fleet(|fleet| fleet.iter().any(|(_, at)| at.awaits(named.model)));
-            return Err(match is_new {
-                true => pulls::arrived(named.as_sent),
-                false => GateError::new(Reason::ModelsUnlisted),
+            return Err(match shared.pulls.told_of(named.model, named.as_sent) {
+                Some(told) => told,
+                None if is_new => pulls::arrived(named.as_sent),
+                None => GateError::new(Reason::ModelsUnlisted),
             });
         }
     }

@@ -1,6 +1,6 @@
 //! Looks at each upstream again and again, and tells the fleet what it saw. Requests never wait for it.
 
-use gate_policy::{Fleet, Observation, Upstream, holes, mended_by};
+use gate_policy::{Fleet, Observation, holes, mended_by};
 use gate_proxy::Shared;
 use gate_types::{ModelName, UpstreamId};
 use gate_upstream::Client;
@@ -185,11 +185,6 @@ impl Look {
             Err(_) => {}
         }
         self.shared.observe(self.id, observation(found));
-        // A list that was asked for before a pull ended says nothing of what it brought.
-        let lacks = |fleet: &Fleet| fleet.get(self.id).is_some_and(Upstream::has_unlisted);
-        if self.shared.with_fleet(lacks) {
-            self.shared.stubs.lose(self.id);
-        }
     }
 }
 

@@ -68,8 +68,6 @@ impl Puller {
             tell(line, &progress);
         })
         .await?;
-        // Whether it stands for a model elsewhere, only a list says.
-        self.shared.stubs.lose(id);
         // Requests shall know where to go before they are told no longer that it is on its way.
         self.shared.observe(id, Observation::ModelThere(model.clone()));
         self.shared.doubt();
