@@ -1,7 +1,7 @@
 //! Files for the programs around the gate, made from its settings: what they say, where they go, what must follow.
 //!
 //! Pure: every kind is a function from what was asked and the settings to a [`Deployment`], the same bytes for the same input.
-//! Printing is `cmd/deploy.rs`'s; putting them in place and taking them back is [`write`]'s. Never guesses: what the settings do
+//! Printing is `cmd/deploy.rs`'s; putting them in place and taking them back is [`mod@write`]'s. Never guesses: what the settings do
 //! not tell is an option, and never lets a text of the settings become more than the one word that it is.
 
 pub(crate) mod compose;

@@ -12,7 +12,7 @@ use std::io::{self, IsTerminal as _, Write};
 /// `herdgate doctor …`
 #[derive(Debug, Args)]
 pub(crate) struct DoctorArgs {
-    /// What to judge, as a URL or host[:port] [default: this machine, its settings and its upstreams]
+    /// What to judge, as a URL, HOST or HOST:PORT [default: this machine, its settings and its upstreams]
     target: Option<String>,
     /// Write what was found as JSON
     #[arg(long)]

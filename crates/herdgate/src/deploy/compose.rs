@@ -56,7 +56,7 @@ pub(crate) struct ComposeArgs {
     /// A network that stacks share instead of a port of the machine
     #[arg(long, value_name = "NAME")]
     pub(crate) network: Option<String>,
-    /// Where the gate is published, as [IP:]PORT, or none [default: the port of the settings, everywhere]
+    /// Where the gate is published, as PORT, IP:PORT or none [default: the port of the settings, everywhere]
     #[arg(long, value_name = "ADDR", conflicts_with = "consumer")]
     pub(crate) publish: Option<Publish>,
     /// The gate that programs use, as a URL [default: the one of this machine, or of --network]
