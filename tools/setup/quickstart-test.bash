@@ -136,7 +136,7 @@ interrupt
 
 start_kit --no-models
 begin no-model
-grep -q 'ollama pull' "$place/no-model.said" || fail 'it does not say how to get a model'
+grep -q 'herdgate pull' "$place/no-model.said" || fail 'it does not say how to get a model'
 answers herdgate-demo "$learned"
 interrupt
 end_kit
