@@ -60,7 +60,8 @@ fn variables(text: &str) -> Vec<(String, String)> {
     found
 }
 
-fn words(text: &str) -> Vec<String> {
+/// Words apart by blanks, each of which may stand in quotes.
+pub(super) fn words(text: &str) -> Vec<String> {
     let mut words = vec![String::new()];
     let mut quote = None;
     for c in text.chars() {

@@ -3,6 +3,7 @@
 //! Never: the value of a variable that is not Ollama's, or that could be a secret.
 
 use super::tool;
+use crate::doctor::facts::unit::words;
 use crate::together::together;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -136,21 +137,6 @@ fn variables(text: &str) -> Variables {
     let lines = text.lines().filter_map(|line| line.trim().strip_prefix("Environment="));
     let all: Vec<String> = lines.flat_map(words).collect();
     kept(all.iter().map(String::as_str))
-}
-
-/// Words apart by blanks, each of which may stand in quotes.
-fn words(text: &str) -> Vec<String> {
-    let (mut words, mut quote) = (vec![String::new()], None);
-    for c in text.chars() {
-        match quote {
-            None if c == '"' || c == '\'' => quote = Some(c),
-            Some(open) if c == open => quote = None,
-            None if c.is_whitespace() => words.push(String::new()),
-            _ => words.last_mut().into_iter().for_each(|word| word.push(c)),
-        }
-    }
-    words.retain(|word| !word.is_empty());
-    words
 }
 
 /// Ollama's variables, and those of proxies without what stands before an `@`.
