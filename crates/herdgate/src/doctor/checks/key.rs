@@ -82,22 +82,12 @@ fn bracketed(ip: IpAddr) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::facts::{Dial, End};
+    use crate::doctor::facts::End;
     use crate::doctor::finding::Mark;
 
     fn found(role: Role, address: &str, is_own: bool, what: What, keyless: u16) -> Option<Finding> {
-        let dial = Dial { address: address.parse().unwrap(), end: End::Open, micros: 9 };
-        let place = Place {
-            url: "http://gpu1:11434".into(),
-            role,
-            host: "gpu1".into(),
-            port: 11434,
-            dials: vec![dial],
-            is_own,
-            from: Some("10.0.0.1".parse().unwrap()),
-            served: Some(Served { what, keyless: Some(keyless), ..Served::default() }),
-            ..Place::default()
-        };
+        let served = Some(Served { what, keyless: Some(keyless), ..Served::default() });
+        let place = Place { served, ..Place::gpu1(role, address, End::Open, is_own) };
         judge(&Facts { places: vec![place], ..Facts::default() }).pop()
     }
 
@@ -128,11 +118,10 @@ mod tests {
 
     #[test]
     fn one_that_others_reach_beside_loopback_is_not_on_loopback() {
-        let dial = Dial { address: "127.0.0.1:11434".parse().unwrap(), end: End::Open, micros: 9 };
         let served = Served { what: What::Ollama("0.24.0".into()), keyless: Some(200), ..Served::default() };
         let also_at = vec!["10.0.0.2:11434".parse().unwrap()];
-        let place =
-            Place { dials: vec![dial], is_own: true, served: Some(served), also_at, ..Place::default() };
+        let loopback = Place::gpu1(Role::Upstream, "127.0.0.1:11434", End::Open, true);
+        let place = Place { served: Some(served), also_at, ..loopback };
         let found = judge(&Facts { places: vec![place], ..Facts::default() }).remove(0);
         assert!(
             found.mark == Mark::Bad && found.seen.contains("reaches 10.0.0.2:11434 uses"),

@@ -135,18 +135,7 @@ mod tests {
     use crate::doctor::finding::Mark;
 
     fn found(role: Role, end: End, is_own: bool, around: Around) -> Finding {
-        let dial = Dial { address: "10.0.0.2:11434".parse().unwrap(), end, micros: 1_200 };
-        let place = Place {
-            url: "http://gpu1:11434".into(),
-            role,
-            host: "gpu1".into(),
-            port: 11434,
-            dials: vec![dial],
-            is_own,
-            from: Some("10.0.0.1".parse().unwrap()),
-            around: Some(around),
-            ..Place::default()
-        };
+        let place = Place { around: Some(around), ..Place::gpu1(role, "10.0.0.2:11434", end, is_own) };
         judge(&Facts { places: vec![place], ..Facts::default() }).pop().unwrap()
     }
 

@@ -72,6 +72,21 @@ impl Place {
     pub(in crate::doctor) fn open(&self) -> Option<&Dial> {
         self.dials.iter().find(|dial| dial.end == End::Open)
     }
+
+    /// A server called gpu1 for tables of tests, connected to once.
+    #[cfg(test)]
+    pub(in crate::doctor) fn gpu1(role: Role, address: &str, end: End, is_own: bool) -> Self {
+        Place {
+            url: "http://gpu1:11434".into(),
+            role,
+            host: "gpu1".into(),
+            port: 11434,
+            dials: vec![Dial { address: address.parse().unwrap(), end, micros: 1_200 }],
+            is_own,
+            from: Some("10.0.0.1".parse().unwrap()),
+            ..Place::default()
+        }
+    }
 }
 
 /// A server that shall be looked at.
