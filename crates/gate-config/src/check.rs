@@ -81,6 +81,7 @@ impl Config {
         warnings.extend(no_public_name(&config, origins.get("tls.domain")));
         warnings.extend(api_as_base(&config, origins.get("upstreams")));
         warnings.extend(credential_in_clear(&config, origins.get("upstreams")));
+        warnings.extend(models_for_nobody(&config, origins.get("local.models")));
         problems.sort();
         warnings.sort();
         if problems.is_empty() {
@@ -263,6 +264,14 @@ fn credential_in_clear(config: &Config, place: Option<&Place>) -> Vec<Problem> {
         Problem::new(place.clone(), reason).hint("speak TLS with it: write https:// in its url")
     };
     in_clear.map(warn).collect()
+}
+
+/// Models for the Ollama of this machine, which a gate with named upstreams does not ask.
+fn models_for_nobody(config: &Config, place: Option<&Place>) -> Option<Problem> {
+    let (first, true) = (config.local.models.first()?, config.upstreams_given) else { return None };
+    let reason =
+        format!("{first} is not pulled: the upstreams were named, so that they are not the gate's to fill");
+    Some(Problem::new(place?.clone(), reason).hint("say per upstream what it shall have: [[upstream]] models"))
 }
 
 /// Addresses copied from a client's settings often end in the API's own path.

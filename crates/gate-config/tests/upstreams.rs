@@ -219,3 +219,14 @@ fn a_credential_in_clear_is_a_warning() {
         assert_eq!(warnings(fine), Vec::<String>::new());
     }
 }
+
+#[test]
+fn models_of_the_local_ollama_beside_named_upstreams_are_a_warning() {
+    let text = "[local]\nmodels = [\"qwen3:8b\", \"gemma3\"]\n";
+    let warnings = |text: &str| load(file(text)).unwrap().warnings;
+    assert_eq!(warnings(text), []);
+    let named = warnings(&format!("{text}[[upstream]]\nurl = \"http://gpu1:11434\"\n"));
+    let told = "herdgate.toml:2:10 qwen3:8b is not pulled: the upstreams were named, so that they are not the gate's to fill  \
+                hint: say per upstream what it shall have: [[upstream]] models";
+    assert_eq!(named.iter().map(ToString::to_string).collect::<Vec<_>>(), [told]);
+}

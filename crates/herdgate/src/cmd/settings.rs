@@ -2,7 +2,7 @@
 
 use crate::cli::EXIT_USAGE;
 use gate_config::{
-    FileAccess, Flags, Held, KeyPart, Loaded, Locations, Problem, Sources, Surroundings, believe, locate,
+    FileAccess, Flags, Held, KeyPart, Loaded, Locations, Place, Problem, Sources, Surroundings, believe, locate,
 };
 use gate_keys::{EnvKey, KeyName, Mark, ModelGlob, digest_text};
 use gate_types::Secret;
@@ -61,7 +61,28 @@ pub(crate) fn load(flags: &Flags) -> Result<(Loaded, Locations), Vec<Problem>> {
         route_form,
         token_form,
     };
-    gate_config::load(&sources).map(|loaded| (loaded, places))
+    let mut loaded = gate_config::load(&sources)?;
+    loaded.warnings.extend(passed_over(&places));
+    Ok((loaded, places))
+}
+
+/// A settings file beside data that a variable names: the flag would have found it there.
+fn passed_over(places: &Locations) -> Option<Problem> {
+    let place = places.data_named.as_ref().filter(|place| matches!(place, Place::Env { .. }))?;
+    let file = Locations::file_in(&places.data);
+    let is_read = places.config.as_ref().is_some_and(|read| same(read, &file));
+    let is_passed_over = !is_read && file.symlink_metadata().is_ok();
+    is_passed_over.then(|| {
+        let file = file.display();
+        let reason = format!("names a folder that holds a herdgate.toml, and {file} is not what is read");
+        Problem::new(place.clone(), reason)
+            .hint(format!("to read it: HERDGATE_CONFIG={file}, or --data in the place of the variable"))
+    })
+}
+
+/// Whether two paths lead to one file.
+fn same(one: &Path, other: &Path) -> bool {
+    one == other || one.canonicalize().is_ok_and(|one| other.canonicalize().is_ok_and(|other| one == other))
 }
 
 /// Why a settings file was not opened.

@@ -186,12 +186,12 @@ impl Settings {
             (true, false) if self.started.is_empty() => &self.named[..],
             (true, _) => &[],
         };
-        if let (Some(first), true) = (models.first(), homes.is_empty()) {
-            let why = match self.started.is_empty() {
-                true => "the upstreams were named, so that they are not the gate's to fill",
-                false => "herdgate-engine has what lies in its folder of models, and pulls nothing",
-            };
-            tracing::warn!("{first} and what else local.models or OLLAMA_MODEL names is not pulled: {why}");
+        // Where the upstreams were named, the reading of the settings has warned of it.
+        if let (Some(first), true, false) = (models.first(), homes.is_empty(), config.upstreams_given) {
+            tracing::warn!(
+                "{first} and what else local.models or OLLAMA_MODEL names is not pulled: herdgate-engine has what lies in its \
+                 folder of models, and pulls nothing"
+            );
         }
         let latest = self.probers.latest(homes);
         let wanted = homes
