@@ -271,7 +271,9 @@ fn models_for_nobody(config: &Config, place: Option<&Place>) -> Option<Problem> 
     let (first, true) = (config.local.models.first()?, config.upstreams_given) else { return None };
     let reason =
         format!("{first} is not pulled: the upstreams were named, so that they are not the gate's to fill");
-    Some(Problem::new(place?.clone(), reason).hint("say per upstream what it shall have: [[upstream]] models"))
+    Some(
+        Problem::new(place?.clone(), reason).hint("say per upstream what it shall have: [[upstream]] models"),
+    )
 }
 
 /// Addresses copied from a client's settings often end in the API's own path.

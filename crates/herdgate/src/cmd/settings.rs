@@ -2,7 +2,8 @@
 
 use crate::cli::EXIT_USAGE;
 use gate_config::{
-    FileAccess, Flags, Held, KeyPart, Loaded, Locations, Place, Problem, Sources, Surroundings, believe, locate,
+    FileAccess, Flags, Held, KeyPart, Loaded, Locations, Place, Problem, Sources, Surroundings, believe,
+    locate,
 };
 use gate_keys::{EnvKey, KeyName, Mark, ModelGlob, digest_text};
 use gate_types::Secret;

@@ -228,7 +228,10 @@ fn settings_beside_data_that_a_variable_names_are_said_not_to_be_read() {
     std::fs::create_dir(&folder).unwrap();
     let file = folder.join("herdgate.toml");
     std::fs::write(&file, "[listen]\naddress = \"127.0.0.1:1\"\n").unwrap();
-    let told = format!("HERDGATE_DATA names a folder that holds a herdgate.toml, and {} is not what", file.display());
+    let told = format!(
+        "HERDGATE_DATA names a folder that holds a herdgate.toml, and {} is not what",
+        file.display()
+    );
     let by_variable = Home::new().settings("").env("HERDGATE_DATA", &folder);
     let checked = by_variable.run(&["check"]);
     assert!(checked.code == 0 && checked.err.contains(&told), "{}", checked.err);
