@@ -38,6 +38,8 @@ mod extra_routes;
 #[cfg(test)]
 mod foreign;
 #[cfg(test)]
+mod guides;
+#[cfg(test)]
 mod handover;
 #[cfg(test)]
 mod hangup;

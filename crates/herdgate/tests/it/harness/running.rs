@@ -72,6 +72,13 @@ impl Running {
         self.out.text()
     }
 
+    /// Writes a line to its standard input. One that has ended does not read it.
+    pub(crate) fn types(&mut self, line: &str) {
+        use std::io::Write as _;
+        let input = self.child.stdin.as_mut().unwrap();
+        drop(input.write_all(format!("{line}\n").as_bytes()));
+    }
+
     /// Sends a signal.
     pub(crate) fn signal(&self, signal: Signal) {
         send(self.pid(), signal);

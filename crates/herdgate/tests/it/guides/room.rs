@@ -1,0 +1,148 @@
+//! A machine for one guide: namespaces of the kernel for its mounts, its networks and its processes, made of this machine's
+//! programs. Nothing of it is seen outside, and all of it is gone once its first process is.
+
+use crate::harness::leave_out;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use tempfile::TempDir;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_herdgate");
+
+/// Makes namespaces whose mounts nobody else sees: unshare(1) makes all of them private before anything else.
+const UNSHARE: [&str; 8] = [
+    "--mount",
+    "--propagation=private",
+    "--net",
+    "--uts",
+    "--pid",
+    "--fork",
+    "--kill-child",
+    "--mount-proc",
+];
+
+/// Makes the machine inside the namespaces, then becomes the shell of the guide. `$1` is the room's folder; the others are
+/// programs, which are too large to be copied and must lie where they are installed.
+const ARRANGE: &str = r#"
+set -eu
+room=$1
+[ "$(findmnt -no PROPAGATION /)" = private ] || { echo 'mounts are not private' >&2; exit 90; }
+mount -t tmpfs -o mode=755 room "$room/own"
+cd "$room/own" && mkdir -m 755 run bin var var.work && cp -a /etc etc
+mount --bind etc /etc
+mount -t overlay -o lowerdir=/var/lib,upperdir=var,workdir=var.work room /var/lib
+mount --bind run /run
+cp "$room"/bin/* bin/ && mount --bind bin /usr/local/bin
+for program in "$2" "$3"; do
+    : > "/usr/local/bin/${program##*/}" && mount --bind "$program" "/usr/local/bin/${program##*/}"
+done
+mkdir -p /run/lock
+hostname server
+printf '127.0.0.1 localhost\n::1 localhost\n127.0.1.1 server\n' > /etc/hosts
+rm -f /etc/resolv.conf && : > /etc/resolv.conf
+rm -rf /etc/herdgate /etc/netns
+ip link set lo up
+for line in 'lan0 192.168.1.100/24 another-machine 192.168.1.50/24' 'docker0 172.17.0.1/16 container 172.17.0.2/16'; do
+    set -- $line
+    ip netns add "$3"
+    ip link add "$1" type veth peer name eth0 netns "$3"
+    ip addr add "$2" dev "$1" && ip link set "$1" up
+    ip -n "$3" link set lo up
+    ip -n "$3" addr add "$4" dev eth0 && ip -n "$3" link set eth0 up
+    ip -n "$3" route add default via "${2%/*}"
+    mkdir -p "/etc/netns/$3"
+    : > "/etc/netns/$3/resolv.conf"
+    printf '127.0.0.1 localhost\n' > "/etc/netns/$3/hosts"
+done
+echo '172.17.0.1 host.docker.internal' >> /etc/netns/container/hosts
+cd "$HOME"/guide
+exec bash --norc
+"#;
+
+/// Programs of the room beside `herdgate`.
+const PROGRAMS: [(&str, &str); 5] = [
+    ("sudo", "#!/bin/sh\nexec env \"$@\"\n"),
+    ("on_another_machine", "#!/bin/sh\nexec ip netns exec another-machine \"$@\"\n"),
+    ("in_a_container", "#!/bin/sh\nexec ip netns exec container \"$@\"\n"),
+    (
+        "until_answers",
+        "#!/bin/sh\nuntil curl --silent --insecure --noproxy '*' --output /dev/null --max-time 5 \"$@\"; do sleep 0.05; done\n",
+    ),
+    ("ollama", OLLAMA),
+];
+
+/// What guides ask of Ollama's program, of the test kit.
+const OLLAMA: &str = r#"#!/bin/bash
+set -euo pipefail
+at=${OLLAMA_HOST:-127.0.0.1:11434}
+at=${at#http://}
+case $at in *:*) ;; *) at=$at:11434 ;; esac
+ask() { curl --silent --show-error --fail --noproxy '*' "http://${at/#0.0.0.0/127.0.0.1}$@"; }
+names() { ask "$1" | grep -o '"name": *"[^"]*"' | cut -d '"' -f 4; }
+case ${1:-} in
+    serve) exec testkit-ollama --listen "$at" --stay --no-models ;;
+    pull) ask /api/pull -d "{\"model\":\"$2\"}" | tail -n 1 | grep -q success && echo success ;;
+    rm) ask /api/delete -X DELETE -d "{\"model\":\"$2\"}" && echo "deleted '$2'" ;;
+    list | ls) echo NAME && names /api/tags ;;
+    ps) echo NAME && names /api/ps ;;
+    --version | -v) echo "ollama version is 0.32.15" ;;
+    *) echo "ollama $*: not in the tests" >&2; exit 2 ;;
+esac
+"#;
+
+pub(super) struct Room {
+    dir: TempDir,
+    testkit: PathBuf,
+}
+
+impl Room {
+    /// None where the kernel does not let us make namespaces, or something to make a room of is missing.
+    #[track_caller]
+    pub(super) fn new() -> Option<Self> {
+        match Command::new("unshare").args(UNSHARE).arg("true").output() {
+            Ok(made) if made.status.success() => {}
+            Ok(made) => {
+                let why = String::from_utf8_lossy(&made.stderr).into_owned();
+                leave_out(&format!("namespaces cannot be made, which needs root: {}", why.trim()));
+                return None;
+            }
+            Err(error) => {
+                leave_out(&format!("namespaces are made with `unshare` of util-linux: {error}"));
+                return None;
+            }
+        }
+        let testkit = Path::new(BINARY).with_file_name("testkit-ollama");
+        if !testkit.is_file() {
+            leave_out(&format!("there is no {}: cargo build -p gate-testkit", testkit.display()));
+            return None;
+        }
+        let room = Self { dir: TempDir::with_prefix("herdgate-it-").unwrap(), testkit };
+        for folder in ["own", "bin", "home", "home/guide", "tmp"] {
+            std::fs::create_dir(room.path(folder)).unwrap();
+        }
+        for (name, text) in PROGRAMS {
+            room.program(&room.path("bin").join(name), text);
+        }
+        Some(room)
+    }
+
+    /// A path of the room outside the guide's own folder.
+    pub(super) fn path(&self, inside: &str) -> PathBuf {
+        self.dir.path().join(inside)
+    }
+
+    /// A shell in the machine, in the guide's empty folder.
+    pub(super) fn command(&self) -> Command {
+        let mut command = Command::new("unshare");
+        command.args(UNSHARE).args(["sh", "-c", ARRANGE, "sh"]).arg(self.dir.path()).arg(BINARY).arg(&self.testkit).env_clear();
+        command.env("HOME", self.path("home")).env("TMPDIR", self.path("tmp"));
+        command.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+        command.env("LANG", "C.UTF-8").env("TERM", "dumb").env("USER", "root");
+        command
+    }
+
+    fn program(&self, at: &Path, text: &str) {
+        std::fs::write(at, text).unwrap();
+        std::fs::set_permissions(at, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+}
