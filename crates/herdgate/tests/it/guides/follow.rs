@@ -57,9 +57,9 @@ impl<'r> Walk<'r> {
     fn write(&mut self, line: usize, path: &str, text: &str) {
         let from = self.room.path(&format!("file-{}", self.count));
         std::fs::write(&from, text).unwrap();
-        let to = path.strip_prefix("~/").map_or_else(|| format!("'{path}'"), |rest| format!("\"$HOME\"/'{rest}'"));
-        let commands =
-            format!("mkdir -p \"$(dirname {to})\" && cat '{}' > {to}", from.display());
+        let to =
+            path.strip_prefix("~/").map_or_else(|| format!("'{path}'"), |rest| format!("\"$HOME\"/'{rest}'"));
+        let commands = format!("mkdir -p \"$(dirname {to})\" && cat '{}' > {to}", from.display());
         self.block(line, &commands);
     }
 
@@ -73,7 +73,8 @@ impl<'r> Walk<'r> {
         let printed = || std::fs::read_to_string(&said).unwrap();
         // A program in the background may be about to say it.
         let end = std::time::Instant::now() + LATE;
-        while !is_as_shown(&printed(), shown) && run.commands.contains('&') && std::time::Instant::now() < end {
+        while !is_as_shown(&printed(), shown) && run.commands.contains('&') && std::time::Instant::now() < end
+        {
             std::thread::sleep(Duration::from_millis(20));
         }
         let printed = printed();

@@ -10,16 +10,8 @@ use tempfile::TempDir;
 const BINARY: &str = env!("CARGO_BIN_EXE_herdgate");
 
 /// Makes namespaces whose mounts nobody else sees: unshare(1) makes all of them private before anything else.
-const UNSHARE: [&str; 8] = [
-    "--mount",
-    "--propagation=private",
-    "--net",
-    "--uts",
-    "--pid",
-    "--fork",
-    "--kill-child",
-    "--mount-proc",
-];
+const UNSHARE: [&str; 8] =
+    ["--mount", "--propagation=private", "--net", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc"];
 
 /// Makes the machine inside the namespaces, then becomes the shell of the guide. `$1` is the room's folder; the others are
 /// programs, which are too large to be copied and must lie where they are installed.
@@ -134,7 +126,13 @@ impl Room {
     /// A shell in the machine, in the guide's empty folder.
     pub(super) fn command(&self) -> Command {
         let mut command = Command::new("unshare");
-        command.args(UNSHARE).args(["sh", "-c", ARRANGE, "sh"]).arg(self.dir.path()).arg(BINARY).arg(&self.testkit).env_clear();
+        command
+            .args(UNSHARE)
+            .args(["sh", "-c", ARRANGE, "sh"])
+            .arg(self.dir.path())
+            .arg(BINARY)
+            .arg(&self.testkit)
+            .env_clear();
         command.env("HOME", self.path("home")).env("TMPDIR", self.path("tmp"));
         command.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
         command.env("LANG", "C.UTF-8").env("TERM", "dumb").env("USER", "root");

@@ -98,7 +98,8 @@ fn comment(lines: &[&str], at: usize) -> Result<(Option<Mark>, usize), String> {
     let end = lines[at..].iter().position(|line| line.contains("-->"));
     let end = at + end.ok_or_else(|| format!("{here}: the comment has no end"))?;
     let Some(needs) = lines[at].trim().strip_prefix("<!-- needs ") else { return Ok((None, end + 1)) };
-    let needs = needs.strip_suffix("; instead:").ok_or_else(|| format!("{here}: it ends in \"; instead:\""))?;
+    let needs =
+        needs.strip_suffix("; instead:").ok_or_else(|| format!("{here}: it ends in \"; instead:\""))?;
     if let Some(other) = needs.split(", ").find(|need| !NEEDS.contains(need)) {
         return Err(format!("{here}: {other:?} is none of {}", NEEDS.join(", ")));
     }
@@ -123,23 +124,25 @@ fn take(
         return Err(format!("{here}: only commands can need something"));
     }
     match (name, block.language) {
-        (Some(path), _) => steps.push(Step::File { line: block.line, path: path.to_owned(), text: block.text }),
+        (Some(path), _) => {
+            steps.push(Step::File { line: block.line, path: path.to_owned(), text: block.text })
+        }
         (None, "sh") => steps.push(Step::Run(marked(block.line, block.text, None, mark))),
         (None, "console") => console(steps, &block, mark)?,
         (None, "text" | "json") => match steps.last_mut() {
             Some(Step::Run(run)) if run.shown.is_none() => run.shown = Some((block.line, block.text)),
             _ => return Err(format!("{here}: nothing is run before what is shown")),
         },
-        (None, other) => return Err(format!("{here}: neither commands, nor their output, nor a file: {other:?}")),
+        (None, other) => {
+            return Err(format!("{here}: neither commands, nor their output, nor a file: {other:?}"));
+        }
     }
     Ok(())
 }
 
 fn marked(line: usize, commands: String, shown: Option<(usize, String)>, mark: Option<Mark>) -> Run {
     match mark {
-        Some(mark) => {
-            Run { line: mark.line + 1, commands: mark.commands, not_here: Some(commands), shown }
-        }
+        Some(mark) => Run { line: mark.line + 1, commands: mark.commands, not_here: Some(commands), shown },
         None => Run { line, commands, not_here: None, shown },
     }
 }
@@ -238,7 +241,10 @@ mod tests {
             ("<!-- needs docker; instead:\n# words\n-->\n```sh\ntrue\n```\n", "1: no commands"),
             ("<!-- needs docker; instead: true -->\n```sh\ntrue\n```\n", "1: it ends in"),
             ("<!-- needs time; instead:\ntrue\n-->\n```sh\ntrue\n```\n", "1: \"time\" is none of systemd"),
-            ("<!-- needs docker; instead:\ntrue\n-->\n\n```sh\ntrue\n```\n", "1: the comment is not right above"),
+            (
+                "<!-- needs docker; instead:\ntrue\n-->\n\n```sh\ntrue\n```\n",
+                "1: the comment is not right above",
+            ),
             ("<!-- needs docker; instead:\ntrue\n-->\n", "1: the comment is above nothing"),
             ("<!-- skip -->\n```sh\ntrue\n```\n", "1: a comment above a block"),
             ("<!-- needs docker; instead:\ntrue\n-->\n```toml\nx\n```\n", "4: only commands"),
