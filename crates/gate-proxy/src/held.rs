@@ -4,7 +4,7 @@
 //! announce much and send nothing keep nobody out. What HTTP/2 allows known callers to send ahead counts, too. Each core takes from the common bound in steps, so that cores do not
 //! meet at one counter for every request.
 
-use crate::gate::Shared;
+use crate::shared::Shared;
 use std::cell::Cell;
 use std::ops::Deref;
 use std::rc::Rc;

@@ -1,8 +1,8 @@
 //! What one core counts: plain numbers that its thread alone writes and a scrape reads, so that counting a request costs
 //! no lock and no cache line that two cores fight for.
 
-use crate::gate::Shared;
 use crate::record::{Outcome, Record};
+use crate::shared::Shared;
 use gate_types::ModelName;
 use gate_wire::{ROUTES, Reason};
 use std::cell::RefCell;

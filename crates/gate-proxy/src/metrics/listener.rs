@@ -3,8 +3,8 @@
 //! somebody's own that was bound anew to this address (DNS rebinding) is refused.
 
 use super::{CONTENT_TYPE, scrape};
-use crate::gate::Shared;
 use crate::host::{is_of_the_house, name_and_port};
+use crate::shared::Shared;
 use gate_h1::{HeadScan, Limits, Parsed, RequestHead, Version, encode};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};

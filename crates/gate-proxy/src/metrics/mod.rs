@@ -11,8 +11,8 @@ pub use listener::serve_metrics;
 
 use crate::certificate::Vouched;
 use crate::crowd::TurnedAway;
-use crate::gate::Shared;
 use crate::record::Outcome;
+use crate::shared::Shared;
 use counts::{Count, Counts, OfRoute, PLACES, Times};
 use gate_policy::Health;
 use gate_wire::{ROUTES, Reason};

@@ -7,9 +7,10 @@
 //! they wait there. No request waits longer than the settings say, and none waits whose client has left.
 
 use crate::downstream::Downstream;
-use crate::gate::{Gate, Shared};
+use crate::gate::Gate;
 use crate::outcome::Ended;
 use crate::rules::Rules;
+use crate::shared::Shared;
 use crate::slots::InFlight;
 use crate::stages::call::Call;
 use crate::trace::Trace;

@@ -1,9 +1,9 @@
 //! What of a call its key and the settings allow. Pure: facts in, a refusal or none out; every model-bearing route comes
 //! through here.
 
-use crate::gate::Shared;
 use crate::pulls;
 use crate::rules::Manage;
+use crate::shared::Shared;
 use crate::stages::auth::{Caller, permit};
 use gate_types::{ModelName, Scope};
 use gate_wire::{Asks, GateError, Reason, RouteId};

@@ -1,10 +1,11 @@
 //! What is asked: reads the body of a known caller and finds the model in it. Nothing has been sent anywhere yet.
 
 use crate::downstream::{BodyError, Downstream, Head};
-use crate::gate::{Gate, Shared};
+use crate::gate::Gate;
 use crate::held::HeldBody;
 use crate::outcome::Ended;
 use crate::rules::{Manage, Rules};
+use crate::shared::Shared;
 use crate::stages::allowed::{self, Named};
 use crate::stages::auth::Caller;
 use crate::stages::intake::unreadable;

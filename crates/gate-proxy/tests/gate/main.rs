@@ -76,4 +76,6 @@ mod uploads;
 #[cfg(test)]
 mod web;
 #[cfg(test)]
+mod websockets;
+#[cfg(test)]
 mod wire;
