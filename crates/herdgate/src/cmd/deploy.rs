@@ -183,7 +183,8 @@ fn print(
     }
     let _closed = tell_notes(&deployment.notes, talk);
     if only.is_none() {
-        let _closed = writeln!(talk, "hint: `{command} --write` puts it in place; what must follow:");
+        let follow = if deployment.then.is_empty() { "" } else { "; what must follow:" };
+        let _closed = writeln!(talk, "hint: `{command} --write` puts it in place{follow}");
         let _closed = tell_acts(&deployment.then, talk);
     }
     Ok(())

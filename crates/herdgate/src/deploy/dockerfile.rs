@@ -62,6 +62,13 @@ pub(crate) fn make(asked: &DockerfileArgs, ground: &Ground<'_>) -> anyhow::Resul
             ground.absolute(file).display()
         ));
     }
+    if asked.binary.is_some() {
+        deployment.notes.push(
+            "the image has the C library of Debian 12: a binary that was built beside a newer one does not start in it \
+             (GLIBC_… not found); without --binary it is built from sources in the image"
+                .into(),
+        );
+    }
     if ports(ground.config()).is_empty() {
         deployment.notes.push(
             "every listener of the settings is on loopback: nobody outside of the container reaches one"

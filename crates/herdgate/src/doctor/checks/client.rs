@@ -13,7 +13,8 @@ pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
 fn one(facts: &Facts, place: &Place) -> Vec<Finding> {
     let Some(models) = place.models.as_ref().filter(|_| facts.asked.as_client) else { return Vec::new() };
     let mut findings = vec![taken(place, models)];
-    let is_away = place.open().is_some_and(|dial| !dial.address.ip().is_loopback());
+    // Between addresses of one machine nobody is on the way.
+    let is_away = !place.is_own && place.open().is_some_and(|dial| !dial.address.ip().is_loopback());
     if is_away && !place.is_tls {
         let https = place.url.replacen("http://", "https://", 1);
         findings.push(
@@ -71,11 +72,16 @@ mod tests {
     use crate::doctor::finding::Mark;
 
     fn found(status: u16, address: &str, is_tls: bool) -> Vec<(Mark, String)> {
+        judged(status, address, is_tls, false)
+    }
+
+    fn judged(status: u16, address: &str, is_tls: bool, is_own: bool) -> Vec<(Mark, String)> {
         let dial = Dial { address: address.parse().unwrap(), end: End::Open, micros: 1 };
         let place = Place {
             url: "http://gate:7860".into(),
             host: "gate".into(),
             is_tls,
+            is_own,
             dials: vec![dial],
             served: Some(Served { what: What::Gate(None), ..Served::default() }),
             models: Some(Models {
@@ -96,6 +102,7 @@ mod tests {
         let taken = (Mark::Ok, "the key is taken".to_owned());
         assert_eq!(found(200, "127.0.0.1:7860", false), std::slice::from_ref(&taken));
         assert_eq!(found(200, "10.0.0.2:7860", true), std::slice::from_ref(&taken));
+        assert_eq!(judged(200, "172.17.0.1:7860", false, true), std::slice::from_ref(&taken));
         let clear = (Mark::Warn, "the key crosses the network in clear".to_owned());
         assert_eq!(found(200, "10.0.0.2:7860", false), [taken, clear]);
         for (status, seen) in
