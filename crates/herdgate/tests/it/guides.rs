@@ -25,6 +25,7 @@
 //! are there for the comments alone:
 //!
 //! - `until_answers URL` waits until something answers there;
+//! - `compose_config FILE` reads a stack as `docker compose config` would;
 //! - `on_another_machine COMMAND…` runs it at 192.168.1.50, in the network of the guide's machine, which is 192.168.1.100 there;
 //! - `in_a_container COMMAND…` runs it at 172.17.0.2, behind the guide's machine, which is `host.docker.internal` there.
 //!

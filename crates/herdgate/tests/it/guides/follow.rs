@@ -2,15 +2,17 @@
 
 use super::room::Room;
 use super::text::{Run, Step, is_as_shown, steps};
+use crate::harness::Running;
 use crate::harness::peer::workspace;
-use crate::harness::{Running, within};
-use std::path::Path;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// How long one block may take: `doctor` alone has a minute.
 const LIMIT: Duration = Duration::from_secs(150);
 /// How long something in the background may take to say what the guide shows.
 const LATE: Duration = Duration::from_secs(60);
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// Said by the shell around the guide's blocks.
 const DONE: &str = "block is done: ";
@@ -95,7 +97,7 @@ impl<'r> Walk<'r> {
 
     /// Runs commands to their end; gives the file with what they print.
     #[track_caller]
-    fn block(&mut self, line: usize, commands: &str) -> std::path::PathBuf {
+    fn block(&mut self, line: usize, commands: &str) -> PathBuf {
         self.count += 1;
         let number = self.count;
         let folder = self.room.path(&format!("block-{number}"));
@@ -115,8 +117,14 @@ impl<'r> Walk<'r> {
             let mut lines = out.lines();
             lines.find_map(|line| (line == done || line.starts_with(ENDED)).then(|| line == done))
         };
-        let what = format!("docs/{}:{line}: the end of\n{commands}", self.name);
-        let is_done = within(LIMIT, &what, || is_over(self.shell.out()));
+        let begun = Instant::now();
+        let is_done = loop {
+            match is_over(self.shell.out()) {
+                Some(is_done) => break is_done,
+                None if begun.elapsed() > LIMIT => break false,
+                None => std::thread::sleep(LOOK),
+            }
+        };
         assert!(is_done, "docs/{}:{line}: failed\n{commands}\nIt said:\n{}", self.name, text_of(&said));
         said
     }

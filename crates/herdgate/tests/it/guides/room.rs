@@ -52,13 +52,18 @@ exec bash --norc
 "#;
 
 /// Programs of the room beside `herdgate`.
-const PROGRAMS: [(&str, &str); 5] = [
+const PROGRAMS: [(&str, &str); 6] = [
     ("sudo", "#!/bin/sh\nexec env \"$@\"\n"),
     ("on_another_machine", "#!/bin/sh\nexec ip netns exec another-machine \"$@\"\n"),
     ("in_a_container", "#!/bin/sh\nexec ip netns exec container \"$@\"\n"),
     (
         "until_answers",
-        "#!/bin/sh\nuntil curl --silent --insecure --noproxy '*' --output /dev/null --max-time 5 \"$@\"; do sleep 0.05; done\n",
+        "#!/bin/sh\nexec timeout 60 sh -c 'until curl --insecure --noproxy \"*\" --output /dev/null --max-time 5 \"$@\" 2>/dev/null; do sleep 0.05; done' sh \"$@\"\n",
+    ),
+    // Debian's reader of compose files, where there is one; `stack.rs` says when there is none.
+    (
+        "compose_config",
+        "#!/bin/sh\ncommand -v docker-compose > /dev/null || exit 0\nexec docker-compose --file \"$1\" config --quiet\n",
     ),
     ("ollama", OLLAMA),
 ];
@@ -112,6 +117,8 @@ impl Room {
         for folder in ["own", "bin", "home", "home/guide", "tmp"] {
             std::fs::create_dir(room.path(folder)).unwrap();
         }
+        // As at a terminal: no meter between the lines.
+        std::fs::write(room.path("home/.curlrc"), "silent\nshow-error\n").unwrap();
         for (name, text) in PROGRAMS {
             room.program(&room.path("bin").join(name), text);
         }
