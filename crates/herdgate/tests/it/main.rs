@@ -52,6 +52,8 @@ mod http2;
 #[cfg(test)]
 mod image;
 #[cfg(test)]
+mod instead_of;
+#[cfg(test)]
 mod keys;
 #[cfg(test)]
 mod life;

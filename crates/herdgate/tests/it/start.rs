@@ -4,7 +4,7 @@ use crate::harness::home::mode;
 use crate::harness::{Ask, Home, mention, testkit, within};
 use gate_testkit::Setup;
 use rustix::process::Signal;
-use std::net::{Ipv6Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
 use std::time::Duration;
 
@@ -170,6 +170,20 @@ fn it_listens_on_both_families_by_default() {
     }
     let second = Home::new().run(&["serve", "--listen", &format!("127.0.0.1:{port}")]);
     assert_eq!(second.code, 1, "half of a dual-stack port was given away: {}", second.err);
+}
+
+/// As for one interface, or a VPN: the other addresses of the machine are closed.
+#[test]
+fn it_listens_on_the_named_address_alone() {
+    let home = Home::new();
+    let gate = home.begin_at("127.0.0.2:0", &["--upstream", "http://127.0.0.1:9"]);
+    assert_eq!(gate.address.ip(), IpAddr::from([127, 0, 0, 2]));
+    Ask::get("/").send(gate.address).ok();
+    assert_eq!(Ask::get("/api/tags").send(gate.address).status, 401);
+    for other in [IpAddr::from([127, 0, 0, 1]), IpAddr::from([127, 0, 0, 3])] {
+        let refused = TcpStream::connect((other, gate.address.port()));
+        assert!(refused.is_err(), "{other} is open, too");
+    }
 }
 
 #[test]

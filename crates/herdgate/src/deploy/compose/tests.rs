@@ -166,3 +166,21 @@ fn nothing_leaves_its_word() {
         assert!(made("", words).is_err(), "{words:?}");
     }
 }
+
+#[test]
+fn models_and_keys_outlive_their_containers_and_no_page_is_let_in() {
+    for words in [&[][..], &["--all-in-one"], &["--provider"], &["--provider", "--coolify"]] {
+        let stack = file("", words);
+        for line in
+            ["- \"ollama_data:/root/.ollama\"", "- \"herdgate_data:/data\"", "restart: unless-stopped"]
+        {
+            assert!(stack.lines().any(|one| one.trim() == line), "{words:?}: no {line} in\n{stack}");
+        }
+        let volumes = stack.split("\nvolumes:\n").nth(1).unwrap();
+        assert!(
+            volumes.contains("  ollama_data: {}\n") && volumes.contains("  herdgate_data: {}\n"),
+            "{stack}"
+        );
+        assert!(!stack.contains("OLLAMA_ORIGINS"), "{stack}");
+    }
+}

@@ -207,3 +207,29 @@ fn only_the_gates_ports_and_ollamas_are_meant() {
     let acme = made("[listen]\naddress = \":443\"\n[tls]\ndomain = \"a.example\"\n", &["--allow=10.0.0.0/8"]);
     assert!(acme.notes.iter().any(|note| note.contains("the authority connects")), "{:?}", acme.notes);
 }
+
+#[test]
+fn every_way_is_in_force_again_after_a_restart() {
+    for (tool, act, file) in [
+        ("--nftables", "systemctl enable nftables.service", "etc/nftables.conf"),
+        ("--iptables", "systemctl enable herdgate-firewall.service", "herdgate-firewall.service"),
+        // What follows here is kept by these two; the rules for published ports are set by the service at each boot.
+        (
+            "--ufw",
+            "ufw prepend allow proto tcp from 10.0.0.0/8 to any port 7860",
+            "herdgate-firewall.service",
+        ),
+        ("--firewalld", "firewall-cmd --reload", "etc/firewalld/policies/herdgate.xml"),
+    ] {
+        let made = made("", &[tool, "--allow=10.0.0.0/8"]);
+        let then: Vec<String> = made.then.iter().map(ToString::to_string).collect();
+        assert!(then.iter().any(|one| one.starts_with(act)), "{tool}: no {act} in {then:?}");
+        text(&made, file);
+        if tool != "--nftables" {
+            let unit = text(&made, "herdgate-firewall.service");
+            assert!(unit.contains("/herdgate-firewall start\n") && unit.contains("\nWantedBy="), "{unit}");
+            let enable = "systemctl enable herdgate-firewall.service";
+            assert!(then.iter().any(|one| one == enable), "{tool}: {then:?}");
+        }
+    }
+}

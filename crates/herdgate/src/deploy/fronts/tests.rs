@@ -259,3 +259,25 @@ fn a_name_is_a_name() {
             .contains("--gate")
     );
 }
+
+#[test]
+fn nginx_is_told_this() {
+    let made = make("", &["--name=ollama.example.com"], nginx).unwrap();
+    let file = text(&made, "herdgate.conf");
+    for line in [
+        "listen 443 ssl;",
+        "server_name ollama.example.com;",
+        "ssl_certificate /etc/letsencrypt/live/ollama.example.com/fullchain.pem;",
+        "ssl_certificate_key /etc/letsencrypt/live/ollama.example.com/privkey.pem;",
+        "proxy_pass http://herdgate;",
+        "proxy_set_header Host $http_host;",
+        // What a client says of itself is not passed on: the gate trusts this front.
+        "proxy_set_header X-Forwarded-For $remote_addr;",
+        "proxy_set_header X-Forwarded-Proto $scheme;",
+        "proxy_buffering off;",
+        "proxy_request_buffering off;",
+        "client_max_body_size 0;",
+    ] {
+        assert!(file.lines().any(|one| one.trim() == line), "no {line} in\n{file}");
+    }
+}

@@ -115,3 +115,24 @@ fn what_cannot_be_meant_is_refused() {
         assert!(error.contains(why), "{words:?}: {error}");
     }
 }
+
+#[test]
+fn tuning_stands_in_the_drop_in_and_what_must_follow_is_in_order() {
+    let made = made("", &["--num-parallel=4", "--max-loaded-models=2", "--keep-alive=24h"]).unwrap();
+    let drop_in = text(&made, "zz-herdgate.conf");
+    let service = drop_in.split("[Service]\n").nth(1).unwrap();
+    for line in [
+        "Environment=\"OLLAMA_NUM_PARALLEL=4\"",
+        "Environment=\"OLLAMA_MAX_LOADED_MODELS=2\"",
+        "Environment=\"OLLAMA_KEEP_ALIVE=24h\"",
+    ] {
+        assert!(service.lines().any(|one| one == line), "no {line} in\n{drop_in}");
+    }
+    let then: Vec<String> = made.then.iter().map(ToString::to_string).collect();
+    let expected = [
+        "systemctl daemon-reload",
+        "systemctl restart ollama.service",
+        "systemctl --no-pager status ollama.service",
+    ];
+    assert_eq!(then, expected);
+}

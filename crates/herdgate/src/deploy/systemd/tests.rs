@@ -211,3 +211,25 @@ fn the_same_input_makes_the_same_bytes_and_each_file_says_what_it_is() {
         }
     }
 }
+
+#[test]
+fn it_is_started_with_the_machine_and_again_where_it_fails_as_nobody_else() {
+    let alone = made("", &[]);
+    let service = text(&alone, "herdgate.service");
+    for line in [
+        "After=network-online.target nss-lookup.target ollama.service",
+        "User=herdgate",
+        "Restart=on-failure",
+        "WantedBy=multi-user.target",
+    ] {
+        assert!(service.lines().any(|one| one == line), "no {line} in\n{service}");
+    }
+    let then: Vec<String> = alone.then.iter().map(ToString::to_string).collect();
+    let at = |word: &str| {
+        then.iter().position(|act| act.starts_with(word)).unwrap_or_else(|| panic!("{word}: {then:?}"))
+    };
+    let places =
+        ["systemd-sysusers", "systemctl daemon-reload", "systemctl enable ", "systemctl restart "].map(at);
+    assert!(places.is_sorted() && then[places[2]].contains("herdgate.service"), "{then:?}");
+    assert_eq!(then.last().unwrap(), "systemctl --no-pager status herdgate.service");
+}

@@ -46,11 +46,17 @@ fn settings(facts: &Facts, unit: &Unit) -> Finding {
                 "neither ollama.service nor a drop-in sets anything, and {} is not reached",
                 lost.url
             );
-            let cure =
-                Cure::run(format!("sudo herdgate deploy ollama-override --bind {} --write", lost.host));
+            let gate = Cure::run("sudo herdgate deploy ollama-override --write --run").note(
+                "keeps it on loopback, where a gate here asks it: upstreams = [\"http://127.0.0.1:11434\"]",
+            );
+            let back = Cure::run(format!(
+                "sudo herdgate deploy ollama-override --bind {} --allow GATE_ADDRESS --write --run",
+                lost.dials.first().map_or_else(|| lost.host.clone(), |dial| dial.address.ip().to_string())
+            ))
+            .note("for a gate on another machine, which alone is let in");
             return Finding::bad(CHECK, ABOUT, seen)
                 .because("an update has written the unit anew: OLLAMA_HOST is lost, and Ollama listens on loopback alone")
-                .cured(cure.or(Cure::run("sudo herdgate deploy ollama-override --write").note("and the gate's upstream is http://127.0.0.1:11434")));
+                .cured(gate.or(back));
         }
         return Finding::ok(CHECK, ABOUT, "sets nothing that an update could lose");
     }
@@ -92,6 +98,8 @@ fn changed(place: &Place) -> Option<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::deploy::ollama;
+    use crate::deploy::testing::make;
     use crate::doctor::facts::Around;
     use crate::doctor::finding::Mark;
 
@@ -127,6 +135,14 @@ mod tests {
             "{}",
             lost.seen
         );
+        // Every way out is a command that makes something.
+        let gate = lost.cure.unwrap();
+        for cure in [&gate, &gate.or[0]] {
+            let words = cure.run[0].strip_prefix("sudo herdgate deploy ollama-override ").unwrap();
+            let words: Vec<&str> = words.strip_suffix("--write --run").unwrap().split_whitespace().collect();
+            let words = words.iter().map(|word| word.replace("GATE_ADDRESS", "10.0.0.9")).collect::<Vec<_>>();
+            make("", &words.iter().map(String::as_str).collect::<Vec<_>>(), ollama::make).unwrap();
+        }
         assert_eq!(found(there(), false).mark, Mark::Ok);
         assert_eq!(
             found(Unit { laid_over: vec![pair("OLLAMA_HOST", "0.0.0.0")], ..there() }, true).mark,
