@@ -50,6 +50,7 @@ macro_rules! guides {
 
 guides! {
     ollama_api_key_docker: "ollama-api-key-docker.md",
+    ollama_across_compose_stacks_coolify: "ollama-across-compose-stacks-coolify.md",
 }
 
 /// What is looked up and not followed.
