@@ -19,11 +19,11 @@ use std::time::Duration;
 /// Gathers the facts, within a minute.
 ///
 /// # Errors
-/// Where there is not even a runtime.
+/// Where a container cannot be looked from, or there is not even a runtime.
 pub(crate) fn gather(look: &Look) -> anyhow::Result<Facts> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("cannot start")?;
-    let facts = runtime.block_on(Box::pin(facts::gather(look)));
+    let facts = runtime.block_on(Box::pin(facts::gather(look)))?;
     // A name that is still being looked up has a thread of its own, which nobody waits for.
     runtime.shutdown_timeout(Duration::ZERO);
     Ok(facts)

@@ -8,6 +8,7 @@ use anyhow::anyhow;
 use clap::Args;
 use gate_config::{Flags, UpstreamUrl};
 use std::io::{self, IsTerminal as _, Write};
+use std::time::Duration;
 
 /// `herdgate doctor …`
 #[derive(Debug, Args)]
@@ -26,6 +27,12 @@ pub(crate) struct DoctorArgs {
     /// Show the key to the target, as its clients do
     #[arg(long, requires = "target")]
     as_client: bool,
+    /// Look from inside the network of this container: what the target, or what it was told to ask, looks like from there
+    #[arg(long, value_name = "NAME")]
+    from_container: Option<String>,
+    /// How long a model may take to answer [default: what is left of a minute]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600), conflicts_with = "no_inference")]
+    wait: Option<u64>,
     /// Look also at what updates of Ollama are known to break
     #[arg(long)]
     after_update: bool,
@@ -99,6 +106,8 @@ fn look(args: &DoctorArgs, flags: &Flags) -> Result<Look, Wrong> {
         model: args.model.clone().or_else(|| named("OLLAMA_MODEL")),
         context: args.context.or_else(|| named("OLLAMA_CONTEXT_LENGTH")?.trim().parse().ok()),
         after_update: args.after_update,
+        wait: args.wait.map(Duration::from_secs),
+        container: args.from_container.clone(),
         roots: args.access.roots().map_err(Wrong::Usage)?.unwrap_or_default(),
         ..Look::default()
     };

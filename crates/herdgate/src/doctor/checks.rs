@@ -12,6 +12,7 @@ mod environment;
 mod firewall;
 mod front;
 mod gpu;
+mod inside;
 mod key;
 mod keys;
 mod logs;
@@ -31,7 +32,7 @@ mod unit;
 mod update;
 mod version;
 
-use super::facts::{Facts, Machine};
+use super::facts::{Facts, Machine, Place, Role};
 use super::finding::{Cure, Finding};
 
 /// What findings about this machine are about.
@@ -54,6 +55,7 @@ const ALL: &[fn(&Facts) -> Vec<Finding>] = &[
     nofile::judge,
     logs::judge,
     ntp::judge,
+    inside::judge,
     name::judge,
     port::judge,
     certificate::judge,
@@ -72,15 +74,26 @@ const ALL: &[fn(&Facts) -> Vec<Finding>] = &[
 /// order above.
 pub(crate) fn judge(facts: &Facts) -> Vec<Finding> {
     let mut findings: Vec<Finding> = ALL.iter().flat_map(|check| check(facts)).collect();
+    // What only the gate asks is not a container's to find sound.
+    let is_of_gate = |place: &Place| facts.inside.is_some() && place.role == Role::Upstream;
+    findings.retain(|finding| {
+        let mut of = facts.places.iter().filter(|place| place.url == finding.about);
+        finding.check == inside::CHECK || !of.any(is_of_gate)
+    });
     let places = facts.places.iter().map(|place| place.url.clone());
-    let mut order: Vec<String> = std::iter::once(MACHINE.to_owned()).chain(places).collect();
+    let first = facts.inside.iter().map(inside::about).chain([MACHINE.to_owned()]);
+    let mut order: Vec<String> = first.chain(places).collect();
     for finding in &findings {
         if !order.contains(&finding.about) {
             order.push(finding.about.clone());
         }
     }
     for finding in &mut findings {
-        let own = facts.places.iter().filter(|place| place.is_own && place.url == finding.about);
+        let is_here = |place: &&Place| match &facts.inside {
+            Some(inside) => place.open().is_some_and(|dial| inside.is_host(dial.address.ip())),
+            None => place.is_own,
+        };
+        let own = facts.places.iter().filter(is_here).filter(|place| place.url == finding.about);
         let names: Vec<&str> = own.map(|place| place.host.as_str()).collect();
         finding.cure = finding.cure.take().map(|cure| cure.here(&names));
     }

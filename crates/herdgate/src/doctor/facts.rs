@@ -4,17 +4,21 @@
 
 mod ask;
 mod dial;
+mod dns;
+mod inside;
 mod machine;
 mod models;
 mod multicast;
 mod names;
 mod places;
 mod question;
+mod resolver;
 mod served;
 mod tls;
 mod unit;
 
 pub(super) use dial::{Around, Dial, End};
+pub(super) use inside::Inside;
 pub(super) use machine::{
     Answer, Card, Container, Disk, Firewall, Front, KeyFacts, LogFile, Machine, Maker, Program, Rights, Rule,
     Service, Socket, Tunnel, Verdict,
@@ -32,6 +36,7 @@ pub(super) use unit::Unit;
 use gate_config::{Config, Locations, UpstreamUrl};
 use http::HeaderValue;
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// What to look at.
 #[derive(Debug, Default)]
@@ -48,6 +53,10 @@ pub(crate) struct Look {
     pub(crate) model: Option<String>,
     pub(crate) context: Option<u64>,
     pub(crate) after_update: bool,
+    /// How long a model may take to answer; else what is left of a minute.
+    pub(crate) wait: Option<Duration>,
+    /// The container whose network is looked from.
+    pub(crate) container: Option<String>,
 }
 
 /// Everything that is judged.
@@ -62,6 +71,8 @@ pub(crate) struct Facts {
     pub(super) unit: Option<Unit>,
     /// This machine, where it is judged.
     pub(super) machine: Option<Machine>,
+    /// The container that was looked from.
+    pub(super) inside: Option<Inside>,
 }
 
 /// What the person asked for.
@@ -79,14 +90,22 @@ pub(super) struct Asked {
 }
 
 /// Looks at everything side by side.
-pub(super) async fn gather(look: &Look) -> Facts {
-    let asked = Asked {
+///
+/// # Errors
+/// Where a container cannot be looked from.
+pub(super) async fn gather(look: &Look) -> anyhow::Result<Facts> {
+    let mut asked = Asked {
         is_target: look.target.is_some(),
         as_client: look.bearer.is_some(),
         model: look.model.clone(),
         context: look.context,
     };
     let unit = look.after_update.then(unit::look);
+    if let Some(container) = &look.container {
+        let (inside, places) = Box::pin(inside::look(look, container)).await?;
+        asked.model = asked.model.or_else(|| inside.container.model.clone());
+        return Ok(Facts { asked, places, unit, inside: Some(inside), machine: None });
+    }
     let (places, machine) = tokio::join!(places::gather(look), Box::pin(machine::gather(look)));
-    Facts { asked, places, unit, machine }
+    Ok(Facts { asked, places, unit, machine, inside: None })
 }

@@ -1,6 +1,7 @@
 //! `herdgate doctor` before real servers: each thing that can be wrong is the first that it calls wrong, with a cure; and once that
 //! was run, nothing is wrong any more.
 
+mod container;
 mod network;
 mod proxies;
 
@@ -12,7 +13,7 @@ use std::time::Duration;
 /// What it found.
 pub(super) struct Report {
     code: i32,
-    findings: Vec<Value>,
+    pub(super) findings: Vec<Value>,
 }
 
 impl Report {

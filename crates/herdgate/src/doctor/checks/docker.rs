@@ -36,7 +36,7 @@ fn service(container: &Container) -> String {
     format!("the service of {} in {FILE}", container.name)
 }
 
-fn lines(container: &Container, text: String) -> Cure {
+pub(super) fn lines(container: &Container, text: String) -> Cure {
     let up = if container.is_composed {
         "then: docker compose up -d"
     } else {

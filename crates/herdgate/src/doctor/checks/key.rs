@@ -7,7 +7,23 @@ use std::net::IpAddr;
 const CHECK: &str = "key";
 
 pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
-    facts.places.iter().filter_map(|place| one(place, place.served.as_ref()?)).collect()
+    // Whether a container gets past the gate is told by the check of containers.
+    let is_asked = |place: &&Place| facts.inside.is_none() || place.role != Role::Upstream;
+    let judge = |place: &Place| {
+        let served = place.served.as_ref()?;
+        neighbour(facts, place, served).or_else(|| one(place, served))
+    };
+    facts.places.iter().filter(is_asked).filter_map(judge).collect()
+}
+
+/// Within a network of containers an Ollama does without keys.
+fn neighbour(facts: &Facts, place: &Place, served: &Served) -> Option<Finding> {
+    let inside = facts.inside.as_ref()?;
+    let is_ollama = matches!(served.what, What::Ollama(_) | What::Engine(_));
+    let is_near = place.open().is_some_and(|dial| inside.is_neighbour(dial.address.ip()));
+    let is_keyless = served.keyless.is_some_and(|status| (200..300).contains(&status));
+    let seen = "answers without a key, to the containers of its own network";
+    (is_ollama && is_near && is_keyless).then(|| Finding::ok(CHECK, &place.url, seen))
 }
 
 fn one(place: &Place, served: &Served) -> Option<Finding> {

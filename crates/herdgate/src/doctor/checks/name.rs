@@ -1,6 +1,6 @@
 //! Does the name stand for an address, and does the first of several addresses lead to the server?
 
-use super::{at, time};
+use super::{at, inside, time};
 use crate::doctor::facts::{Dial, End, Facts, Names, Place, is_local};
 use crate::doctor::finding::{Cure, Finding};
 use std::net::IpAddr;
@@ -11,7 +11,8 @@ const SLOW: u64 = 2_000_000;
 const DOCKER: &str = "host.docker.internal";
 
 pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
-    facts.places.iter().filter_map(|place| Some(one(place, place.names.as_ref()?))).collect()
+    let places = facts.places.iter().filter(|place| inside::one(facts, place).is_none());
+    places.filter_map(|place| Some(one(place, place.names.as_ref()?))).collect()
 }
 
 fn one(place: &Place, names: &Names) -> Finding {
@@ -106,7 +107,7 @@ fn hosts_line(host: &str, address: IpAddr) -> Cure {
 }
 
 /// A slip away from a name that this machine knows.
-fn near<'n>(host: &str, known: &'n [String]) -> Option<&'n str> {
+pub(super) fn near<'n>(host: &str, known: &'n [String]) -> Option<&'n str> {
     let far = |name: &str| strsim::osa_distance(&host.to_ascii_lowercase(), &name.to_ascii_lowercase());
     let near = |name: &&'n String| far(name) <= 2.min(host.len() / 3);
     known.iter().filter(near).min_by_key(|name| far(name)).map(String::as_str)

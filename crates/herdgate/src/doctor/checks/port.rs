@@ -1,6 +1,6 @@
 //! Does somebody listen: open, refused, turned away by a firewall, or nothing at all.
 
-use super::{at, time};
+use super::{at, inside, time};
 use crate::doctor::facts::{Around, Dial, End, Facts, Place, Role};
 use crate::doctor::finding::{Cure, Finding};
 
@@ -9,7 +9,7 @@ const FIREWALL: &str =
     "a firewall there lets other ports pass, or speaks for this one: no client gets through";
 
 pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
-    facts.places.iter().filter_map(one).collect()
+    facts.places.iter().filter(|place| inside::one(facts, place).is_none()).filter_map(one).collect()
 }
 
 fn one(place: &Place) -> Option<Finding> {

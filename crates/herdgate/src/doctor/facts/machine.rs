@@ -1,15 +1,15 @@
 //! This machine around the gate: its services, who listens, what leads past the gate, room, cards, limits. Read only.
 
 mod disks;
-mod docker;
+pub(super) mod docker;
 mod firewall;
 mod fronts;
 mod gpu;
 mod own;
 mod proxies;
 mod services;
-mod sockets;
-mod tool;
+pub(super) mod sockets;
+pub(super) mod tool;
 
 pub(in crate::doctor) use disks::{Disk, Rights};
 pub(in crate::doctor) use docker::Container;

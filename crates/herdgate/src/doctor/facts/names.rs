@@ -1,6 +1,7 @@
 //! Looking a name up, as every program of this machine does it, and what could stand in its place where it is unknown.
 
 use super::multicast;
+use super::resolver::Root;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
@@ -31,37 +32,67 @@ pub(in crate::doctor) struct Names {
     pub(in crate::doctor) in_container: bool,
     /// Where packets leave this machine: in a container, its host.
     pub(in crate::doctor) gateway: Option<Ipv4Addr>,
+    /// What the machine of a container that is looked from knows, where the container does not.
+    pub(in crate::doctor) on_host: Option<IpAddr>,
 }
 
-pub(super) async fn look_up(host: &str) -> Names {
+/// Whose files and name servers tell what a name stands for.
+pub(super) enum Eyes {
+    /// This program's.
+    Here,
+    /// Those of a container whose network this thread is in.
+    Inside(Root),
+}
+
+impl Eyes {
+    async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, String> {
+        match self {
+            Eyes::Here => {
+                let found = lookup_host((host, 0)).await.map_err(|error| {
+                    let text = error.to_string();
+                    // Only the resolver's own words.
+                    text.rsplit(": ").next().unwrap_or(&text).to_owned()
+                })?;
+                Ok(found.map(|address| address.ip()).collect())
+            }
+            Eyes::Inside(root) => root.look_up(host).await,
+        }
+    }
+
+    fn hosts(&self) -> String {
+        match self {
+            Eyes::Here => fs::read_to_string("/etc/hosts").unwrap_or_default(),
+            Eyes::Inside(root) => root.read("etc/hosts"),
+        }
+    }
+}
+
+pub(super) async fn look_up(eyes: &Eyes, host: &str) -> Names {
     let begun = Instant::now();
-    let found = timeout(TIME, lookup_host((host, 0))).await;
+    let found = timeout(TIME, eyes.addresses(host)).await;
     let micros = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
-    let hosts = fs::read_to_string("/etc/hosts").unwrap_or_default();
+    let hosts = eyes.hosts();
     let mut names = Names { micros, hosts: lines_of(&hosts, host), ..Names::default() };
     match found {
         Ok(Ok(found)) => {
-            for address in found.map(|address| address.ip()) {
+            for address in found {
                 if !names.addresses.contains(&address) {
                     names.addresses.push(address);
                 }
             }
         }
-        Ok(Err(error)) => {
-            let text = error.to_string();
-            // Only the resolver's own words.
-            names.failed = Some(text.rsplit(": ").next().unwrap_or(&text).to_owned());
-        }
+        Ok(Err(why)) => names.failed = Some(why),
         Err(_late) => names.failed = Some(format!("no answer within {} s", TIME.as_secs())),
     }
     if names.addresses.is_empty() {
         names.failed.get_or_insert_with(|| "it has no address".to_owned());
         names.known = others(&hosts, host);
-        if is_local(host) {
+        let is_inside = matches!(eyes, Eyes::Inside(_));
+        if is_local(host) && !is_inside {
             names.heard = multicast::ask(host).await;
         }
-        names.in_container = in_container();
-        names.gateway = fs::read_to_string("/proc/net/route").ok().and_then(|table| gateway(&table));
+        names.in_container = is_inside || in_container();
+        names.gateway = own_gateway();
     }
     names
 }
@@ -78,6 +109,16 @@ fn entries(hosts: &str) -> impl Iterator<Item = (&str, Vec<&str>)> {
         let text = line.split('#').next().unwrap_or_default();
         (line.trim(), text.split_whitespace().skip(1).collect())
     })
+}
+
+/// What the lines for this name say.
+pub(super) fn addresses_of(hosts: &str, host: &str) -> Vec<IpAddr> {
+    lines_of(hosts, host).iter().filter_map(|line| line.split_whitespace().next()?.parse().ok()).collect()
+}
+
+/// Where packets leave the network that this thread is in.
+pub(super) fn own_gateway() -> Option<Ipv4Addr> {
+    fs::read_to_string("/proc/thread-self/net/route").ok().and_then(|table| gateway(&table))
 }
 
 fn lines_of(hosts: &str, host: &str) -> Vec<String> {

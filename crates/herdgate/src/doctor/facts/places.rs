@@ -3,8 +3,9 @@
 use super::Look;
 use super::ask::{Question, Way};
 use super::dial::{self, Around, Dial, End};
+use super::machine::Container;
 use super::models::{self, Models};
-use super::names::{self, Names};
+use super::names::{self, Eyes, Names};
 use super::question::{self, Told};
 use super::served::{self, Served, What};
 use super::tls::{TlsFacts, Trust};
@@ -16,9 +17,8 @@ use std::time::{Duration, Instant};
 
 /// Servers that are looked at; a fleet has far fewer.
 const MOST: usize = 64;
-/// All together, and the question alone: who waits a minute has left.
+/// All together, the question too: who waits a minute has left.
 const ALL: Duration = Duration::from_secs(57);
-const QUESTION: Duration = Duration::from_secs(30);
 
 /// What a server is to whoever asks.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,21 +101,83 @@ struct Goal {
 
 pub(super) async fn gather(look: &Look) -> Vec<Place> {
     let goals = match (&look.target, &look.settings) {
-        (Some(url), _) => {
-            let trust = Trust::of_target(look.roots.clone(), look.bearer.clone());
-            vec![Goal { url: url.clone(), role: Role::Target, trust, is_ollama: true, is_guess: false }]
-        }
+        (Some(url), _) => vec![of_target(look, url.clone())],
         (None, Some(settings)) => of_settings(&settings.0, &settings.1),
         (None, None) => Vec::new(),
     };
+    at_goals(look, &goals, &Eyes::Here, look.model.as_deref()).await
+}
+
+/// The same by this thread, which is in a container's network: a target, or what the container was told to ask, and the gate and its
+/// upstreams as the container finds them.
+pub(super) async fn from_inside(
+    look: &Look,
+    container: &Container,
+    gateway: Option<IpAddr>,
+    eyes: &Eyes,
+) -> Vec<Place> {
+    let goals = match (&look.target, &look.settings) {
+        (Some(url), _) => vec![of_target(look, url.clone())],
+        (None, settings) => {
+            let asked = container.asks.iter().filter_map(|url| UpstreamUrl::parse(url).ok());
+            let asked = asked.map(|url| of_target(look, without_version(url)));
+            let around =
+                settings.iter().flat_map(|settings| around_it(&settings.0, &settings.1, container, gateway));
+            let mut goals: Vec<Goal> = Vec::new();
+            for goal in asked.chain(around) {
+                if !goals.iter().any(|known| known.url == goal.url) {
+                    goals.push(goal);
+                }
+            }
+            goals
+        }
+    };
+    at_goals(look, &goals, eyes, look.model.as_deref().or(container.model.as_deref())).await
+}
+
+async fn at_goals(look: &Look, goals: &[Goal], eyes: &Eyes, model: Option<&str>) -> Vec<Place> {
     let begun = Instant::now();
-    let looked = together(goals.iter().map(one).collect()).await;
+    let looked = together(goals.iter().map(|goal| one(goal, eyes)).collect()).await;
     let (mut places, ways): (Vec<Place>, Vec<Option<Way>>) = looked.into_iter().unzip();
     if look.infers {
-        let limit = ALL.saturating_sub(begun.elapsed()).min(QUESTION);
-        ask_one(&mut places, &ways, look.model.as_deref(), limit).await;
+        let limit = look.wait.unwrap_or_else(|| ALL.saturating_sub(begun.elapsed()));
+        ask_one(&mut places, &ways, model, limit).await;
     }
     places
+}
+
+fn of_target(look: &Look, url: UpstreamUrl) -> Goal {
+    let trust = Trust::of_target(look.roots.clone(), look.bearer.clone());
+    Goal { url, role: Role::Target, trust, is_ollama: true, is_guess: false }
+}
+
+/// A client of OpenAI's dialect is told a URL with its version; what is asked here has none.
+fn without_version(mut url: UpstreamUrl) -> UpstreamUrl {
+    for end in ["/v1", "/api"] {
+        url.base = url.base.strip_suffix(end).unwrap_or(&url.base).to_owned();
+    }
+    url
+}
+
+/// What belongs to this machine alone is looked for at the address by which a container finds the machine.
+fn around_it(
+    config: &Config,
+    locations: &Locations,
+    container: &Container,
+    gateway: Option<IpAddr>,
+) -> Vec<Goal> {
+    let mut goals = of_settings(config, locations);
+    for goal in &mut goals {
+        let is_loopback =
+            goal.url.host == "localhost" || goal.url.host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+        if is_loopback && !container.on_host {
+            goal.url.host = gateway.map(|ip| ip.to_string()).unwrap_or_default();
+        }
+        // Nobody shall be shown what the settings keep for the gate.
+        goal.trust.fields.clear();
+    }
+    goals.retain(|goal| !goal.url.host.is_empty() && goal.is_ollama);
+    goals
 }
 
 /// Asks a model of the first server that has one.
@@ -185,7 +247,7 @@ fn nearest(listener: &Listener, config: &Config) -> UpstreamUrl {
     }
 }
 
-async fn one(goal: &Goal) -> (Place, Option<Way>) {
+async fn one(goal: &Goal, eyes: &Eyes) -> (Place, Option<Way>) {
     let url = &goal.url;
     let mut place = Place {
         url: url.to_string(),
@@ -199,7 +261,7 @@ async fn one(goal: &Goal) -> (Place, Option<Way>) {
     let addresses = match url.host.parse::<IpAddr>() {
         Ok(ip) => vec![ip],
         Err(_) => {
-            let names = names::look_up(&url.host).await;
+            let names = names::look_up(eyes, &url.host).await;
             let addresses = names.addresses.clone();
             place.names = Some(names);
             addresses
@@ -226,7 +288,8 @@ async fn one(goal: &Goal) -> (Place, Option<Way>) {
     let has_models =
         matches!(served.what, What::Ollama(_) | What::Engine(_) | What::Gate(_) | What::Guarded(_));
     (place.tls, place.served) = (tls, Some(served));
-    if has_models {
+    let is_of_gate = goal.role == Role::Upstream && matches!(eyes, Eyes::Inside(_));
+    if has_models && !is_of_gate {
         let (models, also_at) = tokio::join!(models::look(&way), also_at(&way));
         (place.models, place.also_at) = (Some(models), also_at);
     }

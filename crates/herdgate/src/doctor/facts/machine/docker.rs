@@ -7,17 +7,28 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::net::IpAddr;
 
+/// Who runs containers, and tells of them in the same words.
+pub(in crate::doctor::facts) const ENGINES: [&str; 2] = ["docker", "podman"];
 const MOST: usize = 100;
 const LETTERS: usize = 300;
-/// The variables by which programs find an Ollama.
-const ASKS: [&str; 6] = [
+/// The variables by which programs find an Ollama, or something that speaks as one.
+const ASKS: [&str; 13] = [
     "OLLAMA_BASE_URL",
     "OLLAMA_URL",
+    "OLLAMA_HOST",
+    "OLLAMA_API_BASE",
     "OLLAMA_API_BASE_URL",
     "OLLAMA_API_URL",
     "OLLAMA_BASE_URLS",
     "OLLAMA_ENDPOINT",
+    "OPENAI_BASE_URL",
+    "OPENAI_API_BASE",
+    "OPENAI_API_BASE_URL",
+    "OPENAI_API_BASE_URLS",
+    "ANTHROPIC_BASE_URL",
 ];
+/// What answers there is not looked at by anybody here.
+const ELSEWHERE: [&str; 4] = ["openai.com", "anthropic.com", "ollama.com", "azure.com"];
 
 /// A container.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,7 +36,13 @@ const ASKS: [&str; 6] = [
 pub(in crate::doctor) struct Container {
     pub(in crate::doctor) name: String,
     pub(in crate::doctor) image: String,
+    /// What others of its networks call it, beside its name.
+    pub(in crate::doctor) aliases: Vec<String>,
+    /// Of its first program; 0 where none runs.
+    pub(in crate::doctor) pid: u32,
     pub(in crate::doctor) is_ollama: bool,
+    /// Where its Ollama listens, as it was told.
+    pub(in crate::doctor) listens: Option<String>,
     pub(in crate::doctor) is_running: bool,
     pub(in crate::doctor) is_restarting: bool,
     pub(in crate::doctor) restarts: u64,
@@ -40,6 +57,10 @@ pub(in crate::doctor) struct Container {
     pub(in crate::doctor) extra_hosts: Vec<String>,
     /// The URLs of an Ollama that it was given.
     pub(in crate::doctor) asks: Vec<String>,
+    /// The variables that gave them, in the same order.
+    pub(in crate::doctor) asked_by: Vec<String>,
+    /// The model that it asks.
+    pub(in crate::doctor) model: Option<String>,
     pub(in crate::doctor) is_composed: bool,
     pub(in crate::doctor) has_gpu: bool,
     /// Whether its output has a bound: a `max-size`, or a driver that keeps its own.
@@ -48,15 +69,11 @@ pub(in crate::doctor) struct Container {
     pub(in crate::doctor) last_error: Option<String>,
 }
 
+/// Those of this machine that have to do with an Ollama.
 pub(super) async fn look() -> Vec<Container> {
-    for engine in ["docker", "podman"] {
-        let Some(ids) = tool::told(engine, &["ps", "-aq", "--no-trunc"]).await else { continue };
-        let ids: Vec<&str> = ids.split_whitespace().take(MOST).collect();
-        if ids.is_empty() {
-            return Vec::new();
-        }
-        let told = tool::told(engine, &[&["inspect"], ids.as_slice()].concat()).await.unwrap_or_default();
-        let mut containers = read(&told);
+    for engine in ENGINES {
+        let Some(mut containers) = all(engine).await else { continue };
+        containers.retain(|container| container.is_ollama || !container.asks.is_empty());
         for container in &mut containers {
             if container.is_restarting || (!container.is_running && container.exit != 0) {
                 let said =
@@ -69,16 +86,27 @@ pub(super) async fn look() -> Vec<Container> {
     Vec::new()
 }
 
+/// All of one engine's; none where there is no such engine, or it does not tell.
+pub(in crate::doctor::facts) async fn all(engine: &str) -> Option<Vec<Container>> {
+    let ids = tool::told(engine, &["ps", "-aq", "--no-trunc"]).await?;
+    let ids: Vec<&str> = ids.split_whitespace().take(MOST).collect();
+    if ids.is_empty() {
+        return Some(Vec::new());
+    }
+    let told = tool::told(engine, &[&["inspect"], ids.as_slice()].concat()).await.unwrap_or_default();
+    Some(read(&told))
+}
+
 fn last(text: &str) -> Option<String> {
     let lines = || text.lines().rev().map(str::trim).filter(|line| !line.is_empty());
     let tells = |line: &&str| line.to_ascii_lowercase().contains("error");
     lines().find(tells).or_else(|| lines().next()).map(|line| line.chars().take(LETTERS).collect())
 }
 
-/// Reads `docker inspect`; whoever has nothing to do with an Ollama is left out.
+/// Reads `docker inspect`.
 fn read(text: &str) -> Vec<Container> {
     let all: Vec<Value> = serde_json::from_str(text).unwrap_or_default();
-    all.iter().map(one).filter(|container| container.is_ollama || !container.asks.is_empty()).collect()
+    all.iter().map(one).collect()
 }
 
 fn one(value: &Value) -> Container {
@@ -87,18 +115,24 @@ fn one(value: &Value) -> Container {
     let texts = |value: &Value| value.as_array().into_iter().flatten().map(text).collect::<Vec<_>>();
     let image = text(&config["Image"]);
     let variables = texts(&config["Env"]);
-    let named =
-        variables.iter().filter_map(|word| word.split_once('=')).filter(|(name, _)| ASKS.contains(name));
-    let urls = named.flat_map(|(_, urls)| urls.split(';')).filter(|url| url.contains("://"));
-    let asks = urls.map(without_user).collect();
+    let is_ollama =
+        image.split([':', '@']).next().is_some_and(|name| name == "ollama" || name.ends_with("/ollama"));
+    let set = |wanted: &str| {
+        let pairs = variables.iter().filter_map(|word| word.split_once('='));
+        pairs
+            .filter(|(name, value)| *name == wanted && !value.is_empty())
+            .map(|(_, value)| value.to_owned())
+            .next_back()
+    };
+    let (asked_by, asks) = asks(&variables, is_ollama).into_iter().unzip();
     let log = &host["LogConfig"];
     let policy = host["RestartPolicy"]["Name"].as_str().unwrap_or_default();
     Container {
         name: text(&value["Name"]).trim_start_matches('/').to_owned(),
-        is_ollama: image
-            .split([':', '@'])
-            .next()
-            .is_some_and(|name| name == "ollama" || name.ends_with("/ollama")),
+        aliases: aliases(value),
+        pid: state["Pid"].as_u64().and_then(|pid| u32::try_from(pid).ok()).unwrap_or_default(),
+        listens: set("OLLAMA_HOST").filter(|_| is_ollama),
+        is_ollama,
         image,
         is_running: state["Running"] == true,
         is_restarting: state["Restarting"] == true,
@@ -115,12 +149,45 @@ fn one(value: &Value) -> Container {
             .collect(),
         extra_hosts: texts(&host["ExtraHosts"]),
         asks,
+        asked_by,
+        model: set("OLLAMA_MODEL").filter(|_| !is_ollama),
         is_composed: config["Labels"]["com.docker.compose.project"].is_string(),
         has_gpu: host["DeviceRequests"].as_array().is_some_and(|requests| !requests.is_empty()),
         log_is_bound: log["Type"] != "json-file" || log["Config"]["max-size"].is_string(),
         is_started_again: !matches!(policy, "" | "no"),
         last_error: None,
     }
+}
+
+/// The variables that name an Ollama, and the URLs that they give.
+fn asks(variables: &[String], is_ollama: bool) -> Vec<(String, String)> {
+    let is_named = |(name, _): &(&str, &str)| ASKS.contains(name) && !(is_ollama && *name == "OLLAMA_HOST");
+    let named = variables.iter().filter_map(|word| word.split_once('=')).filter(is_named);
+    let urls = named.flat_map(|(name, urls)| urls.split(';').map(move |url| (name.to_owned(), url.trim())));
+    let urls = urls.map(|(name, url)| {
+        // The command line's own variable does without a scheme.
+        let bare = name == "OLLAMA_HOST" && !url.is_empty() && !url.contains("://");
+        let url = if bare { format!("http://{url}") } else { without_user(url) };
+        (name, url)
+    });
+    let is_here = |url: &str| {
+        let host = url.split_once("://").map(|(_, rest)| rest.split(['/', ':']).next().unwrap_or_default());
+        host.is_some_and(|host| host != "0.0.0.0" && !ELSEWHERE.iter().any(|end| host.ends_with(end)))
+    };
+    urls.filter(|(_, url)| is_here(url)).collect()
+}
+
+/// What Docker's name server answers to (`DNSNames`, `Aliases`), and the service of a compose file.
+fn aliases(value: &Value) -> Vec<String> {
+    let networks = value["NetworkSettings"]["Networks"].as_object().into_iter().flatten();
+    let lists = networks.flat_map(|(_, network)| [&network["Aliases"], &network["DNSNames"]]);
+    let names = lists.flat_map(|list| list.as_array().into_iter().flatten());
+    let service = &value["Config"]["Labels"]["com.docker.compose.service"];
+    let mut aliases: Vec<String> =
+        names.chain([service]).filter_map(Value::as_str).map(str::to_owned).collect();
+    aliases.sort();
+    aliases.dedup();
+    aliases
 }
 
 fn without_user(url: &str) -> String {
@@ -160,7 +227,8 @@ mod tests {
           {"Name": "/db", "State": {"Running": true}, "Config": {"Image": "postgres:17", "Env": ["POSTGRES_PASSWORD=abc"]}, "HostConfig": {}}
         ]"#;
         let read = read(text);
-        assert_eq!(read.len(), 2);
+        assert_eq!(read.len(), 3);
+        assert!(!read[2].is_ollama && read[2].asks.is_empty());
         assert!(
             read[0].is_ollama && read[0].is_composed && read[0].is_started_again && !read[0].log_is_bound
         );
@@ -168,7 +236,26 @@ mod tests {
         assert_eq!(read[0].networks, ["ai_default"]);
         assert_eq!(read[1].asks, ["http://host.docker.internal:11434"]);
         assert!(read[1].log_is_bound && !read[1].is_started_again);
+        assert_eq!(read[0].listens.as_deref(), Some("0.0.0.0"));
         let kept = serde_json::to_string(&read).unwrap();
         assert!(!kept.contains("abc") && !kept.contains("pw") && !kept.contains("SECRET"), "{kept}");
+    }
+    #[test]
+    fn variables_name_an_ollama_in_many_ways() {
+        let given = |word: &str, is_ollama| {
+            asks(&[word.to_owned()], is_ollama).into_iter().map(|(_, url)| url).collect::<Vec<_>>()
+        };
+        assert_eq!(given("OLLAMA_HOST=gpu1:11434", false), ["http://gpu1:11434"]);
+        assert_eq!(given("OLLAMA_BASE_URLS=http://a:1; http://b:2", false), ["http://a:1", "http://b:2"]);
+        assert_eq!(given("OPENAI_BASE_URL=http://gate:7860/v1", false), ["http://gate:7860/v1"]);
+        for (word, is_ollama) in [
+            ("OLLAMA_HOST=0.0.0.0", false),
+            ("OLLAMA_HOST=gpu1", true),
+            ("OPENAI_BASE_URL=https://api.openai.com/v1", false),
+            ("OLLAMA_BASE_URL=", false),
+            ("OLLAMA_API_KEY=http://secret", false),
+        ] {
+            assert!(given(word, is_ollama).is_empty(), "{word}");
+        }
     }
 }

@@ -64,7 +64,7 @@ impl Socket {
 }
 
 /// Everything that listens, and the programs that run.
-pub(super) fn look() -> (Vec<Socket>, Vec<Program>) {
+pub(in crate::doctor::facts) fn look() -> (Vec<Socket>, Vec<Program>) {
     let mut lines: Vec<(SocketAddr, u64)> = Vec::new();
     for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
         lines.extend(fs::read_to_string(table).unwrap_or_default().lines().filter_map(listening));

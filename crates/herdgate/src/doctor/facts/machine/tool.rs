@@ -14,14 +14,14 @@ const MOST: u64 = 4 << 20;
 
 /// What a tool said.
 #[derive(Debug, Default, Clone)]
-pub(super) struct Said {
+pub(in crate::doctor::facts) struct Said {
     pub(super) is_success: bool,
     pub(super) out: String,
-    pub(super) err: String,
+    pub(in crate::doctor::facts) err: String,
 }
 
 /// None where there is no such tool, or it does not end.
-pub(super) async fn ask(tool: &str, words: &[&str]) -> Option<Said> {
+pub(in crate::doctor::facts) async fn ask(tool: &str, words: &[&str]) -> Option<Said> {
     let mut command = Command::new(tool);
     // Words in other languages cannot be read here.
     command.args(words).env("LC_ALL", "C").env("PATH", path()).kill_on_drop(true);
