@@ -26,11 +26,12 @@
 //!
 //! - `until_answers URL` waits until something answers there;
 //! - `compose_config FILE` reads a stack as `docker compose config` would;
+//! - `verify_unit FILE` reads a unit as systemd would;
 //! - `on_another_machine COMMAND…` runs it at 192.168.1.50, in the network of the guide's machine, which is 192.168.1.100 there;
 //! - `in_a_container COMMAND…` runs it at 172.17.0.2, behind the guide's machine, which is `host.docker.internal` there.
 //!
 //! `sudo` runs its words, `ollama` is the test kit (`serve`, `pull`, `list`, `ps`, `rm`, `--version`), `herdgate` the built one. There is no Docker,
-//! no service manager and no way out. `/etc` and `/var/lib` are copies, the home, `/run` and `/usr/local/bin` are new. What was started ends with
+//! no service manager and no way out. `/etc` and `/var` are copies, the home, `/run` and `/usr/local/bin` are new. What was started ends with
 //! the guide. Ports are free, whatever else runs.
 
 mod follow;
@@ -51,6 +52,7 @@ macro_rules! guides {
 guides! {
     ollama_api_key_docker: "ollama-api-key-docker.md",
     ollama_across_compose_stacks_coolify: "ollama-across-compose-stacks-coolify.md",
+    ollama_on_the_network_with_tls: "ollama-on-the-network-with-tls.md",
 }
 
 /// What is looked up and not followed.

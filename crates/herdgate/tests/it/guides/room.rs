@@ -20,9 +20,9 @@ set -eu
 room=$1
 [ "$(findmnt -no PROPAGATION /)" = private ] || { echo 'mounts are not private' >&2; exit 90; }
 mount -t tmpfs -o mode=755 room "$room/own"
-cd "$room/own" && mkdir -m 755 run bin var var.work && cp -a /etc etc
+cd "$room/own" && mkdir -m 755 run bin var work && cp -a /etc etc
 mount --bind etc /etc
-mount -t overlay -o lowerdir=/var/lib,upperdir=var,workdir=var.work room /var/lib
+mount -t overlay -o lowerdir=/var,upperdir=var,workdir=work room /var
 mount --bind run /run
 cp "$room"/bin/* bin/ && mount --bind bin /usr/local/bin
 for program in "$2" "$3"; do
@@ -51,8 +51,12 @@ cd "$HOME"/guide
 exec bash --norc
 "#;
 
+/// What guides run of this machine's own programs.
+const NEEDED: [&str; 9] =
+    ["bash", "curl", "docker-compose", "ip", "nft", "nginx", "node", "openssl", "systemd-analyze"];
+
 /// Programs of the room beside `herdgate`.
-const PROGRAMS: [(&str, &str); 6] = [
+const PROGRAMS: [(&str, &str); 7] = [
     ("sudo", "#!/bin/sh\nexec env \"$@\"\n"),
     ("on_another_machine", "#!/bin/sh\nexec ip netns exec another-machine \"$@\"\n"),
     ("in_a_container", "#!/bin/sh\nexec ip netns exec container \"$@\"\n"),
@@ -60,11 +64,8 @@ const PROGRAMS: [(&str, &str); 6] = [
         "until_answers",
         "#!/bin/sh\nexec timeout 60 sh -c 'until curl --insecure --noproxy \"*\" --output /dev/null --max-time 5 \"$@\" 2>/dev/null; do sleep 0.05; done' sh \"$@\"\n",
     ),
-    // Debian's reader of compose files, where there is one; `stack.rs` says when there is none.
-    (
-        "compose_config",
-        "#!/bin/sh\ncommand -v docker-compose > /dev/null || exit 0\nexec docker-compose --file \"$1\" config --quiet\n",
-    ),
+    ("compose_config", "#!/bin/sh\nexec docker-compose --file \"$1\" config --quiet\n"),
+    ("verify_unit", "#!/bin/sh\nexec systemd-analyze verify --man=no --recursive-errors=no \"$1\"\n"),
     ("ollama", OLLAMA),
 ];
 
@@ -107,6 +108,13 @@ impl Room {
                 leave_out(&format!("namespaces are made with `unshare` of util-linux: {error}"));
                 return None;
             }
+        }
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let has = |name: &str| std::env::split_paths(&path).any(|folder| folder.join(name).is_file());
+        let sbin = |name: &str| Path::new("/usr/sbin").join(name).is_file();
+        if let Some(name) = NEEDED.into_iter().find(|name| !has(name) && !sbin(name)) {
+            leave_out(&format!("guides are followed with `{name}`, which is not here"));
+            return None;
         }
         let testkit = Path::new(BINARY).with_file_name("testkit-ollama");
         if !testkit.is_file() {
