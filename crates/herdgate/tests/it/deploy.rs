@@ -1,13 +1,13 @@
 //! `herdgate deploy` as somebody uses it: printed, written below a folder, written twice, taken back; and with the commands that
 //! must follow, on a machine of its own for an hour.
 
-use crate::harness::{Home, Running, leave_out};
+use crate::harness::{Ask, Home, Running, leave_out};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 /// Every kind, with as many options as it needs.
 const KINDS: [&[&str]; 12] = [
@@ -223,4 +223,51 @@ fn what_must_follow_is_run_where_that_is_asked_for() {
     assert_eq!(failed.code, 1, "{}", failed.err);
     assert!(failed.err.contains("error: `nginx -t` failed"), "{}", failed.err);
     assert_eq!(said(), "nginx -t\n");
+}
+
+/// The two commands of the service, as systemd gives them to the shell.
+fn commands(unit: &str) -> Vec<String> {
+    let of = |begin: &str| {
+        let line = unit.lines().find_map(|line| line.strip_prefix(begin)?.strip_prefix("=/bin/sh -c '"));
+        let text = line.and_then(|line| line.strip_suffix('\'')).unwrap_or_else(|| panic!("{begin}: {unit}"));
+        // systemd.service(5): a dollar and a percent sign are written twice.
+        text.replace("$$", "$").replace("%%", "%")
+    };
+    ["ExecStart", "ExecStartPost"].map(of).to_vec()
+}
+
+#[test]
+fn a_backup_of_the_service_can_be_restored_and_the_oldest_goes() {
+    let home = Home::new();
+    let key = home.key("alice", &[]);
+    let folder = home.path("backups");
+    let place = folder.to_str().unwrap();
+    let words = ["deploy", "systemd", "--program", env!("CARGO_BIN_EXE_herdgate"), "--backup-dir", place];
+    let words = [&words[..], &["--keep", "2", "--only", "herdgate-backup.service"]].concat();
+    let made = home.run(&words);
+    assert_eq!(made.code, 0, "{}", made.err);
+    fs::create_dir(&folder).unwrap();
+    let old = ["herdgate-20200101T000000Z.tar.zst", "herdgate-20200102T000000Z.tar.zst"];
+    for name in old.into_iter().chain(["somebody's own"]) {
+        fs::write(folder.join(name), "").unwrap();
+    }
+    for command in commands(&made.out) {
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", &command]).current_dir(home.path("")).env("HERDGATE_DATA", home.data(""));
+        let ran = shell.output().unwrap();
+        assert!(ran.status.success(), "{command}: {}", String::from_utf8_lossy(&ran.stderr));
+    }
+    let mut left: Vec<String> = fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    left.sort_unstable();
+    assert_eq!((left.len(), left[0].as_str(), left[2].as_str()), (3, old[1], "somebody's own"), "{left:?}");
+
+    let to = Home::new();
+    fs::remove_file(to.path("herdgate.toml")).unwrap();
+    let restored = to.run(&["restore", folder.join(&left[1]).to_str().unwrap()]);
+    assert_eq!(restored.code, 0, "{}", restored.err);
+    let gate = to.serve(&["--upstream", "http://127.0.0.1:9"]);
+    assert_ne!(Ask::get("/api/tags").key(&key).send(gate.address).status, 401, "its keys are those");
 }

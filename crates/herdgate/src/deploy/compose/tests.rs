@@ -184,3 +184,49 @@ fn models_and_keys_outlive_their_containers_and_no_page_is_let_in() {
         assert!(!stack.contains("OLLAMA_ORIGINS"), "{stack}");
     }
 }
+
+#[test]
+fn programs_ask_connect_and_names_are_told_to_who_looks_them_up() {
+    let has = |words: &[&str], lines: &[&str]| {
+        let stack = file("", words);
+        for line in lines {
+            assert!(stack.lines().any(|one| one.trim() == *line), "{words:?}: no {line} in\n{stack}");
+        }
+    };
+    let machine = "- \"host.docker.internal:host-gateway\"";
+    has(&["--consumer"], &["extra_hosts:", machine, "profiles: [\"ollama\"]"]);
+    has(
+        &["--consumer", "--gate=http://cuda.local:7860", "--host=cuda.local:192.168.1.100"],
+        &["extra_hosts:", "- \"cuda.local:192.168.1.100\""],
+    );
+    has(&["--consumer", "--host=cuda.local:host-gateway"], &["- \"cuda.local:host-gateway\""]);
+    // This machine alone reaches them; they need no key, for `connect` has it.
+    let asks =
+        "- \"CREDENTIALS_OVERWRITE_DATA={\\\"ollamaApi\\\":{\\\"baseUrl\\\":\\\"http://connect:11434\\\"}}\"";
+    has(
+        &["--open-webui", "--n8n"],
+        &[
+            "- \"OLLAMA_BASE_URL=http://connect:11434\"",
+            asks,
+            "- \"127.0.0.1:3000:8080\"",
+            "- \"127.0.0.1:5678:5678\"",
+        ],
+    );
+    // Back to an Ollama of the stack's own.
+    has(&["--consumer", "--open-webui"], &["- \"OLLAMA_BASE_URL=${OLLAMA_URL:-http://connect:11434}\""]);
+    let head = file("", &["--consumer"]);
+    assert!(
+        head.contains("OLLAMA_URL=http://ollama:11434 in .env, then docker compose --profile ollama up"),
+        "{head}"
+    );
+    // What Coolify fills in, and nothing else.
+    has(
+        &["--coolify", "--open-webui"],
+        &[
+            "- \"AUTH_TOKEN=${SERVICE_PASSWORD_64_HERDGATE}\"",
+            "- SERVICE_URL_HERDGATE_7860",
+            "- SERVICE_URL_OPENWEBUI_8080",
+        ],
+    );
+    assert!(!file("", &["--coolify", "--open-webui"]).contains("ports:"));
+}

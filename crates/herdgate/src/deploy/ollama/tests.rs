@@ -118,13 +118,17 @@ fn what_cannot_be_meant_is_refused() {
 
 #[test]
 fn tuning_stands_in_the_drop_in_and_what_must_follow_is_in_order() {
-    let made = made("", &["--num-parallel=4", "--max-loaded-models=2", "--keep-alive=24h"]).unwrap();
+    let words = ["--num-parallel=4", "--max-loaded-models=2", "--keep-alive=24h"];
+    let words = [&words[..], &["--context-length=8192", "--models=/srv/models"]].concat();
+    let made = made("", &words).unwrap();
     let drop_in = text(&made, "zz-herdgate.conf");
     let service = drop_in.split("[Service]\n").nth(1).unwrap();
     for line in [
         "Environment=\"OLLAMA_NUM_PARALLEL=4\"",
         "Environment=\"OLLAMA_MAX_LOADED_MODELS=2\"",
         "Environment=\"OLLAMA_KEEP_ALIVE=24h\"",
+        "Environment=\"OLLAMA_CONTEXT_LENGTH=8192\"",
+        "Environment=\"OLLAMA_MODELS=/srv/models\"",
     ] {
         assert!(service.lines().any(|one| one == line), "no {line} in\n{drop_in}");
     }
