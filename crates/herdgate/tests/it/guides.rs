@@ -53,6 +53,7 @@ guides! {
     ollama_api_key_docker: "ollama-api-key-docker.md",
     ollama_across_compose_stacks_coolify: "ollama-across-compose-stacks-coolify.md",
     ollama_on_the_network_with_tls: "ollama-on-the-network-with-tls.md",
+    one_ollama_gpu_server_for_many_apps: "one-ollama-gpu-server-for-many-apps.md",
 }
 
 /// What is looked up and not followed.
