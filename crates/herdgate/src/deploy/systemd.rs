@@ -162,7 +162,9 @@ impl Shape {
             data: data(ground, notes)?,
             credentials,
             starts_local: starts_local(ground, notes),
-            has_socket: config.listen.iter().any(|listener| is_low(listener.address.address.port())),
+            has_socket: config.listen.iter().map(|listener| listener.address.address).any(|address| {
+                is_low(address.port()) || !(address.ip().is_unspecified() || address.ip().is_loopback())
+            }),
             binds_low: is_low(metrics),
         })
     }

@@ -1,4 +1,5 @@
-//! The socket unit, for ports that only root may bind. The gate then listens at none by itself, so all listeners are in it.
+//! The socket unit, for ports that only root may bind, and for addresses that may come after the gate has started (a VPN's).
+//! The gate then listens at none by itself, so all listeners are in it.
 
 use crate::deploy::Ground;
 

@@ -133,6 +133,19 @@ fn a_port_below_1024_is_systemds_to_hold() {
 }
 
 #[test]
+fn an_address_that_may_come_later_is_systemds_to_hold() {
+    let vpn =
+        made("[[listen]]\naddress = \"127.0.0.1:7860\"\n[[listen]]\naddress = \"10.8.0.1:7860\"\n", &[]);
+    let socket = text(&vpn, "herdgate.socket");
+    assert!(socket.contains("ListenStream=127.0.0.1:7860\nListenStream=10.8.0.1:7860\n"), "{socket}");
+    assert!(socket.contains("FreeBind=yes\n"), "{socket}");
+    for always in [":7860", "127.0.0.1:7860", "[::1]:7860", "0.0.0.0:7860"] {
+        let unit = made(&format!("[listen]\naddress = \"{always}\"\n"), &[]);
+        assert!(!unit.files.iter().any(|file| file.path.ends_with("herdgate.socket")), "{always}");
+    }
+}
+
+#[test]
 fn what_only_root_may_read_comes_as_a_credential() {
     let made =
         made(&format!("{}{UPSTREAM}", TLS.replace(" 1", "1")), &["--auth-token-file=/etc/herdgate/token"]);
