@@ -114,8 +114,8 @@ fn dispatch(cli: Cli, out: &mut dyn Write, talk: &mut dyn Write) -> u8 {
             match cmd::settings::places(&flags) {
                 Ok(places) => {
                     // Whoever wants to revoke a key shall not have to mend other settings first.
-                    let config = cmd::settings::load(&flags).map(|(loaded, _)| loaded.config);
-                    cmd::key::run(&args, &places, &config.unwrap_or_default(), out, talk)
+                    let loaded = cmd::settings::load(&flags).map(|(loaded, _)| loaded);
+                    cmd::key::run(&args, &places, loaded.as_ref().map_err(Vec::as_slice), out, talk)
                 }
                 Err(problems) => cmd::settings::tell(&problems, talk),
             }

@@ -82,6 +82,29 @@ impl Access {
     }
 }
 
+/// Reads the URL of a gate, which says its scheme and ends before what programs add by themselves.
+///
+/// # Errors
+/// What is wrong with it, with its `hint:` lines.
+pub(crate) fn gate_url(url: &str) -> anyhow::Result<UpstreamUrl> {
+    if !url.trim().is_empty() && !url.contains("://") {
+        bail!("the gate's URL says neither http:// nor https://\nhint: {URL_HINT}");
+    }
+    let url = UpstreamUrl::parse(url).map_err(|bad| {
+        let hint = if bad == BadUrl::Credentials { key::WHERE } else { URL_HINT };
+        anyhow!("the gate's URL {bad}\nhint: {hint}")
+    })?;
+    if let Some(path) = ["/v1", "/api"].into_iter().find(|path| url.base.ends_with(path)) {
+        let scheme = if url.tls { "https" } else { "http" };
+        let before = url.base.trim_end_matches(path);
+        bail!(
+            "the gate's URL ends in {path}, which programs add by themselves\nhint: write {scheme}://{}{before}",
+            url.authority()
+        );
+    }
+    Ok(url)
+}
+
 /// A gate somewhere else, and the key for it.
 #[derive(Clone)]
 pub(crate) struct Gate {
@@ -113,21 +136,7 @@ impl Gate {
     /// # Errors
     /// What is wrong with one of them, with its `hint:` lines.
     pub(crate) fn new(url: &str, access: &Access) -> anyhow::Result<Self> {
-        if !url.trim().is_empty() && !url.contains("://") {
-            bail!("the gate's URL says neither http:// nor https://\nhint: {URL_HINT}");
-        }
-        let url = UpstreamUrl::parse(url).map_err(|bad| {
-            let hint = if bad == BadUrl::Credentials { key::WHERE } else { URL_HINT };
-            anyhow!("the gate's URL {bad}\nhint: {hint}")
-        })?;
-        if let Some(path) = ["/v1", "/api"].into_iter().find(|path| url.base.ends_with(path)) {
-            let scheme = if url.tls { "https" } else { "http" };
-            let before = url.base.trim_end_matches(path);
-            bail!(
-                "the gate's URL ends in {path}, which programs add by themselves\nhint: write {scheme}://{}{before}",
-                url.authority()
-            );
-        }
+        let url = gate_url(url)?;
         let authority = url.authority().parse();
         let authority =
             authority.map_err(|_| anyhow!("the gate's URL has no usable host\nhint: {URL_HINT}"))?;

@@ -4,6 +4,7 @@
 //! Printing is `cmd/deploy.rs`'s; putting them in place and taking them back is [`mod@write`]'s. Never guesses: what the settings do
 //! not tell is an option, and never lets a text of the settings become more than the one word that it is.
 
+pub(crate) mod client;
 pub(crate) mod compose;
 pub(crate) mod dockerfile;
 pub(crate) mod firewall;
@@ -19,6 +20,7 @@ use gate_config::{Config, Loaded, Locations};
 use std::fmt;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// What one `herdgate deploy …` makes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -127,6 +129,18 @@ impl Ground<'_> {
     pub(crate) fn head(&self, path: &Path, what: &str) -> String {
         let (command, path) = (&self.command, path.display());
         format!("# {what}\n# Made by `{command}`; belongs at {path}.\n")
+    }
+
+    /// The file of the authority that the gate is for itself, where it is one.
+    pub(crate) fn own_authority(&self) -> Option<PathBuf> {
+        self.config().tls.self_signed.then(|| self.absolute(&self.places.data).join("tls-ca.pem"))
+    }
+
+    /// Longer than the gate is ever silent: in its queue, then at the upstream; so that it is the gate that says what is wrong.
+    pub(crate) fn longest_silence(&self) -> Duration {
+        let config = self.config();
+        let idle = config.upstreams.iter().filter_map(|one| one.idle).chain([config.timeouts.idle]).max();
+        idle.unwrap_or_default() + config.queue.max_wait + Duration::from_secs(30)
     }
 
     /// A path of the settings as one that means the same everywhere on the machine.

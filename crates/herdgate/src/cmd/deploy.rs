@@ -6,7 +6,7 @@ use crate::cmd::settings;
 use crate::deploy::write::disk::Disk;
 use crate::deploy::write::{Plan, plan, plan_back};
 use crate::deploy::{
-    Act, Base, Deployment, Ground, compose, dockerfile, firewall, fronts, ollama, shell_word, systemd,
+    Act, Base, Deployment, Ground, client, compose, dockerfile, firewall, fronts, ollama, shell_word, systemd,
 };
 use anyhow::{Context as _, anyhow, bail};
 use clap::{Args, Subcommand};
@@ -43,6 +43,8 @@ enum Kind {
     Compose(compose::ComposeArgs),
     /// An image of the gate, alone, with Ollama or with the engine
     Dockerfile(dockerfile::DockerfileArgs),
+    /// The settings of a program that asks the gate: address, model, times that fit, where the key goes
+    Client(client::ClientArgs),
 }
 
 /// What becomes of the files; without any of these they are printed.
@@ -81,6 +83,7 @@ impl Kind {
             Kind::Cloudflared(_) => (fronts::CLOUDFLARED, Base::System),
             Kind::Compose(_) => (compose::KIND, Base::Here),
             Kind::Dockerfile(_) => (dockerfile::KIND, Base::Here),
+            Kind::Client(_) => (client::KIND, Base::Here),
         }
     }
 
@@ -95,6 +98,15 @@ impl Kind {
             Kind::Cloudflared(asked) => fronts::cloudflared(asked, ground),
             Kind::Compose(asked) => compose::make(asked, ground),
             Kind::Dockerfile(asked) => dockerfile::make(asked, ground),
+            Kind::Client(asked) => client::make(asked, ground),
+        }
+    }
+
+    /// Why a person must put it in place, where only a person can.
+    fn is_printed_alone(&self) -> Option<String> {
+        match self {
+            Kind::Client(asked) => asked.client.is_printed_alone(),
+            _ => None,
         }
     }
 }
@@ -105,6 +117,10 @@ pub(crate) fn run(args: &DeployArgs, flags: &Flags, out: &mut dyn Write, talk: &
     let (word, base) = args.kind.word();
     if !(*write || *undo) && (*yes || *run || root.is_some()) {
         return wrong(&anyhow!("--yes, --run and --root go with --write or --undo"), EXIT_USAGE, talk);
+    }
+    let printed_alone = args.kind.is_printed_alone();
+    if let (Some(why), true) = (&printed_alone, *write || *undo) {
+        return wrong(&anyhow!("nothing was written: {why}"), EXIT_USAGE, talk);
     }
     let desk = Desk { word, disk: Disk::new(word, base, root.as_deref()), yes: *yes, run: *run };
     if *undo {
@@ -119,8 +135,7 @@ pub(crate) fn run(args: &DeployArgs, flags: &Flags, out: &mut dyn Write, talk: &
         Ok(here) => here,
         Err(error) => return wrong(&error, EXIT_FAILURE, talk),
     };
-    let words = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());
-    let ground = Ground { loaded: &loaded, places: &places, here: &here, command: command(words) };
+    let ground = Ground { loaded: &loaded, places: &places, here: &here, command: typed() };
     let deployment = match args.kind.make(&ground) {
         Ok(deployment) => deployment,
         Err(error) => return wrong(&error, EXIT_USAGE, talk),
@@ -128,7 +143,8 @@ pub(crate) fn run(args: &DeployArgs, flags: &Flags, out: &mut dyn Write, talk: &
     if *write {
         done(desk.write(&deployment, talk), EXIT_FAILURE, talk)
     } else {
-        done(print(&deployment, only.as_deref(), &ground.command, out, talk), EXIT_USAGE, talk)
+        let place = printed_alone.is_none().then_some(ground.command.as_str());
+        done(print(&deployment, only.as_deref(), place, out, talk), EXIT_USAGE, talk)
     }
 }
 
@@ -140,6 +156,11 @@ fn wrong(error: &anyhow::Error, code: u8, talk: &mut dyn Write) -> u8 {
     // A closed standard error leaves the exit code to tell it.
     let _closed = writeln!(talk, "error: {error:#}");
     code
+}
+
+/// The command of this process, as somebody would type it to have the same again.
+pub(crate) fn typed() -> String {
+    command(std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()))
 }
 
 /// The command that makes the files, without the words that only say what becomes of them.
@@ -161,7 +182,7 @@ fn command(words: impl Iterator<Item = String>) -> String {
 fn print(
     deployment: &Deployment,
     only: Option<&str>,
-    command: &str,
+    command: Option<&str>,
     out: &mut dyn Write,
     talk: &mut dyn Write,
 ) -> anyhow::Result<()> {
@@ -182,9 +203,9 @@ fn print(
         Ok(()) | Err(_) => {}
     }
     let _closed = tell_notes(&deployment.notes, talk);
-    if only.is_none() {
-        let follow = if deployment.then.is_empty() { "" } else { "; what must follow:" };
-        let _closed = writeln!(talk, "hint: `{command} --write` puts it in place{follow}");
+    if let (None, Some(command)) = (only, command) {
+        let follows = if deployment.then.is_empty() { "" } else { "; what must follow:" };
+        let _closed = writeln!(talk, "hint: `{command} --write` puts it in place{follows}");
         let _closed = tell_acts(&deployment.then, talk);
     }
     Ok(())

@@ -7,6 +7,7 @@
 
 mod args;
 mod change;
+mod client;
 mod make;
 mod shape;
 #[cfg(test)]
@@ -16,8 +17,11 @@ mod wanted;
 
 pub(crate) use args::KeyArgs;
 
+use crate::cmd::deploy::typed;
+use crate::cmd::settings;
+use crate::deploy::Ground;
 use args::{KeyCommand, ListArgs, RevokeArgs, ShowArgs};
-use gate_config::{Config, KeySetting, Listen, Locations, Place};
+use gate_config::{Config, KeySetting, Listen, Loaded, Locations, Place, Problem};
 use gate_keys::{Entropy, Key, KeyDigest, KeyName, KeyStore, OsEntropy, StoreError, UnixSeconds};
 use gate_store::{DataDir, FIRST_KEY_FILE, SqliteStore};
 use jiff::tz::TimeZone;
@@ -28,22 +32,31 @@ use std::path::Path;
 use trouble::Trouble;
 use wanted::read_name;
 
-/// Runs the command over the data directory of `places` and gives its exit code: 0 done, 1 failed, 64 wrong usage. Of
-/// `config`, which are the defaults where the settings cannot be read, the keys are told of and changed nowhere but there,
-/// and the address stands in the lines to try.
+/// Runs the command over the data directory of `places` and gives its exit code: 0 done, 1 failed, 64 wrong usage. Of the settings,
+/// which are the defaults where they cannot be read, the keys are told of and changed nowhere but there, and the address stands in
+/// the lines to try; `--for` needs them.
 pub(crate) fn run(
     args: &KeyArgs,
     places: &Locations,
-    config: &Config,
+    loaded: Result<&Loaded, &[Problem]>,
     out: &mut dyn Write,
     talk: &mut dyn Write,
 ) -> u8 {
+    let usual = Config::default();
+    let config = match loaded {
+        Ok(loaded) => &loaded.config,
+        Err(problems) if args.command.needs_settings() => return settings::tell(problems, talk),
+        Err(_) => &usual,
+    };
+    let here = std::env::current_dir().unwrap_or_default();
+    let ground = loaded.ok().map(|loaded| Ground { loaded, places, here: &here, command: typed() });
     let now = jiff::Timestamp::now().as_second();
     let zone = TimeZone::try_system().unwrap_or(TimeZone::UTC);
     let is_flag = matches!(&places.data_named, Some(Place::Flag { .. }));
     let desk = Desk {
         data: &places.data,
         settings: &config.keys,
+        ground: ground.as_ref(),
         gate: address(config),
         command: if is_flag { command(&places.data) } else { PLAIN.to_owned() },
         who: crate::user::name(),
@@ -89,6 +102,8 @@ fn address(config: &Config) -> String {
 struct Desk<'d> {
     data: &'d Path,
     settings: &'d [KeySetting],
+    /// What the settings of clients are made from.
+    ground: Option<&'d Ground<'d>>,
     /// Where a gate of these settings answers on this machine: a URL without a path.
     gate: String,
     /// How hints call this command: with the flags that it was called with.

@@ -113,13 +113,11 @@ impl Behind {
             );
         }
         let tls = listener.is_tls(config).then(|| roots(ground)).transpose()?;
-        let idle = config.upstreams.iter().filter_map(|one| one.idle).chain([config.timeouts.idle]).max();
         let mut behind = Behind {
             name,
             address,
             tls,
-            // In the gate's queue, then silent at the upstream; and the gate is to be the one who says so.
-            silence: idle.unwrap_or_default() + config.queue.max_wait + Duration::from_secs(30),
+            silence: ground.longest_silence(),
             has_sockets: config.routes.iter().any(|route| route.upgrade),
             notes: Vec::new(),
         };
@@ -196,11 +194,8 @@ fn reachable(bound: SocketAddr) -> SocketAddr {
 
 /// Who vouches for the gate's own certificate.
 fn roots(ground: &Ground<'_>) -> anyhow::Result<Option<String>> {
-    if !ground.config().tls.self_signed {
-        return Ok(None);
-    }
-    let file = ground.absolute(&ground.places.data).join("tls-ca.pem");
-    tame_path("the data directory", &file).map(|text| Some(text.to_owned()))
+    let file = ground.own_authority();
+    file.map(|file| tame_path("the data directory", &file).map(str::to_owned)).transpose()
 }
 
 fn word<'t>(what: &str, text: &'t str) -> anyhow::Result<&'t str> {

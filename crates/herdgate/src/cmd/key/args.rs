@@ -1,5 +1,6 @@
 //! Arguments of `herdgate key`, as the command line takes them. What they mean is checked in `wanted.rs`.
 
+use crate::deploy::client::{AboutArgs, Client};
 use clap::{Args, Subcommand};
 
 /// Arguments of `herdgate key`.
@@ -30,6 +31,11 @@ pub(super) enum KeyCommand {
 }
 
 impl KeyCommand {
+    /// Whether it cannot do its work without the gate's settings.
+    pub(super) const fn needs_settings(&self) -> bool {
+        matches!(self, Self::Create(CreateArgs { client: Some(_), .. }))
+    }
+
     /// Whether it changes what a gate on the data directory goes by.
     pub(super) const fn changes_a_store(&self) -> bool {
         match self {
@@ -58,6 +64,11 @@ pub(super) struct CreateArgs {
     /// Enrol this ssh public key (FILE.pub, or - for standard input) instead of making a secret
     #[arg(long, value_name = "FILE")]
     pub(super) ssh_key: Option<String>,
+    /// Print the settings of this client with the key in them, instead of the key alone; its scopes are what that client asks for
+    #[arg(long = "for", value_name = "KIND", conflicts_with = "ssh_key")]
+    pub(super) client: Option<Client>,
+    #[command(flatten)]
+    pub(super) about: AboutArgs,
     /// Print the key and everything about it as JSON
     #[arg(long)]
     pub(super) json: bool,

@@ -5,11 +5,12 @@ use super::shape::prefix;
 use super::trouble::{Trouble, both, usage};
 use super::wanted::{Wanted, read_name, read_overlap};
 use super::{Desk, first_key_is};
+use crate::deploy::client::{Client, Setup};
 use gate_keys::{
     Key, KeyStore as _, Kind, Mark, Minted, ModelGlob, NewKey, SshKey, State, StoreError, digest_text, mint,
 };
 use gate_store::{DataDir, FIRST_KEY_FILE, SqliteStore};
-use gate_types::Scope;
+use gate_types::{Scope, ScopeSet};
 use serde_json::json;
 use std::fs::File;
 use std::io::Read as _;
@@ -35,9 +36,11 @@ impl Made {
 impl Desk<'_> {
     pub(super) fn create(&mut self, args: &CreateArgs) -> Result<(), Trouble> {
         let public = self.public_key(args.ssh_key.as_deref());
-        let wanted =
-            Wanted::read(&args.name, args.scope.as_deref(), args.models.as_deref(), args.expires.as_deref());
-        let (wanted, public) = both(wanted, public)?;
+        let usual = args.client.map_or(ScopeSet::DEFAULT, Client::scopes);
+        let (scopes, models, expires) =
+            (args.scope.as_deref(), args.models.as_deref(), args.expires.as_deref());
+        let (wanted, public) = both(Wanted::read(&args.name, scopes, usual, models, expires), public)?;
+        let setup = self.setup(args, &wanted)?;
         let dir = DataDir::open(self.data)?;
         let mut store = self.store(&dir)?;
         let made = self.credential(public)?;
@@ -49,7 +52,7 @@ impl Desk<'_> {
             expires: wanted.expires.map(|span| span.after(self.now)),
         };
         let key = store.create(&new, self.now).map_err(|error| beside(&store, &made, error))?;
-        self.hand_over(&made, &key, args.json)?;
+        self.hand_over(&made, &key, setup.as_ref(), args.json)?;
         match made {
             Made::Secret(_) => {
                 self.say(format_args!("Key \"{}\" made. This is the only time that it is shown.", key.name));
@@ -59,6 +62,10 @@ impl Desk<'_> {
             }
         }
         self.say(format_args!("{}", self.shape.rights(&key).trim_end()));
+        if let Some(setup) = &setup {
+            self.say_setup(args, setup);
+            return Ok(());
+        }
         let it = if key.kind == Kind::Ssh { "" } else { " (put what was printed into KEY: `KEY=sk-hg-…`)" };
         self.say(format_args!("A running gate takes it at once. Use it{it}:"));
         self.say(format_args!("  {}", example(&key, &self.gate)));
@@ -74,7 +81,7 @@ impl Desk<'_> {
         let rotated = store.rotate(&name, made.mark(), overlap, self.now);
         let rotated = rotated.map_err(|error| self.unknown(&store, error))?;
         let (key, earlier) = (rotated.key, rotated.earlier);
-        self.hand_over(&made, &key, args.json)?;
+        self.hand_over(&made, &key, None, args.json)?;
         match made {
             Made::Secret(_) => self.say(format_args!(
                 "Key \"{name}\" has a new secret. This is the only time that it is shown."
@@ -110,7 +117,8 @@ impl Desk<'_> {
 
     /// Makes a key that no store knows, for the settings. Looks at no directory.
     pub(super) fn mint(&mut self, args: &MintArgs) -> Result<(), Trouble> {
-        let wanted = Wanted::read(&args.name, args.scope.as_deref(), args.models.as_deref(), None)?;
+        let wanted =
+            Wanted::read(&args.name, args.scope.as_deref(), ScopeSet::DEFAULT, args.models.as_deref(), None)?;
         let minted = mint(self.entropy)?;
         let block = block(&wanted, &minted.mark);
         let secret = minted.secret.expose();
@@ -157,10 +165,21 @@ impl Desk<'_> {
         })
     }
 
-    /// Prints the secret or the fingerprint alone, or inside JSON where that was asked for.
-    fn hand_over(&mut self, made: &Made, key: &Key, json: bool) -> Result<(), Trouble> {
+    /// Prints the secret or the fingerprint alone, inside the settings of a client, or inside JSON where that was asked for.
+    fn hand_over(
+        &mut self,
+        made: &Made,
+        key: &Key,
+        setup: Option<&Setup<'_>>,
+        json: bool,
+    ) -> Result<(), Trouble> {
+        let filled_in = |secret: &str| setup.map(|setup| setup.filled_in(secret, key.name.as_str()));
         let text = match made {
-            Made::Secret(minted) if json => self.shape.json_made(key, minted.secret.expose()),
+            Made::Secret(minted) if json => {
+                let secret = minted.secret.expose();
+                self.shape.json_made(key, secret, filled_in(secret))
+            }
+            Made::Secret(minted) if setup.is_some() => filled_in(minted.secret.expose()).unwrap_or_default(),
             Made::Secret(minted) => format!("{}\n", minted.secret.expose()),
             Made::Public(_) if json => self.shape.json_of(key),
             Made::Public(mark) => format!("{}\n", mark.prefix),

@@ -89,9 +89,12 @@ impl Shape {
     }
 
     /// A key just made, with its secret: for its owner's standard output and nothing else.
-    pub(super) fn json_made(&self, key: &Key, secret: &str) -> String {
+    pub(super) fn json_made(&self, key: &Key, secret: &str, settings: Option<String>) -> String {
         let mut object = self.json(key);
         object.insert("secret".to_owned(), Value::from(secret));
+        if let Some(settings) = settings {
+            object.insert("settings".to_owned(), Value::from(settings));
+        }
         pretty(&Value::Object(object))
     }
 

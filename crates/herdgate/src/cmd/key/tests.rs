@@ -78,6 +78,7 @@ impl Place {
         let desk = Desk {
             data: &self.data,
             settings: &self.settings,
+            ground: None,
             gate: address(&self.config),
             command: PLAIN.to_owned(),
             who: "tester".to_owned(),
@@ -359,18 +360,18 @@ fn a_secret_that_could_not_be_printed_is_a_failure_with_a_way_out() {
     for (name, kind) in [("full", io::ErrorKind::StorageFull), ("pipe", io::ErrorKind::BrokenPipe)] {
         let args = Line::try_parse_from(["key", "create", name]).unwrap().args;
         let mut talk = Vec::new();
-        assert_eq!(run(&args, &place.locations(), &place.config, &mut Closed(kind), &mut talk), 1);
+        assert_eq!(run(&args, &place.locations(), Err(&[]), &mut Closed(kind), &mut talk), 1);
         let talk = String::from_utf8(talk).unwrap();
         assert!(talk.contains(&format!("herdgate key rotate {name} --overlap 0s")), "{talk}");
     }
     let args = Line::try_parse_from(["key", "list"]).unwrap().args;
     let mut talk = Vec::new();
     assert_eq!(
-        run(&args, &place.locations(), &place.config, &mut Closed(io::ErrorKind::BrokenPipe), &mut talk),
+        run(&args, &place.locations(), Err(&[]), &mut Closed(io::ErrorKind::BrokenPipe), &mut talk),
         0
     );
     assert_eq!(
-        run(&args, &place.locations(), &place.config, &mut Closed(io::ErrorKind::StorageFull), &mut talk),
+        run(&args, &place.locations(), Err(&[]), &mut Closed(io::ErrorKind::StorageFull), &mut talk),
         1
     );
 }
@@ -380,9 +381,6 @@ fn a_closed_standard_error_stops_nothing() {
     let place = Place::new();
     let args = Line::try_parse_from(["key", "create", "alice"]).unwrap().args;
     let mut out = Vec::new();
-    assert_eq!(
-        run(&args, &place.locations(), &place.config, &mut out, &mut Closed(io::ErrorKind::BrokenPipe)),
-        0
-    );
+    assert_eq!(run(&args, &place.locations(), Err(&[]), &mut out, &mut Closed(io::ErrorKind::BrokenPipe)), 0);
     assert!(is_well_formed(&out[..KEY_LENGTH]));
 }

@@ -22,10 +22,11 @@ impl Wanted {
     pub(super) fn read(
         name: &str,
         scopes: Option<&[String]>,
+        usual: ScopeSet,
         models: Option<&[String]>,
         expires: Option<&str>,
     ) -> Result<Self, Trouble> {
-        let scopes = scopes.map_or(Ok(ScopeSet::DEFAULT), read_scopes);
+        let scopes = scopes.map_or(Ok(usual), read_scopes);
         let models = models.map_or_else(|| Ok(Vec::new()), read_models);
         let expires = expires.map(read_expiry).transpose();
         let ((name, scopes), (models, expires)) = both(both(read_name(name), scopes), both(models, expires))?;

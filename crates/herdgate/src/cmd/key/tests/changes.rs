@@ -139,7 +139,7 @@ fn hints_keep_the_directory_that_was_named_by_a_flag() {
     let tell = |line: &[&str]| {
         let args = Line::try_parse_from([&["key"], line].concat()).unwrap().args;
         let (mut out, mut talk) = (Vec::new(), Vec::new());
-        run(&args, &locations, &place.config, &mut out, &mut talk);
+        run(&args, &locations, Err(&[]), &mut out, &mut talk);
         String::from_utf8(talk).unwrap()
     };
     let command = format!("herdgate --data '{}/it'\\''s here' key", place.data.display());

@@ -1,0 +1,42 @@
+//! `create --for KIND`: the settings of a client with the key that was just made. Everything but the key is known to be right before
+//! there is one.
+
+use super::Desk;
+use super::args::CreateArgs;
+use super::trouble::{Trouble, usage};
+use super::wanted::Wanted;
+use crate::deploy::client::{AboutArgs, Setup};
+
+impl<'d> Desk<'d> {
+    /// The settings, where some were asked for.
+    pub(super) fn setup(&self, args: &CreateArgs, wanted: &Wanted) -> Result<Option<Setup<'d>>, Trouble> {
+        let (Some(client), Some(ground)) = (args.client, self.ground) else {
+            return match args.about == AboutArgs::default() {
+                true => Ok(None),
+                false => Err(usage(
+                    "--gate, --model and --ca are of the settings of a client, and none is named",
+                    "name it: --for python (which models a key may use is --models)",
+                )),
+            };
+        };
+        let setup = Setup::of(client, &args.about, ground).and_then(|setup| setup.among(&wanted.models));
+        setup.map(Some).map_err(|error| {
+            let text = format!("{error:#}");
+            let (reason, hint) = text.split_once("\nhint: ").unwrap_or((&text, "name the gate: --gate URL"));
+            usage(reason, hint)
+        })
+    }
+
+    /// Says what somebody does with the settings that were printed.
+    pub(super) fn say_setup(&mut self, args: &CreateArgs, setup: &Setup<'_>) {
+        if let (Some(client), None) = (args.client, &args.scope) {
+            self.say(format_args!("These scopes are what {} asks for.", client.word()));
+        }
+        self.say(format_args!(
+            "A running gate takes it at once. Its settings were printed, with the key in them."
+        ));
+        for note in setup.notes_of_filled_in() {
+            self.say(format_args!("note: {note}"));
+        }
+    }
+}
