@@ -59,8 +59,35 @@ fn every_row_is_whole_and_there_once() {
     }
     let text = page("instead-of.md");
     for title in text.lines().filter_map(|line| line.strip_prefix("## ")) {
-        let anchor = title.to_lowercase().replace(' ', "-");
-        assert!(text.contains(&format!("[{title}](#{anchor})")), "{title} is not in the list of contents");
+        assert!(
+            text.contains(&format!("[{title}](#{})", anchor(title))),
+            "{title} is not in the list of contents"
+        );
+    }
+}
+
+/// The anchor of a title, as pages show it.
+fn anchor(title: &str) -> String {
+    let kept = title
+        .to_lowercase()
+        .chars()
+        .filter(|sign| sign.is_alphanumeric() || matches!(sign, ' ' | '-' | '_'))
+        .collect::<String>();
+    kept.replace(' ', "-")
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let text = page("instead-of.md");
+    let links = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+    for link in links {
+        let (name, place) = link.split_once('#').unwrap_or((link, ""));
+        let there = if name.is_empty() { text.clone() } else { page(name) };
+        let titles = there
+            .lines()
+            .filter(|line| line.starts_with('#'))
+            .map(|line| anchor(line.trim_start_matches('#').trim()));
+        assert!(place.is_empty() || titles.into_iter().any(|title| title == place), "{link} leads nowhere");
     }
 }
 
@@ -123,11 +150,15 @@ fn is_test(text: &str, inside: &[&str], name: &str) -> bool {
     if text.contains("$(#[test] fn $test()") && text.contains(&format!("\n    {name}: \"")) {
         return inside.is_empty();
     }
-    let lines: Vec<&str> = text[start..].lines().map(str::trim).collect();
-    let is_it = |line: &&str| line.trim_start_matches("async ").starts_with(&format!("fn {name}("));
-    let Some(place) = lines.iter().position(is_it) else { return false };
-    let above =
-        lines[..place].iter().rev().take_while(|line| line.starts_with("#[") || line.starts_with("//"));
+    // What stands within modules of a file is as far from the margin.
+    let margin = "    ".repeat(inside.len());
+    let heads = ["", "async "].map(|how| format!("{margin}{how}fn {name}("));
+    let lines: Vec<&str> = text[start..].lines().collect();
+    let Some(place) = lines.iter().position(|line| heads.iter().any(|head| line.starts_with(head))) else {
+        return false;
+    };
+    let lines: Vec<&str> = lines[..place].iter().map(|line| line.trim()).collect();
+    let above = lines.iter().rev().take_while(|line| line.starts_with("#[") || line.starts_with("//"));
     let above: Vec<&str> = above.copied().collect();
     let has = |word: &str| above.iter().any(|line| line.starts_with(word));
     (has("#[test]") || has("#[tokio::test")) && !has("#[ignore")
