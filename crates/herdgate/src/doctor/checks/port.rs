@@ -5,14 +5,22 @@ use crate::doctor::facts::{Around, Dial, End, Facts, Place, Role};
 use crate::doctor::finding::{Cure, Finding};
 
 const CHECK: &str = "port";
+/// Where a gate listens unless its settings say otherwise.
+const GATE: u16 = 7860;
 const FIREWALL: &str =
     "a firewall there lets other ports pass, or speaks for this one: no client gets through";
 
 pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
-    facts.places.iter().filter(|place| inside::one(facts, place).is_none()).filter_map(one).collect()
+    let places = facts.places.iter().filter(|place| inside::one(facts, place).is_none());
+    places.filter_map(|place| one(place, is_gates(facts, place))).collect()
 }
 
-fn one(place: &Place) -> Option<Finding> {
+/// Whether a gate is meant to be there: who shows a key expects one, and at its usual port nobody expects anything else.
+fn is_gates(facts: &Facts, place: &Place) -> bool {
+    facts.asked.as_client || place.port == GATE
+}
+
+fn one(place: &Place, is_gates: bool) -> Option<Finding> {
     if let Some(open) = place.open() {
         let seen = format!("{} is open ({})", open.address, time(open.micros));
         return Some(Finding::ok(CHECK, &place.url, seen));
@@ -34,20 +42,21 @@ fn one(place: &Place) -> Option<Finding> {
         );
     }
     Some(match &first.end {
+        End::Refused if is_gates => refused_by_gate(place, first, &around),
         End::Refused => refused(place, first, &around),
         End::Filtered => {
             let seen = format!("{address} is turned away by a firewall or router on the way");
-            Finding::bad(CHECK, &place.url, seen).because(FIREWALL).cured(let_in(place))
+            Finding::bad(CHECK, &place.url, seen).because(FIREWALL).cured(let_in(place, is_gates))
         }
         End::Silent if around.other_ports_answer => {
             let seen = format!("{address} is silent, while other ports of that machine answer");
-            Finding::bad(CHECK, &place.url, seen).because(FIREWALL).cured(let_in(place))
+            Finding::bad(CHECK, &place.url, seen).because(FIREWALL).cured(let_in(place, is_gates))
         }
         End::Silent => {
             let seen = format!("{address} does not answer, on no port that was tried");
             Finding::bad(CHECK, &place.url, seen)
                 .because("the machine is off, has another address, or a firewall drops everything")
-                .cured(Cure::run("hostname -I").on(&place.host).or(let_in(place)))
+                .cured(Cure::run("hostname -I").on(&place.host).or(let_in(place, is_gates)))
         }
         End::Unreachable => {
             let seen = format!("nobody has the address {}", address.ip());
@@ -101,6 +110,27 @@ fn refused(place: &Place, first: &Dial, around: &Around) -> Finding {
         .cured(start.or(bound.note("where it runs, and listens on its loopback alone")))
 }
 
+/// The same where a gate was expected, whose listeners its settings say.
+fn refused_by_gate(place: &Place, first: &Dial, around: &Around) -> Finding {
+    let on = |cure: Cure| if place.is_own { cure } else { cure.on(place.host.clone()) };
+    let address = first.address;
+    let listen = on(Cure::run(format!("[listen]\naddress = \":{}\"", place.port))
+        .within("herdgate.toml")
+        .note("every address of the machine; counts from the next start on"));
+    if around.loopback_listens {
+        let seen = format!("{address} refuses, while 127.0.0.1:{} of this machine answers", place.port);
+        return Finding::bad(CHECK, &place.url, seen)
+            .because("the gate listens on loopback alone: no other machine and no container reaches it")
+            .cured(listen);
+    }
+    let start = on(Cure::run("sudo systemctl start herdgate").note("in a container: docker compose up -d"));
+    let finding = Finding::bad(CHECK, &place.url, format!("{address} refuses connections"));
+    if place.is_own {
+        return finding.because("no gate listens there").cured(start.or(Cure::run("herdgate serve")));
+    }
+    finding.because("no gate listens there, or only on 127.0.0.1 of that machine").cured(start.or(listen))
+}
+
 /// Binds Ollama to the address that was asked for, for this machine alone.
 fn bind(place: &Place) -> String {
     let allow = place.from.map(|from| format!(" --allow {from}")).unwrap_or_default();
@@ -109,7 +139,7 @@ fn bind(place: &Place) -> String {
 }
 
 /// The rules that let this machine in, and nobody else.
-fn let_in(place: &Place) -> Cure {
+fn let_in(place: &Place, is_gates: bool) -> Cure {
     let port = place.port;
     let Some(from) = place.from else {
         return Cure::run(format!("sudo ufw allow {port}/tcp")).on(&place.host);
@@ -118,15 +148,14 @@ fn let_in(place: &Place) -> Cure {
     let family = if from.is_ipv6() { "ipv6" } else { "ipv4" };
     let here = place.is_own;
     let on = |cure: Cure| if here { cure } else { cure.on(place.host.clone()) };
+    let ollama = if is_gates { String::new() } else { format!(" --allow-ollama {from}") };
     let rich = format!("rule family={family} source address={from} port port={port} protocol=tcp accept");
     on(Cure::run(format!("sudo {iptables} -I INPUT -p tcp -s {from} --dport {port} -j ACCEPT")))
         .or(on(Cure::run(format!("sudo ufw allow from {from} to any port {port} proto tcp"))))
         .or(on(Cure::run(format!("sudo firewall-cmd --permanent --add-rich-rule='{rich}'"))
             .then("sudo firewall-cmd --reload")))
-        .or(on(Cure::run(format!(
-            "sudo herdgate deploy firewall --allow {from} --allow-ollama {from} --write"
-        ))
-        .note(format!("for {}: kept over a reboot", at(&place.host, port)))))
+        .or(on(Cure::run(format!("sudo herdgate deploy firewall --allow {from}{ollama} --write"))
+            .note(format!("for {}: kept over a reboot", at(&place.host, port)))))
 }
 
 #[cfg(test)]
@@ -164,6 +193,37 @@ mod tests {
         }
         let open = found(Role::Target, End::Open, false, plain());
         assert_eq!((open.mark, open.seen.as_str()), (Mark::Ok, "10.0.0.2:11434 is open (1 ms)"));
+    }
+
+    #[test]
+    fn where_a_gate_is_expected_its_own_cures_are_named() {
+        let start = "sudo systemctl start herdgate";
+        let listen = "[listen]\naddress = \":7860\"";
+        let loopback = Around { loopback_listens: true, ..Around::default() };
+        let others = Around { other_ports_answer: true, ..Around::default() };
+        for (end, is_own, around, first, last) in [
+            (End::Refused, false, Around::default(), start, listen),
+            (End::Refused, true, Around::default(), start, "herdgate serve"),
+            (End::Refused, true, loopback, listen, listen),
+            (
+                End::Silent,
+                false,
+                others,
+                "sudo iptables -I INPUT -p tcp -s 10.0.0.1 --dport 7860 -j ACCEPT",
+                "sudo herdgate deploy firewall --allow 10.0.0.1 --write",
+            ),
+        ] {
+            let place = Place::gpu1(Role::Target, "10.0.0.2:7860", end.clone(), is_own);
+            let place = Place { around: Some(around), port: 7860, ..place };
+            let finding = judge(&Facts { places: vec![place], ..Facts::default() }).pop().unwrap();
+            let cure = finding.cure.unwrap();
+            assert_eq!(cure.run, [first], "{end:?}");
+            assert_eq!(cure.or.last().unwrap_or(&cure).run, [last], "{end:?}");
+        }
+        let place = Place::gpu1(Role::Target, "10.0.0.2:11434", End::Refused, false);
+        let mut facts = Facts { places: vec![place], ..Facts::default() };
+        facts.asked.as_client = true;
+        assert_eq!(judge(&facts).pop().unwrap().cure.unwrap().run, [start]);
     }
 
     #[test]
