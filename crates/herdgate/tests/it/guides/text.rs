@@ -105,6 +105,9 @@ fn comment(lines: &[&str], at: usize) -> Result<(Option<Mark>, usize), String> {
     }
     let commands: String = lines[at + 1..end].iter().map(|line| format!("{}\n", line.trim_end())).collect();
     let is_command = |line: &str| !line.trim().is_empty() && !line.trim().starts_with('#');
+    if let Some(line) = commands.lines().find(|line| line.trim_start().starts_with("! ")) {
+        return Err(format!("{here}: bash does not fail for {line:?}; if COMMAND; then exit 1; fi does"));
+    }
     if !commands.lines().any(is_command) || lines[end].trim() != "-->" {
         return Err(format!("{here}: no commands instead"));
     }
@@ -246,6 +249,7 @@ mod tests {
                 "1: the comment is not right above",
             ),
             ("<!-- needs docker; instead:\ntrue\n-->\n", "1: the comment is above nothing"),
+            ("<!-- needs docker; instead:\n! true\n-->\n```sh\ntrue\n```\n", "1: bash does not fail"),
             ("<!-- skip -->\n```sh\ntrue\n```\n", "1: a comment above a block"),
             ("<!-- needs docker; instead:\ntrue\n-->\n```toml\nx\n```\n", "4: only commands"),
         ] {
