@@ -16,6 +16,7 @@ mod inside;
 mod key;
 mod keys;
 mod logs;
+mod memory;
 mod model;
 mod name;
 mod nofile;
@@ -66,6 +67,7 @@ const ALL: &[fn(&Facts) -> Vec<Finding>] = &[
     version::judge,
     origins::judge,
     model::judge,
+    memory::judge,
     question::judge,
     update::judge,
 ];

@@ -7,6 +7,7 @@ mod dial;
 mod dns;
 mod inside;
 mod machine;
+mod memory;
 mod models;
 mod multicast;
 mod names;
@@ -23,6 +24,7 @@ pub(super) use machine::{
     Answer, Card, Container, Disk, Firewall, Front, KeyFacts, LogFile, Machine, Maker, Program, Rights, Rule,
     Service, Socket, Tunnel, Verdict,
 };
+pub(super) use memory::Memory;
 #[cfg(test)]
 pub(super) use models::Model;
 pub(super) use models::{Loaded, Models};

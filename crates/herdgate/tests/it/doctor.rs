@@ -2,7 +2,9 @@
 //! was run, nothing is wrong any more.
 
 mod container;
+mod machine;
 mod network;
+mod own;
 mod proxies;
 
 use crate::harness::{Home, Peer, Running, front, now, testkit};
@@ -57,6 +59,13 @@ impl Report {
                 && finding["seen"].as_str().unwrap().contains(seen)
         };
         self.findings.iter().find(is_it).unwrap_or_else(|| panic!("{:#?}", self.findings))
+    }
+
+    /// Nothing that this check says is worth a look.
+    #[track_caller]
+    pub(super) fn is_well(&self, check: &str) {
+        let is_ill = |finding: &&Value| finding["check"] == check && finding["mark"] != "ok";
+        assert_eq!(self.findings.iter().find(is_ill), None);
     }
 }
 
@@ -258,6 +267,20 @@ fn a_model_that_is_too_large_has_a_smaller_sibling() {
     follow(&home, &cure[0]).is_sound();
     let asked: Value = serde_json::from_slice(&ollama.seen_on("/api/generate")[1].body).unwrap();
     assert_eq!(asked["model"], "qwen3:1.7b");
+}
+
+/// Situation 51: the same, seen before it is asked: it would never fit into this machine.
+#[test]
+fn a_model_that_can_never_fit_is_not_asked() {
+    let home = Home::new();
+    let ollama = testkit(Setup::default().with_models(&["qwen3:235b", "qwen3:8b"]));
+    ollama.change(|setup| setup.models[0].size = 1 << 50);
+    let report = doctor(&home, &[&ollama.url(), "--model", "qwen3:235b"]);
+    let cure = report.cure("memory", "qwen3:235b has 1048576.0 GiB, and this machine has");
+    assert!(ollama.seen_on("/api/generate").is_empty());
+    let small = follow(&home, &cure[0]);
+    small.is_sound();
+    small.warns("memory", "qwen3:235b does not fit into memory");
 }
 
 /// Situation 7: the key is none of the gate's.

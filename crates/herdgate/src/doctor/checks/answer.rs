@@ -1,15 +1,41 @@
 //! Is it an Ollama, a gate, or something else that answers there?
 
-use super::time;
-use crate::doctor::facts::{Facts, Failed, Place, Role, Served, What};
-use crate::doctor::finding::{Cure, Finding};
+use super::{taken, time};
+use crate::doctor::facts::{Facts, Failed, Machine, Place, Program, Role, Served, What};
+use crate::doctor::finding::{Cure, Finding, Mark};
 
 const CHECK: &str = "answer";
 /// So far away a server costs something at every question.
 const FAR: u64 = 100_000;
 
 pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
-    facts.places.iter().filter_map(|place| one(place, place.served.as_ref()?)).collect()
+    let judge = |place: &Place| {
+        let finding = one(place, place.served.as_ref()?)?;
+        Some(match owner(facts, place).filter(|_| finding.mark == Mark::Bad) {
+            Some((machine, owner)) => known(machine, place, owner, finding),
+            None => finding,
+        })
+    };
+    facts.places.iter().filter_map(judge).collect()
+}
+
+/// Who has the port where the gate of this machine should listen, where that is not a gate.
+fn owner<'f>(facts: &'f Facts, place: &Place) -> Option<(&'f Machine, &'f Program)> {
+    let machine = facts.machine.as_ref().filter(|_| place.role == Role::Listener)?;
+    let address = place.open()?.address;
+    let socket = machine.sockets.iter().find(|socket| socket.is_in_the_way_of(address))?;
+    Some((machine, socket.owner.as_ref().filter(|owner| !owner.is("herdgate"))?))
+}
+
+/// Its name says more than what it answers.
+fn known(machine: &Machine, place: &Place, owner: &Program, finding: Finding) -> Finding {
+    let address = place.open().map(|dial| dial.address);
+    let elsewhere = address.map(|address| taken::elsewhere(machine, address));
+    let seen = format!("{}; it is {}", finding.seen, owner.shown());
+    let cure = elsewhere.into_iter().fold(taken::stop(owner), Cure::or);
+    Finding { seen, ..finding }
+        .because("the gate cannot start there, and clients reach what is there without it")
+        .cured(cure)
 }
 
 fn one(place: &Place, served: &Served) -> Option<Finding> {
@@ -33,7 +59,7 @@ fn one(place: &Place, served: &Served) -> Option<Finding> {
         What::Other(status, server) => return Some(other(place, *status, server)),
     };
     if place.role == Role::Listener && !matches!(served.what, What::Gate(_)) {
-        return Some(taken(place, &is));
+        return Some(not_the_gate(place, &is));
     }
     let Some(micros) = served.micros else { return Some(Finding::ok(CHECK, &place.url, is)) };
     let seen = format!("{is}, answers in {}", time(micros));
@@ -141,7 +167,7 @@ fn other(place: &Place, status: u16, server: &str) -> Finding {
 }
 
 /// Where the gate should listen there is something else.
-fn taken(place: &Place, is: &str) -> Finding {
+fn not_the_gate(place: &Place, is: &str) -> Finding {
     let port = place.port;
     Finding::bad(CHECK, &place.url, format!("{is} answers where the gate should listen"))
         .because("the gate cannot start there, and clients reach what is there without it")
@@ -158,7 +184,6 @@ fn taken(place: &Place, is: &str) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::finding::Mark;
 
     fn found(role: Role, served: Served) -> Finding {
         let place = Place {

@@ -29,8 +29,12 @@ fn data(disk: &Disk) -> Option<Finding> {
         Finding::bad(CHECK, MACHINE, format!("{left} left for the gate's data in {path}"))
             .because("keys can be neither made nor revoked")
             .cured(
-                Cure::run(format!("df -h {path}; df -i {path}"))
-                    .note("make room: journalctl --vacuum-size=200M, docker system prune, ollama rm MODEL"),
+                Cure::run(format!("df -h {path} && df -i {path}"))
+                    .then(format!("sudo du -xah --max-depth=4 $(df --output=target {path} | tail -1) | sort -rh | head -20"))
+                    .note("shows what fills that disk; often it is one of these")
+                    .or(Cure::run("sudo journalctl --vacuum-size=200M"))
+                    .or(Cure::run("docker system prune").note("images and containers that nobody uses"))
+                    .or(Cure::run("ollama list").then("ollama rm MODEL")),
             ),
     )
 }

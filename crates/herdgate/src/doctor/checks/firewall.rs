@@ -3,6 +3,8 @@
 use super::MACHINE;
 use crate::doctor::facts::{Facts, Firewall, Machine, Maker, Rule, Verdict};
 use crate::doctor::finding::{Cure, Finding};
+use gate_types::Cidr;
+use std::net::IpAddr;
 
 const CHECK: &str = "firewall";
 
@@ -50,8 +52,8 @@ fn closed(machine: &Machine, wall: &Firewall, port: u16) -> Option<Finding> {
         Maker::Iptables => Cure::run(format!("sudo iptables -I INPUT -p tcp --dport {port} -j ACCEPT")),
         Maker::Nftables => Cure::run(format!("sudo nft insert rule {} tcp dport {port} accept", wall.chain)),
     };
-    let some = Cure::run("sudo herdgate deploy firewall --allow NETWORK --write")
-        .note("for some alone, and kept over a reboot");
+    let some = Cure::run(format!("sudo herdgate deploy firewall --allow {} --write", network(machine)))
+        .note("for this network alone, and kept over a reboot");
     Some(
         Finding::bad(
             CHECK,
@@ -61,6 +63,14 @@ fn closed(machine: &Machine, wall: &Firewall, port: u16) -> Option<Finding> {
         .because("clients on other machines wait until they give up")
         .cured(cure.or(some)),
     )
+}
+
+/// The network around this machine, as most are cut.
+fn network(machine: &Machine) -> String {
+    let around = |ip: &IpAddr| Cidr::of(*ip, if ip.is_ipv4() { 24 } else { 64 });
+    let found =
+        machine.addresses.iter().find(|ip| ip.is_ipv4()).or(machine.addresses.first()).and_then(around);
+    found.map_or_else(|| "192.168.1.0/24".to_owned(), |network| network.to_string())
 }
 
 /// A rule lets everybody to Ollama's own port.

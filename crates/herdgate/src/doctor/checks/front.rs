@@ -57,7 +57,11 @@ fn reload(program: &str, file: &str) -> Option<(String, String)> {
     Some(match program {
         "nginx" if file.starts_with("/etc/") => service("sudo nginx -t"),
         "nginx" => (format!("sudo nginx -t -c {file}"), format!("sudo nginx -s reload -c {file}")),
-        "caddy" => service(&format!("caddy validate --config {file} --adapter caddyfile")),
+        "caddy" => {
+            let words = format!("--config {file} --adapter caddyfile");
+            let test = format!("caddy validate {words}");
+            if file.starts_with("/etc/") { service(&test) } else { (test, format!("caddy reload {words}")) }
+        }
         "cloudflared" => (
             format!("cloudflared tunnel --config {file} ingress validate"),
             "sudo systemctl restart cloudflared".to_owned(),

@@ -23,7 +23,7 @@ fn one(machine: &Machine) -> Option<Finding> {
     }
     let gate = machine.files.gate.as_ref();
     let whose = gate
-        .map_or("a program that is started here".to_owned(), |gate| format!("the gate, {},", gate.shown()));
+        .map_or("a program that is started here".to_owned(), |gate| format!("the gate, {}", gate.shown()));
     let seen = format!("{whose} may open {hard} files, and shall have up to {} clients", machine.connections);
     let service = machine.services.iter().find(|service| !service.is_ollama());
     let cure = match (service, gate) {

@@ -9,6 +9,10 @@ const CHECK: &str = "question";
 const SPREAD: u64 = 150_000;
 /// So long a silence many a proxy does not bear (nginx's proxy_read_timeout is 60 s), and no program without a longer limit.
 const LONG: u64 = 20_000_000;
+/// What many a program and proxy waits for the next word: nginx's proxy_read_timeout, HAProxy's and others' defaults are no longer.
+const LIMIT: u64 = 60_000_000;
+/// Words of an everyday answer: a page and a half.
+const ANSWER: u64 = 500;
 
 pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
     facts.places.iter().filter_map(|place| Some(one(place, place.told.as_ref()?))).collect()
@@ -22,16 +26,8 @@ fn one(place: &Place, told: &Told) -> Finding {
     if !told.is_whole {
         return cut(place, told);
     }
-    if is_gathered(told) {
-        let seen = format!(
-            "{model}: its words come all at once, though it made them over {}",
-            time(spread(&told.made))
-        );
-        return Finding::warn(CHECK, &place.url, seen)
-            .because(
-                "a proxy between keeps the answer back until it is whole: programs show nothing for so long",
-            )
-            .cured(unbuffered(place));
+    if let Some(made) = gathered(told) {
+        return kept_back(place, told, made);
     }
     let first = told.came.first().copied().unwrap_or(told.micros);
     let rate = match told.eval_micros {
@@ -42,7 +38,13 @@ fn one(place: &Place, told: &Told) -> Finding {
         if told.was_loaded { String::new() } else { format!(", loaded in {}", time(told.load_micros)) };
     let seen = format!("{model}: first word after {}{load}{rate}", time(first));
     if first < LONG {
-        return Finding::ok(CHECK, &place.url, seen);
+        let by = proxy(place).map(|name| {
+            format!(
+                "; {name} between let {} of silence pass, longer ones were not seen",
+                time(told.silence())
+            )
+        });
+        return Finding::ok(CHECK, &place.url, format!("{seen}{}", by.unwrap_or_default()));
     }
     Finding::warn(CHECK, &place.url, seen)
         .because("proxies and programs with a limit of 30 or 60 s give up before a model is loaded")
@@ -51,13 +53,41 @@ fn one(place: &Place, told: &Told) -> Finding {
         ))
 }
 
-/// The server made its words one after the other, and they came together.
-fn is_gathered(told: &Told) -> bool {
+/// The server made its words one after the other over this time, and they came together.
+fn gathered(told: &Told) -> Option<u64> {
     let made = match spread(&told.made) {
         0 => told.eval_micros * u64::from(told.made.is_empty()),
         made => made,
     };
-    told.came.len() >= 4 && made >= SPREAD && spread(&told.came) < made / 3
+    (told.came.len() >= 4 && made >= SPREAD && spread(&told.came) < made / 3).then_some(made)
+}
+
+/// A proxy hands the answer on when it is whole: a failure where an answer of everyday takes longer than programs wait.
+fn kept_back(place: &Place, told: &Told, made: u64) -> Finding {
+    let words = told.came.len() as u64;
+    let whole = made.saturating_mul(ANSWER) / words.saturating_sub(1).max(1);
+    let by = proxy(place).map(|name| format!(" ({name})")).unwrap_or_default();
+    let seen = format!(
+        "{}: its words come all at once, though it made them over {}; {ANSWER} words show nothing for {}",
+        told.model,
+        time(made),
+        time(whole)
+    );
+    let why = format!("a proxy between{by} keeps the answer back until it is whole");
+    let finding = if whole >= LIMIT {
+        let why =
+            format!("{why}: programs and proxies that wait for 60 s give up before they have seen a word");
+        Finding::bad(CHECK, &place.url, seen).because(why)
+    } else {
+        Finding::warn(CHECK, &place.url, seen).because(format!("{why}: nobody can read along"))
+    };
+    finding.cured(unbuffered(place))
+}
+
+/// What says that it stands between.
+fn proxy(place: &Place) -> Option<String> {
+    let served = place.served.as_ref()?;
+    served.server.clone().or_else(|| served.via.clone())
 }
 
 fn spread(times: &[u64]) -> u64 {
@@ -75,25 +105,36 @@ fn unbuffered(place: &Place) -> Cure {
 
 /// No answer, or one that ends before its last line.
 fn cut(place: &Place, told: &Told) -> Finding {
-    let served = place.served.as_ref();
-    let proxy = served.and_then(|served| served.server.clone().or_else(|| served.via.clone()));
-    let by = proxy.map(|name| format!(" ({name})")).unwrap_or_default();
+    let by = proxy(place).map(|name| format!(" ({name})")).unwrap_or_default();
     let model = &told.model;
-    let after = time(told.micros);
+    let (after, silence) = (time(told.micros), time(told.last_silence()));
     let (seen, why) = match (told.status, &told.failed) {
         (Some(status @ (502..=504)), _) => (
-            format!("{model}: a proxy{by} gives up after {after}, with {status}"),
+            format!("{model}: a proxy{by} gives up after {after} without a word, with {status}"),
             "it waits less long than a model takes to load or to begin",
         ),
         (_, Some(Failed::Silent)) => {
-            let seen = format!("{model}: nothing was said within {after}");
+            let seen = match told.came.len() {
+                0 => format!("{model}: nothing was said within {after}"),
+                words => format!("{model}: {words} words, and the answer does not end within {after}"),
+            };
+            let not_seen = if told.micros < LIMIT {
+                "; whether something between gives up at 60 s cannot be seen in so short a time"
+            } else {
+                ""
+            };
             return Finding::warn(CHECK, &place.url, seen)
-                .because("it is being loaded, busy with others, or far too large: proxies and programs give up at 60 s")
-                .cured(Cure::run(format!("OLLAMA_HOST={} ollama ps", place.url)).note("then ask again; --model NAME asks a smaller one"));
+                .because(format!("it is being loaded, busy with others, or far too large{not_seen}"))
+                .cured(
+                    Cure::run(format!("herdgate doctor {} --wait 300", place.url))
+                        .note("waits until it answers, or something between gives up")
+                        .or(Cure::run(format!("OLLAMA_HOST={} ollama ps", place.url))
+                            .note("what it is busy with")),
+                );
         }
         (Some(200), Some(_)) => (
-            format!("{model}: the answer breaks off after {after}"),
-            "a proxy between has a limit for whole answers, or the server ended",
+            format!("{model}: the answer breaks off after {after}, the last {silence} of it without a word"),
+            "a proxy between has a limit for silence or for whole answers, or the server ended",
         ),
         (Some(status), _) => {
             (format!("{model}: answers {status} after {after}"), "no program gets an answer")
@@ -140,7 +181,7 @@ const FAMILIES: [(&str, &[&str]); 9] = [
 ];
 
 /// The next smaller one of the same name: one that is there, or one that can be pulled.
-fn smaller(place: &Place, model: &str) -> Cure {
+pub(super) fn smaller(place: &Place, model: &str) -> Cure {
     let (family, tag) = model.split_once(':').unwrap_or((model, "latest"));
     let none = Models::default();
     let models = place.models.as_ref().unwrap_or(&none);
@@ -206,7 +247,10 @@ mod tests {
         let fine = found(told(), &[]);
         assert_eq!(
             (fine.mark, fine.seen.as_str()),
-            (Mark::Ok, "qwen3:8b: first word after under 1 ms, loaded in 2.3 s, 20 tokens/s")
+            (
+                Mark::Ok,
+                "qwen3:8b: first word after under 1 ms, loaded in 2.3 s, 20 tokens/s; nginx between let 550 ms of silence pass, longer ones were not seen"
+            )
         );
         let at_once = vec![900_000; 8];
         let kept = found(Told { came: at_once.clone(), ..told() }, &[]);
@@ -215,6 +259,10 @@ mod tests {
             "{}",
             kept.seen
         );
+        assert!(kept.seen.ends_with("500 words show nothing for 25.0 s"), "{}", kept.seen);
+        let slowly = (0..8).map(|place| place * 130_000).collect();
+        let slow = found(Told { came: at_once.clone(), made: slowly, ..told() }, &[]);
+        assert!(slow.mark == Mark::Bad && slow.seen.ends_with("for 65.0 s"), "{}", slow.seen);
         let unstamped = found(Told { came: at_once.clone(), made: vec![], ..told() }, &[]);
         assert_eq!(unstamped.mark, Mark::Warn);
         let fast = found(Told { came: at_once, made: vec![0; 8], eval_micros: 20_000, ..told() }, &[]);
@@ -225,10 +273,18 @@ mod tests {
     fn who_gave_up_is_told_with_the_time() {
         let told = |status, failed| Told { status, failed, is_whole: false, micros: 60_100_000, ..told() };
         for (told, mark, seen) in [
-            (told(Some(504), None), Mark::Bad, "a proxy (nginx) gives up after 60.1 s, with 504"),
+            (
+                told(Some(504), None),
+                Mark::Bad,
+                "a proxy (nginx) gives up after 60.1 s without a word, with 504",
+            ),
             (told(Some(200), Some(Failed::Closed)), Mark::Bad, "breaks off after 60.1 s"),
             (told(None, Some(Failed::Closed)), Mark::Bad, "closes the connection after 60.1 s"),
-            (told(None, Some(Failed::Silent)), Mark::Warn, "nothing was said within 60.1 s"),
+            (
+                told(None, Some(Failed::Silent)),
+                Mark::Warn,
+                "words, and the answer does not end within 60.1 s",
+            ),
         ] {
             let finding = found(told, &[]);
             assert!(finding.mark == mark && finding.seen.contains(seen), "{}", finding.seen);

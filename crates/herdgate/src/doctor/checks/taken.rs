@@ -75,7 +75,7 @@ pub(super) fn stop(owner: &Program) -> Cure {
 }
 
 /// A port near it that is free.
-fn elsewhere(machine: &Machine, listener: SocketAddr) -> Cure {
+pub(super) fn elsewhere(machine: &Machine, listener: SocketAddr) -> Cure {
     let is_free = |port: &u16| !machine.sockets.iter().any(|socket| socket.address.port() == *port);
     let low = listener.port() < 1024;
     let first = if low { 8000 + listener.port() } else { listener.port().saturating_add(1) };

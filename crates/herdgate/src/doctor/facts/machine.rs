@@ -3,8 +3,8 @@
 mod disks;
 pub(super) mod docker;
 mod firewall;
-mod fronts;
-mod gpu;
+pub(super) mod fronts;
+pub(super) mod gpu;
 mod own;
 mod proxies;
 mod services;
@@ -90,7 +90,9 @@ pub(super) async fn gather(look: &Look) -> Option<Machine> {
         within(firewall::look()),
     );
     let mut machine = of_settings(config, locations);
-    let (sockets, programs) = sockets::look();
+    let (sockets, mut programs) = sockets::look();
+    // What runs in a container's network has its own localhost.
+    programs.retain(sockets::is_in_own_network);
     let is_ours = |socket: &Socket| {
         let port = socket.address.port();
         machine.ollama_ports.contains(&port)

@@ -4,6 +4,7 @@ use super::Look;
 use super::ask::{Question, Way};
 use super::dial::{self, Around, Dial, End};
 use super::machine::Container;
+use super::memory::{self, Memory};
 use super::models::{self, Models};
 use super::names::{self, Eyes, Names};
 use super::question::{self, Told};
@@ -63,11 +64,19 @@ pub(in crate::doctor) struct Place {
     pub(in crate::doctor) also_at: Vec<SocketAddr>,
     /// Its models, where it is an Ollama or a gate.
     pub(in crate::doctor) models: Option<Models>,
+    /// What it has for models, where it is an Ollama of this machine.
+    pub(in crate::doctor) memory: Option<Memory>,
     /// The one question to a model: of all servers one is asked.
     pub(in crate::doctor) told: Option<Told>,
 }
 
 impl Place {
+    /// The bytes of a model that can never be in the memory here.
+    pub(in crate::doctor) fn too_large(&self, model: &str) -> Option<u64> {
+        let size = self.models.as_ref()?.find(model)?.size;
+        self.memory.as_ref().filter(|memory| memory.ram > 0 && size > memory.all()).map(|_| size)
+    }
+
     /// The first address that could be connected to.
     pub(in crate::doctor) fn open(&self) -> Option<&Dial> {
         self.dials.iter().find(|dial| dial.end == End::Open)
@@ -185,6 +194,7 @@ async fn ask_one(places: &mut [Place], ways: &[Option<Way>], named: Option<&str>
     for (place, way) in places.iter_mut().zip(ways) {
         if let (Some(way), Some(models)) = (way, &place.models)
             && let Some(model) = models.to_ask(named)
+            && place.too_large(model).is_none()
         {
             place.told = Some(question::ask(way, model, models.is_loaded(model), limit).await);
             return;
@@ -292,6 +302,11 @@ async fn one(goal: &Goal, eyes: &Eyes) -> (Place, Option<Way>) {
     if has_models && !is_of_gate {
         let (models, also_at) = tokio::join!(models::look(&way), also_at(&way));
         (place.models, place.also_at) = (Some(models), also_at);
+    }
+    let is_ollama =
+        place.served.as_ref().is_some_and(|served| matches!(served.what, What::Ollama(_) | What::Engine(_)));
+    if is_ollama && place.is_own && matches!(eyes, Eyes::Here) {
+        place.memory = memory::look(open.port()).await;
     }
     (place, Some(way))
 }

@@ -41,6 +41,20 @@ pub(in crate::doctor) struct Told {
     pub(in crate::doctor) eval_micros: u64,
 }
 
+impl Told {
+    /// The longest time in which nothing came.
+    pub(in crate::doctor) fn silence(&self) -> u64 {
+        let ends = self.came.iter().chain([&self.micros]);
+        let begins = [0].iter().chain(&self.came);
+        ends.zip(begins).map(|(end, begin)| end.saturating_sub(*begin)).max().unwrap_or(0)
+    }
+
+    /// The time after the last that came.
+    pub(in crate::doctor) fn last_silence(&self) -> u64 {
+        self.micros.saturating_sub(self.came.last().copied().unwrap_or(0))
+    }
+}
+
 pub(super) async fn ask(way: &Way, model: &str, was_loaded: bool, limit: Duration) -> Told {
     let body = json!({
         "model": model, "prompt": "Say yes.", "stream": true, "options": { "num_predict": TOKENS, "temperature": 0 },

@@ -10,8 +10,8 @@ use std::path::PathBuf;
 const SERVER: &str = "10.77.0.2";
 
 /// A client and a server on one wire. Names are those of the client's own `/etc/hosts`.
-struct Wire {
-    net: Networks,
+pub(super) struct Wire {
+    pub(super) net: Networks,
     home: Home,
     hosts: Option<PathBuf>,
 }
@@ -26,7 +26,7 @@ impl Drop for Wire {
 
 impl Wire {
     #[track_caller]
-    fn new() -> Option<Self> {
+    pub(super) fn new() -> Option<Self> {
         let net = Networks::make(&["client", "server"])?;
         net.ip("link add eth0 netns client type veth peer name eth0 netns server");
         for (name, four, six) in
@@ -52,7 +52,7 @@ impl Wire {
         self
     }
 
-    fn ollama(&self, listen: &str) -> Ollama {
+    pub(super) fn ollama(&self, listen: &str) -> Ollama {
         let listen = listen.parse().unwrap();
         self.net.within("server", || testkit(Setup { listen, checks_host: false, ..Setup::default() }))
     }
@@ -240,20 +240,4 @@ fn an_ollama_that_the_gate_knows_on_loopback_and_others_reach() {
     // What that drop-in does.
     let _ollama = wire.ollama("127.0.0.1:11434");
     super::doctor(&here, &["--no-inference"]).is_sound();
-}
-
-/// Situation 23: an Ollama has the port that the gate should have.
-#[test]
-fn an_ollama_at_the_port_of_the_gate() {
-    let Some(wire) = Wire::new() else { return };
-    let (ollama, taker) = (wire.ollama("127.0.0.1:11434"), wire.ollama("127.0.0.1:7860"));
-    let here = Home::new().through(&wire.net.moves_into("server"));
-    let args = ["--no-inference"];
-    let report = super::doctor(&here, &args);
-    let cure = report.cure("answer", "Ollama 0.32.15 answers where the gate should listen");
-    let shown = wire.run("server", &cure[0]);
-    assert!(shown.contains("127.0.0.1:7860") && shown.contains("pid="), "{shown}");
-    drop(taker);
-    super::doctor(&here, &args).is_sound();
-    drop(ollama);
 }

@@ -1,7 +1,7 @@
 //! The same through proxies of others: one that gives up too early, and one that keeps words back until the answer is whole.
 
 use super::{commands, doctor, slow};
-use crate::harness::{Home, front};
+use crate::harness::{Home, Running, front};
 use gate_testkit::{Fault, Order};
 use std::time::Duration;
 
@@ -30,12 +30,13 @@ fn a_proxy_that_gives_up_or_keeps_words_back() {
     doctor(&home, &[&url]).is_sound();
 }
 
-/// A server that makes a word now and then and says when, as Ollama does; it ends with the test's process.
-fn dated() -> std::net::SocketAddr {
+/// A server that makes a word now and then and says when, as Ollama does; it ends with the test's process. After the fourth word it may
+/// rest.
+fn dated(pace: Duration, rest: Duration) -> std::net::SocketAddr {
     use std::io::{BufRead as _, BufReader, Write as _};
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let answer = |stream: std::net::TcpStream| -> std::io::Result<()> {
+    let answer = move |stream: std::net::TcpStream| -> std::io::Result<()> {
         let mut head = String::new();
         let mut reader = BufReader::new(&stream);
         while !head.ends_with("\r\n\r\n") && reader.read_line(&mut head)? > 0 {}
@@ -46,7 +47,7 @@ fn dated() -> std::net::SocketAddr {
             return out.write_all(all.as_bytes());
         }
         for word in 0..12 {
-            std::thread::sleep(Duration::from_millis(40));
+            std::thread::sleep(if word == 4 { rest } else { pace });
             let (now, done) = (jiff::Timestamp::now(), word == 11);
             writeln!(out, r#"{{"created_at": "{now}", "response": "x", "done": {done}}}"#)?;
         }
@@ -61,23 +62,67 @@ fn dated() -> std::net::SocketAddr {
     address
 }
 
+fn passing_on(home: &Home, nginx: &str, server: std::net::SocketAddr, lines: &str) -> (String, Running) {
+    let address = crate::harness::peer::free_port();
+    let text =
+        format!("server {{ listen {address}; location / {{ proxy_pass http://{server};\n{lines} }} }}");
+    let running = front::nginx(home, std::process::Command::new(nginx), &text);
+    front::listens(address);
+    (format!("http://{address}"), running)
+}
+
+/// Situation 49: an everyday answer shows nothing for longer than programs wait. A faster one is only worth a look.
 #[test]
 fn words_that_a_proxy_keeps_back() {
     let Some(nginx) = front::find("nginx") else { return };
-    let (server, home) = (dated(), Home::new());
-    let serve = |lines: &str| {
-        let address = crate::harness::peer::free_port();
-        let text =
-            format!("server {{ listen {address}; location / {{ proxy_pass http://{server};\n{lines} }} }}");
-        let running = front::nginx(&home, std::process::Command::new(&nginx), &text);
-        front::listens(address);
-        (format!("http://{address}"), running)
-    };
-    let (url, _running) = serve("");
+    let home = Home::new();
+    let seen = "its words come all at once, though it made them over";
+    let (fast, slow) = (Duration::from_millis(40), Duration::from_millis(150));
+    let server = dated(slow, slow);
+    let (url, _running) = passing_on(&home, &nginx, server, "proxy_buffering on;");
+    let cure = doctor(&home, &[&url]).cure("question", seen);
+    let (url, _other) = passing_on(&home, &nginx, server, &cure[0]);
     let report = doctor(&home, &[&url]);
     report.is_sound();
-    let kept = report.warns("question", "its words come all at once, though it made them over");
-    let (url, _other) = serve(&commands(&kept["cure"])[0]);
+    report.is_well("question");
+    let server = dated(fast, fast);
+    let (url, _running) = passing_on(&home, &nginx, server, "");
     let report = doctor(&home, &[&url]);
-    assert!(report.findings.iter().all(|finding| finding["check"] != "question" || finding["mark"] == "ok"));
+    report.is_sound();
+    let kept = commands(&report.warns("question", seen)["cure"]);
+    let (url, _other) = passing_on(&home, &nginx, server, &kept[0]);
+    doctor(&home, &[&url]).is_well("question");
+}
+
+/// Situation 50: a proxy that bears no silence in the middle of an answer.
+#[test]
+fn a_proxy_that_cuts_an_answer_in_its_middle() {
+    let Some(nginx) = front::find("nginx") else { return };
+    let home = Home::new();
+    let server = dated(Duration::from_millis(20), Duration::from_secs(4));
+    let (url, _running) = passing_on(&home, &nginx, server, "proxy_buffering off;\nproxy_read_timeout 3s;");
+    let report = doctor(&home, &[&url]);
+    let cure = report.cure("question", "the answer breaks off after 3.");
+    let (url, _other) = passing_on(&home, &nginx, server, &cure[0]);
+    let report = doctor(&home, &[&url]);
+    report.is_sound();
+    let told = format!("{:?}", report.findings);
+    assert!(
+        told.contains("between let 4.") && told.contains("of silence pass, longer ones were not seen"),
+        "{told}"
+    );
+}
+
+/// What takes longer than anybody has is told as what was measured, and no further.
+#[test]
+fn a_model_that_takes_longer_than_the_look() {
+    let (home, ollama) = (Home::new(), slow(0));
+    ollama.order(Order::once(Fault::SlowLoad(Duration::from_secs(20))).on("/api/generate"));
+    let report = doctor(&home, &[&ollama.url(), "--wait", "1"]);
+    report.is_sound();
+    let finding = report.warns("question", "nothing was said within 1.0 s");
+    assert!(finding["why"].as_str().unwrap().contains("gives up at 60 s cannot be seen"), "{finding}");
+    let cure = commands(&finding["cure"]);
+    ollama.clear_orders();
+    super::follow(&home, &cure[0]).is_well("question");
 }

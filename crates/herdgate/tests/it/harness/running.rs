@@ -44,6 +44,11 @@ impl Running {
         i32::try_from(self.child.id()).unwrap()
     }
 
+    /// Whether it has not ended yet.
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
     /// Waits for a line on standard error.
     #[track_caller]
     pub(crate) fn says(&self, what: &str, fits: impl Fn(&str) -> bool) -> String {

@@ -35,7 +35,7 @@ pub(super) fn on_host(inside: &Inside, place: &Place, ip: IpAddr, end: &End) -> 
         listens.ip() == ip || listens.ip().is_unspecified() && (listens.is_ipv6() || ip.is_ipv4())
     };
     if there().any(|listens| is_open(&listens)) && *end != End::Refused {
-        let from = place.from.map_or_else(|| "NETWORK".to_owned(), |from| network(inside, from));
+        let from = place.from.map_or_else(|| "172.16.0.0/12".to_owned(), |from| network(inside, from));
         let seen = format!("{} is open, and lets nothing in from {name}", at(&ip.to_string(), port));
         return bad(place, seen)
             .because("a firewall of this machine drops what comes from its containers")

@@ -59,6 +59,11 @@ pub(in crate::doctor) struct Tunnel {
     pub(in crate::doctor) word: String,
 }
 
+/// All that pass on what they get.
+pub(in crate::doctor::facts) fn programs() -> impl Iterator<Item = &'static str> {
+    PLACES.iter().map(|(name, _)| *name).chain(TUNNELS)
+}
+
 /// `ports` are Ollama's on this machine.
 pub(super) fn look(programs: &[Program], ports: &[u16]) -> (Vec<Front>, Vec<Tunnel>) {
     let home = std::env::var("HOME").unwrap_or_default();

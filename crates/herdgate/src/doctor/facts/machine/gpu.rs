@@ -53,21 +53,33 @@ pub(in crate::doctor) struct Card {
 }
 
 pub(super) async fn look() -> Gpu {
-    let query = ["--query-gpu=name,driver_version,memory.total,memory.used", "--format=csv,noheader,nounits"];
-    let (nvidia, amd, runtimes) = tokio::join!(
-        tool::ask("nvidia-smi", &query),
-        tool::ask("rocm-smi", &["--showproductname", "--showmeminfo", "vram", "--csv"]),
-        tool::told("docker", &["info", "--format", "{{json .Runtimes}}"]),
-    );
+    let (nvidia, amd, runtimes) =
+        tokio::join!(nvidia(), amd(), tool::told("docker", &["info", "--format", "{{json .Runtimes}}"]),);
     Gpu {
         nvidia_cards: cards("0x10de"),
         amd_cards: cards("0x1002"),
-        nvidia: nvidia.map(|said| answer(&said, of_nvidia(&said.out))),
-        amd: amd.map(|said| answer(&said, of_amd(&said.out))),
+        nvidia,
+        amd,
         has_kfd: Path::new("/dev/kfd").exists(),
         ollama_may_render: may_render(),
         docker_has_nvidia: runtimes.map(|runtimes| runtimes.contains("nvidia")),
     }
+}
+
+/// The cards that compute, of whichever maker.
+pub(in crate::doctor::facts) async fn cards_alone() -> Option<Answer> {
+    let (nvidia, amd) = tokio::join!(nvidia(), amd());
+    nvidia.filter(|answer| matches!(answer, Answer::Cards(_))).or(amd)
+}
+
+async fn nvidia() -> Option<Answer> {
+    let query = ["--query-gpu=name,driver_version,memory.total,memory.used", "--format=csv,noheader,nounits"];
+    tool::ask("nvidia-smi", &query).await.map(|said| answer(&said, of_nvidia(&said.out)))
+}
+
+async fn amd() -> Option<Answer> {
+    let words = ["--showproductname", "--showmeminfo", "vram", "--csv"];
+    tool::ask("rocm-smi", &words).await.map(|said| answer(&said, of_amd(&said.out)))
 }
 
 fn answer(said: &tool::Said, cards: Vec<Card>) -> Answer {

@@ -82,6 +82,12 @@ pub(in crate::doctor::facts) fn look() -> (Vec<Socket>, Vec<Program>) {
     (sockets, programs)
 }
 
+/// Whether a program is in the network that this one is in. Of others' programs only root is told.
+pub(super) fn is_in_own_network(program: &Program) -> bool {
+    let network = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/net")).ok();
+    network(&program.pid.to_string()).is_none_or(|its| network("thread-self").is_none_or(|own| own == its))
+}
+
 fn listening(line: &str) -> Option<(SocketAddr, u64)> {
     let mut columns = line.split_whitespace().skip(1);
     let local = columns.next()?;
