@@ -9,6 +9,7 @@ mod clock;
 mod disk;
 mod docker;
 mod environment;
+mod exported;
 mod firewall;
 mod front;
 mod gpu;
@@ -49,6 +50,7 @@ const ALL: &[fn(&Facts) -> Vec<Finding>] = &[
     docker::judge,
     firewall::judge,
     environment::judge,
+    exported::judge,
     gpu::judge,
     disk::judge,
     rights::judge,

@@ -2,6 +2,7 @@
 
 mod disks;
 pub(super) mod docker;
+mod exported;
 mod firewall;
 pub(super) mod fronts;
 pub(super) mod gpu;
@@ -65,6 +66,8 @@ pub(in crate::doctor) struct Machine {
     pub(in crate::doctor) tunnels: Vec<Tunnel>,
     /// The variables of proxies around this program.
     pub(in crate::doctor) proxies: Variables,
+    /// Variables of a server of Ollama's around this program.
+    pub(in crate::doctor) exported: Variables,
     pub(in crate::doctor) models: Option<Disk>,
     pub(in crate::doctor) data: Option<Disk>,
     pub(in crate::doctor) rights: Option<Rights>,
@@ -140,6 +143,7 @@ fn of_settings(config: &Config, locations: &Locations) -> Machine {
         program: std::env::current_exe().map(|path| path.display().to_string()).unwrap_or_default(),
         data: disks::disk(&locations.data),
         rights: disks::rights(&locations.data),
+        exported: exported::look(),
         ..Machine::default()
     }
 }
