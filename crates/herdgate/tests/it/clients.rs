@@ -131,16 +131,25 @@ pub(crate) struct Runner {
 static INSTALLING: Mutex<()> = Mutex::new(());
 
 pub(crate) fn python() -> Result<Runner, String> {
-    let pinned = fs::read_to_string(scripts().join("requirements.txt")).unwrap();
-    let folder = installed("python", &pinned, |folder| {
+    virtual_python("python", "requirements.txt")
+}
+
+pub(crate) fn langchain() -> Result<Runner, String> {
+    virtual_python("langchain", "requirements-langchain.txt")
+}
+
+fn virtual_python(name: &str, requirements: &str) -> Result<Runner, String> {
+    let requirements = scripts().join(requirements);
+    let pinned = fs::read_to_string(&requirements).unwrap();
+    let folder = installed(name, &pinned, |folder| {
         run(Command::new("python3").args(["-m", "venv"]).arg(folder.join("venv")))?;
         let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-cache-dir", "-r"];
-        run(Command::new(folder.join("venv/bin/python")).args(pip).arg(scripts().join("requirements.txt")))
+        run(Command::new(folder.join("venv/bin/python")).args(pip).arg(&requirements))
     })?;
     Ok(Runner { program: folder.join("venv/bin/python"), folder: scripts() })
 }
 
-fn javascript() -> Result<Runner, String> {
+pub(crate) fn javascript() -> Result<Runner, String> {
     let pinned = fs::read_to_string(scripts().join("package.json")).unwrap();
     // Modules are looked for where the scripts lie, so they go with them.
     let texts = ["ollama_client.mjs", "broken_streams.mjs"]

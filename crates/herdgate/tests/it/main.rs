@@ -20,6 +20,8 @@ mod canary;
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
+mod client_settings;
+#[cfg(test)]
 mod clients;
 #[cfg(test)]
 mod connect;
