@@ -19,7 +19,7 @@
 //!   ```
 //!
 //!   What may be needed (several with commas between): systemd, docker, a GPU, another machine, the internet, a terminal. The block itself is
-//!   then only read by bash (`bash -n`). What is shown below it is compared with what came instead.
+//!   then only read: by bash, and every `herdgate` in it must know its words. What is shown below it is compared with what came instead.
 //!
 //! Nothing else is left out: a block of another language that is no file fails, and so does an empty comment. Commands that
 //! are there for the comments alone:
@@ -39,6 +39,7 @@ mod room;
 mod text;
 
 use crate::harness::peer::workspace;
+use crate::instead_of::anchor;
 use std::collections::BTreeSet;
 
 /// A test for each guide, and the list of them.
@@ -80,4 +81,23 @@ fn every_guide_is_followed() {
     }
     let followed: BTreeSet<String> = GUIDES.iter().map(|name| (*name).to_owned()).collect();
     assert_eq!(there, followed, "docs/, and the guides with a test");
+}
+
+#[test]
+fn links_of_guides_lead_somewhere() {
+    let docs = workspace().join("docs");
+    let pages = GUIDES.iter().map(|name| docs.join(name)).chain([workspace().join("README.md")]);
+    for page in pages {
+        let text = std::fs::read_to_string(&page).unwrap();
+        let links = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        for link in links.filter(|link| !link.starts_with("https://")) {
+            let (name, place) = link.split_once('#').unwrap_or((link, ""));
+            let to = if name.is_empty() { page.clone() } else { page.with_file_name(name) };
+            let there = std::fs::read_to_string(&to).unwrap_or_else(|error| panic!("{link}: {error}"));
+            let titles = there.lines().filter(|line| line.starts_with('#'));
+            let mut anchors = titles.map(|line| anchor(line.trim_start_matches('#').trim()));
+            let is_there = place.is_empty() || anchors.any(|title| title == place);
+            assert!(is_there, "{}: {link} leads nowhere", page.display());
+        }
+    }
 }

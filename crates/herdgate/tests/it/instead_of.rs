@@ -67,7 +67,7 @@ fn every_row_is_whole_and_there_once() {
 }
 
 /// The anchor of a title, as pages show it.
-fn anchor(title: &str) -> String {
+pub(crate) fn anchor(title: &str) -> String {
     let kept = title
         .to_lowercase()
         .chars()

@@ -87,12 +87,21 @@ impl<'r> Walk<'r> {
         );
     }
 
-    /// Whether bash can read what is not run.
+    /// Whether bash can read what is not run, and herdgate knows the words that it is told there.
     #[track_caller]
-    fn reads(&self, line: usize, commands: &str) {
+    fn reads(&mut self, line: usize, commands: &str) {
         let read = std::process::Command::new("bash").args(["-n", "-c", commands]).output().unwrap();
         let said = String::from_utf8_lossy(&read.stderr);
         assert!(read.status.success(), "docs/{}:{line}: {said}", self.name);
+        let place = self.room.path("read");
+        let around = format!(
+            "(set +e; trap - ERR EXIT; cd '{0}/in'; PATH='{0}'\n\
+             command_not_found_handle() {{ :; }}; kill() {{ :; }}; wait() {{ :; }}; cd() {{ :; }}\n{commands}\n:)",
+            place.display()
+        );
+        self.block(line, &around);
+        let refused = text_of(&place.join("herdgate.refused"));
+        assert!(refused.is_empty(), "docs/{}:{line}: herdgate takes no such words: {refused}", self.name);
     }
 
     /// Runs commands to their end; gives the file with what they print.

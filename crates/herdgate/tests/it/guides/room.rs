@@ -69,6 +69,29 @@ const PROGRAMS: [(&str, &str); 7] = [
     ("ollama", OLLAMA),
 ];
 
+/// What stands for programs where commands are only tried by their words: `herdgate` asks for the help of what it is told, which it
+/// gives where it knows every word before. Whatever else there is does nothing.
+const READERS: [(&str, &str); 4] = [
+    (
+        "herdgate",
+        "#!/bin/sh\nsaid=$(/usr/local/bin/herdgate \"$@\" --help 2>&1) || printf 'herdgate %s\\n%s\\n' \"$*\" \"$said\" >> \"$0.refused\"\n",
+    ),
+    ("sudo", "#!/bin/sh\n/usr/bin/env \"$@\" 2>/dev/null\nexit 0\n"),
+    ("ssh", "#!/bin/sh\nshift\nexec /bin/sh -c \"$*\"\n"),
+    ("docker", DOCKER),
+];
+
+/// The last `herdgate WORD` of a command, or what a shell in the container is told.
+const DOCKER: &str = r#"#!/bin/bash
+for ((at = $#; at > 0; at--)); do
+    next=$((at + 1))
+    case ${!at} in
+        herdgate) if [[ ${!next:-} =~ ^[a-z] ]]; then exec herdgate "${@:next}"; fi ;;
+        -c) exec /bin/sh -c "${!next:-}" ;;
+    esac
+done
+"#;
+
 /// What guides ask of Ollama's program, of the test kit.
 const OLLAMA: &str = r#"#!/bin/bash
 set -euo pipefail
@@ -122,13 +145,15 @@ impl Room {
             return None;
         }
         let room = Self { dir: TempDir::with_prefix("herdgate-it-").unwrap(), testkit };
-        for folder in ["own", "bin", "home", "home/guide", "tmp"] {
+        for folder in ["own", "bin", "home", "home/guide", "read", "read/in", "tmp"] {
             std::fs::create_dir(room.path(folder)).unwrap();
         }
         // As at a terminal: no meter between the lines.
         std::fs::write(room.path("home/.curlrc"), "silent\nshow-error\n").unwrap();
-        for (name, text) in PROGRAMS {
-            room.program(&room.path("bin").join(name), text);
+        for (folder, programs) in [("bin", &PROGRAMS[..]), ("read", &READERS[..])] {
+            for (name, text) in programs {
+                room.program(&room.path(folder).join(name), text);
+            }
         }
         Some(room)
     }
