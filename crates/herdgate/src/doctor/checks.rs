@@ -2,6 +2,7 @@
 //! what is wrong, the facts of the later ones are not there, and they say nothing.
 
 mod answer;
+mod backup;
 mod bound;
 mod certificate;
 mod client;
@@ -55,6 +56,7 @@ const ALL: &[fn(&Facts) -> Vec<Finding>] = &[
     disk::judge,
     rights::judge,
     keys::judge,
+    backup::judge,
     nofile::judge,
     logs::judge,
     ntp::judge,

@@ -21,8 +21,8 @@ mod unit;
 pub(super) use dial::{Around, Dial, End};
 pub(super) use inside::Inside;
 pub(super) use machine::{
-    Answer, Card, Container, Disk, Firewall, Front, KeyFacts, LogFile, Machine, Maker, Program, Rights, Rule,
-    Service, Socket, Tunnel, Verdict,
+    Answer, Backups, Card, Container, Disk, Firewall, Front, KeyFacts, LogFile, Machine, Maker, Program,
+    Rights, Rule, Service, Socket, Tunnel, Verdict,
 };
 pub(super) use memory::Memory;
 #[cfg(test)]

@@ -336,12 +336,14 @@ fn a_version_with_an_open_hole() {
 #[test]
 fn a_server_that_does_not_run() {
     let Some(nginx) = front::find("nginx") else { return };
-    let (home, ollama) = (Home::new(), slow(0));
-    let address = crate::harness::peer::free_port();
-    let text = format!("server {{ listen {address}; location / {{ proxy_pass {}; }} }}", ollama.url());
-    let _running: Running = front::nginx(&home, std::process::Command::new(nginx), &text);
-    front::listens(address);
-    let proxy = format!("http://{address}");
+    // A machine where nobody else has a port that an Ollama or a gate could have.
+    let Some(wire) = network::Wire::new() else { return };
+    let home = Home::new().through(&wire.net.moves_into("server"));
+    let ollama = wire.ollama("127.0.0.1:0");
+    let text = format!("server {{ listen 127.0.0.1:8080; location / {{ proxy_pass {}; }} }}", ollama.url());
+    let _running: Running = front::nginx(&home, wire.net.command("server", &nginx), &text);
+    wire.net.within("server", || front::listens("127.0.0.1:8080".parse().unwrap()));
+    let proxy = "http://127.0.0.1:8080".to_owned();
     now(ollama.refuse()).unwrap();
     for (url, check, seen) in [
         (ollama.url(), "port", "refuses connections"),
@@ -350,7 +352,7 @@ fn a_server_that_does_not_run() {
         assert_eq!(doctor(&home, &[&url]).cure(check, seen), ["sudo systemctl start ollama"]);
     }
     // What systemd would do.
-    now(ollama.accept()).unwrap();
+    wire.net.within("server", || now(ollama.accept()).unwrap());
     doctor(&home, &[&ollama.url()]).is_sound();
     doctor(&home, &[&proxy]).is_sound();
 }
@@ -362,7 +364,8 @@ fn what_is_worth_a_look() {
     let ollama = slow(0);
     let report = doctor(&home, &[&ollama.url(), "--context", "8192"]);
     report.is_sound();
-    report.warns("model", "demo:latest runs on the CPU");
+    let told = format!("{:?}", report.findings);
+    assert!(told.contains("demo:latest, embedder:latest run on the CPU"), "{told}");
     report.warns("model", "has 512 tokens of context, and 8192 are wanted");
     let open =
         b"HTTP/1.1 204 No Content\r\nAccess-Control-Allow-Origin: *\r\nContent-Length: 0\r\n\r\n".to_vec();

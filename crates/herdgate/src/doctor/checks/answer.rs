@@ -157,6 +157,12 @@ fn other(place: &Place, status: u16, server: &str) -> Finding {
         .because("the proxy runs, and what it passes requests to does not answer")
         .cured(Cure::run("sudo systemctl start ollama").on(place.host.clone()));
     }
+    if let Some(bare) = ["/v1", "/api"].iter().find_map(|end| place.url.strip_suffix(end)) {
+        let seen = format!("answers {status}{named} to /api/version below {}", place.url);
+        return Finding::bad(CHECK, &place.url, seen)
+            .because("only clients of OpenAI's dialect are given a URL that ends in /v1; all others, this program too, add the path by themselves")
+            .cured(Cure::run(format!("herdgate doctor {bare}")).note("write this URL where the other fails"));
+    }
     Finding::bad(CHECK, &place.url, format!("is no Ollama: answers {status}{named} to /api/version"))
         .because("another program has this port, or the URL lacks a path")
         .cured(
@@ -230,6 +236,10 @@ mod tests {
             assert!(finding.seen.contains(seen), "{served:?}: {}", finding.seen);
             assert!(mark != Bad || finding.cure.is_some(), "{served:?}");
         }
+        let served = Some(is(What::Other(404, String::new())));
+        let place = Place { url: "http://gpu1:11434/v1".into(), served, ..Place::default() };
+        let found_below = judge(&Facts { places: vec![place], ..Facts::default() }).remove(0);
+        assert_eq!(found_below.cure.unwrap().run, ["herdgate doctor http://gpu1:11434"]);
         for failed in [Failed::Closed, Failed::NoHttp, Failed::Silent, Failed::Other("x".into())] {
             let served = Served { failed: Some(failed), ..Served::default() };
             assert_eq!(found(Role::Target, served).mark, Bad);

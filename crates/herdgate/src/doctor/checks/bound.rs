@@ -42,7 +42,8 @@ fn one(machine: &Machine, socket: &Socket) -> Option<Finding> {
     )
 }
 
-fn cure(machine: &Machine, socket: &Socket) -> Cure {
+/// What binds the Ollama there to loopback, by who it is.
+pub(super) fn cure(machine: &Machine, socket: &Socket) -> Cure {
     let port = socket.address.port();
     let serve = format!("OLLAMA_HOST=127.0.0.1:{port} ollama serve");
     let owner = socket.owner.as_ref();

@@ -174,10 +174,18 @@ fn split(rest: &str) -> (&str, u16) {
 fn unlike_a_service(machine: &Machine, container: &Container) -> Vec<Finding> {
     let name = &container.name;
     let mut findings = Vec::new();
-    if !container.is_ollama {
+    if !container.is_ollama && !container.is_gate {
         return findings;
     }
-    if machine.gpu.has_cards() && !container.has_gpu {
+    if let Some(folder) = &container.forgets {
+        let what = if container.is_ollama { "its models" } else { "its keys" };
+        findings.push(
+            Finding::warn(CHECK, MACHINE, format!("the container {name} keeps {folder} in itself"))
+                .because(format!("{what} are gone when it is made anew: with each update of its image"))
+                .cured(lines(container, format!("volumes:\n  - {name}-data:{folder}\n# and at the end of the file:\nvolumes:\n  {name}-data:"))),
+        );
+    }
+    if container.is_ollama && machine.gpu.has_cards() && !container.has_gpu {
         findings.push(
             Finding::warn(CHECK, MACHINE, format!("the container {name} was given none of this machine's cards"))
                 .because("its models run on the processor")

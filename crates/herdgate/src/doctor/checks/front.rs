@@ -20,9 +20,16 @@ fn front(machine: &Machine, front: &Front) -> Finding {
     if let Some((test, reload)) = reload(program, file) {
         cure = cure.then(test).then(reload);
     }
+    if front.is_far {
+        cure = cure.note("the gate asks all of them: upstreams = [...] in herdgate.toml");
+    }
     let finding = if !front.is_running {
         Finding::warn(CHECK, MACHINE, format!("{seen}; it does not run"))
             .because("once it runs, whoever reaches it goes around the gate")
+    } else if front.is_far {
+        Finding::warn(CHECK, MACHINE, seen).because(
+            "where that is an Ollama and not a gate, whoever reaches this proxy uses and deletes its models without a key",
+        )
     } else if front.asks_credential {
         Finding::warn(CHECK, MACHINE, seen).because(
             "its one credential opens everything, deleting models too, and nobody is told from others",

@@ -18,8 +18,13 @@ pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
     std::iter::once(itself(facts, inside)).chain(found).collect()
 }
 
-/// What this check says of a server: where it does, the checks of names and ports of this machine say nothing.
-pub(super) fn one(facts: &Facts, place: &Place) -> Option<Finding> {
+/// Whether the checks of names and ports leave this server to this one.
+pub(super) fn is_told(facts: &Facts, place: &Place) -> bool {
+    let is_of_gate = facts.inside.is_some() && place.role == Role::Upstream;
+    is_of_gate || (place.open().is_none() && one(facts, place).is_some())
+}
+
+fn one(facts: &Facts, place: &Place) -> Option<Finding> {
     let inside = facts.inside.as_ref()?;
     if place.role == Role::Upstream {
         return Some(upstream(inside, place));
@@ -28,7 +33,7 @@ pub(super) fn one(facts: &Facts, place: &Place) -> Option<Finding> {
         return Some(known::unknown(inside, place));
     }
     if place.open().is_some() {
-        return None;
+        return keyless(inside, place);
     }
     let first = place.dials.first()?;
     let ip = first.address.ip();
@@ -42,6 +47,23 @@ pub(super) fn one(facts: &Facts, place: &Place) -> Option<Finding> {
         return Some(reached::on_host(inside, place, ip, &first.end));
     }
     inside.is_neighbour(ip).then(|| reached::neighbour(inside, place, &first.end)).flatten()
+}
+
+/// A gate that wants a key, asked by who was given none.
+fn keyless(inside: &Inside, place: &Place) -> Option<Finding> {
+    let container = &inside.container;
+    let served = place.served.as_ref()?;
+    let is_named = place.role == Role::Target && container.asks.iter().any(|url| url.starts_with(&place.url));
+    let wants = matches!(served.what, What::Gate(_) | What::Guarded(_)) && served.keyless == Some(401);
+    if !is_named || !wants || container.has_key {
+        return None;
+    }
+    let name = &container.name;
+    Some(
+        Finding::warn(CHECK, &place.url, format!("it wants a key, and no variable of {name} holds one"))
+            .because("unless somebody typed one into its own settings (Open WebUI: Admin Panel, Settings, Connections), all it asks gets 401")
+            .cured(Cure::run(format!("herdgate key create {name}")).note("the key goes into its variables or its settings, as a bearer token")),
+    )
 }
 
 /// The findings about it are about this.
@@ -243,6 +265,27 @@ mod tests {
         let (mark, seen, _) =
             found(inside(), dialled(Role::Listener, "172.18.0.1", "172.18.0.1:7860", refused()));
         assert!(mark == Mark::Warn && seen.contains("does not reach the gate at 172.18.0.1"), "{seen}");
+    }
+
+    #[test]
+    fn a_gate_wants_a_key_of_containers_too() {
+        let served =
+            |keyless| Some(Served { what: What::Gate(None), keyless: Some(keyless), ..Served::default() });
+        let gate = |keyless| Place {
+            url: "http://localhost:11434".into(),
+            served: served(keyless),
+            ..dialled(Role::Target, "localhost", "172.18.0.1:7860", End::Open)
+        };
+        let told = |inside: Inside, keyless| {
+            let facts = Facts { inside: Some(inside), places: vec![gate(keyless)], ..Facts::default() };
+            let found = judge(&facts).into_iter().nth(1)?;
+            Some((found.mark, found.cure?.run))
+        };
+        let cure = vec!["herdgate key create webui".to_owned()];
+        assert_eq!(told(inside(), 401), Some((Mark::Warn, cure)));
+        let mut keyed = inside();
+        keyed.container.has_key = true;
+        assert_eq!((told(keyed, 401), told(inside(), 200)), (None, None));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Does an Ollama answer who shows no key, where others than this machine reach it?
 
+use super::bound;
 use crate::doctor::facts::{Facts, Place, Role, Served, What};
 use crate::doctor::finding::{Cure, Finding};
 use std::net::IpAddr;
@@ -11,7 +12,7 @@ pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
     let is_asked = |place: &&Place| facts.inside.is_none() || place.role != Role::Upstream;
     let judge = |place: &Place| {
         let served = place.served.as_ref()?;
-        neighbour(facts, place, served).or_else(|| one(place, served))
+        neighbour(facts, place, served).or_else(|| one(facts, place, served))
     };
     facts.places.iter().filter(is_asked).filter_map(judge).collect()
 }
@@ -26,7 +27,7 @@ fn neighbour(facts: &Facts, place: &Place, served: &Served) -> Option<Finding> {
     (is_ollama && is_near && is_keyless).then(|| Finding::ok(CHECK, &place.url, seen))
 }
 
-fn one(place: &Place, served: &Served) -> Option<Finding> {
+fn one(facts: &Facts, place: &Place, served: &Served) -> Option<Finding> {
     let is_gate = match served.what {
         What::Gate(_) => true,
         What::Ollama(_) | What::Engine(_) => false,
@@ -47,18 +48,12 @@ fn one(place: &Place, served: &Served) -> Option<Finding> {
     if let Some(also) = place.also_at.first() {
         let shown: Vec<String> = place.also_at.iter().map(ToString::to_string).collect();
         let seen = format!("anybody who reaches {} uses its models: it wants no key", shown.join(" or "));
-        let gate = format!("herdgate serve --listen {}:7860", bracketed(also.ip()));
         return Some(
             Finding::bad(CHECK, &place.url, seen)
-                .because("it is bound to more than loopback, so that every gate before it can be walked around")
-                .cured(
-                    Cure::run("sudo herdgate deploy ollama-override --write")
-                        .then("sudo systemctl daemon-reload && sudo systemctl restart ollama")
-                        .note(format!("binds it to loopback; others come by the gate: {gate}"))
-                        .or(Cure::run(format!("ports:\n  - \"127.0.0.1:{}:11434\"", place.port))
-                            .within("docker-compose.yml, at Ollama's service")
-                            .note("where it runs in a container: Docker publishes past ufw; better still, no ports at all")),
-                ),
+                .because(
+                    "it is bound to more than loopback, so that every gate before it can be walked around",
+                )
+                .cured(bound(facts, place, also.ip())),
         );
     }
     if open.ip().is_loopback() {
@@ -89,6 +84,28 @@ fn one(place: &Place, served: &Served) -> Option<Finding> {
             .then(format!("herdgate serve --listen {open} --upstream http://127.0.0.1:{port}"))
             .note("Ollama goes back to loopback (OLLAMA_HOST=127.0.0.1), and the gate takes its address"))),
     )
+}
+
+/// What binds it to loopback: known where this machine is looked at, offered in all ways elsewhere.
+fn bound(facts: &Facts, place: &Place, ip: IpAddr) -> Cure {
+    let gate = format!(
+        "binds it to loopback; others come by the gate: herdgate serve --listen {}:7860",
+        bracketed(ip)
+    );
+    if let Some(machine) = &facts.machine {
+        let mut sockets = machine.sockets.iter().filter(|socket| socket.address.port() == place.port);
+        if let Some(socket) =
+            sockets.find(|socket| !socket.is_loopback()).filter(|socket| socket.owner.is_some())
+        {
+            return bound::cure(machine, socket).note(gate);
+        }
+    }
+    Cure::run("sudo herdgate deploy ollama-override --write --run").note(gate).or(Cure::run(format!(
+        "ports:\n  - \"127.0.0.1:{}:11434\"",
+        place.port
+    ))
+    .within("docker-compose.yml, at Ollama's service")
+    .note("where it runs in a container: Docker publishes past ufw; better still, no ports at all"))
 }
 
 fn bracketed(ip: IpAddr) -> String {

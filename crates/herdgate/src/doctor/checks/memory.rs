@@ -65,7 +65,7 @@ mod tests {
         let place = Place {
             url: "http://127.0.0.1:11434".into(),
             models: Some(Models { listed, ..Models::default() }),
-            memory: Some(Memory { ram: ram * GIB, cards: cards * GIB }),
+            memory: Some(Memory { ram: ram * GIB, cards: cards * GIB, has_card: cards > 0 }),
             ..Place::default()
         };
         let asked = Asked { model: wanted.map(str::to_owned), ..Asked::default() };

@@ -20,11 +20,8 @@ fn one(facts: &Facts, place: &Place) -> Vec<Finding> {
         return refused(place, models).into_iter().collect();
     }
     let mut findings = vec![there(facts, place, models)];
-    findings.extend(models.loaded.iter().filter_map(|loaded| on_cpu(place, loaded)));
-    let asked = facts.asked.context.into_iter();
-    findings.extend(
-        asked.flat_map(|asked| models.loaded.iter().filter_map(move |loaded| short(place, loaded, asked))),
-    );
+    findings.extend(on_cpu(place, models));
+    findings.extend(facts.asked.context.and_then(|asked| short(place, models, asked)));
     findings
 }
 
@@ -107,6 +104,17 @@ fn missing(place: &Place, models: &Models, wanted: &str, names: &[&str]) -> Find
         "every request for it gets 404"
     };
     let mut cure = pull(place, wanted);
+    let (seen, why) = match &place.registry {
+        Some(lost) => {
+            let proxy = drop_in("HTTPS_PROXY", "http://PROXY:3128");
+            cure = proxy.note("where a proxy leads outside; else have the machine's name server and firewall let it out").or(cure);
+            (
+                format!("{seen}; and it cannot be pulled here: {lost}"),
+                format!("{why}, and models come from registry.ollama.ai"),
+            )
+        }
+        None => (seen, why.to_owned()),
+    };
     if models.is_keyed {
         cure = cure.or(Cure::run(format!("herdgate key set NAME --models {wanted}"))
             .on(place.host.clone())
@@ -140,16 +148,24 @@ fn pull(place: &Place, name: &str) -> Cure {
     }
 }
 
-/// A model of which a part is not in a GPU's memory.
-fn on_cpu(place: &Place, loaded: &Loaded) -> Option<Finding> {
-    if loaded.size == 0 || loaded.in_gpu >= loaded.size {
-        return None;
-    }
-    let share = 100 - loaded.in_gpu.saturating_mul(100) / loaded.size;
-    let seen = match loaded.in_gpu {
-        0 => format!("{} runs on the CPU", loaded.name),
-        _ => format!("{share} % of {} run on the CPU", loaded.name),
+/// Models of which a part is not in a GPU's memory.
+fn on_cpu(place: &Place, models: &Models) -> Option<Finding> {
+    let slow = |loaded: &&Loaded| loaded.size > 0 && loaded.in_gpu < loaded.size;
+    let told = |loaded: &Loaded| match loaded.in_gpu.saturating_mul(100) / loaded.size.max(1) {
+        0 => loaded.name.clone(),
+        share => format!("{} % of {}", 100 - share, loaded.name),
     };
+    let slow: Vec<String> = models.loaded.iter().filter(slow).map(told).collect();
+    let word = if slow.len() == 1 && !slow.first()?.contains(" % of ") { "runs" } else { "run" };
+    slow.first()?;
+    let seen = format!("{} {word} on the CPU", slow.join(", "));
+    if place.memory.as_ref().is_some_and(|memory| !memory.has_card) {
+        return Some(Finding::ok(
+            CHECK,
+            &place.url,
+            format!("{seen}: this machine has no graphics card for it"),
+        ));
+    }
     let cure = Cure::run("nvidia-smi")
         .then("journalctl -u ollama -b --no-pager | grep -iE 'gpu|cuda|rocm|vram' | tail -20")
         .on(place.host.clone())
@@ -161,11 +177,12 @@ fn on_cpu(place: &Place, loaded: &Loaded) -> Option<Finding> {
     )
 }
 
-fn short(place: &Place, loaded: &Loaded, asked: u64) -> Option<Finding> {
-    if loaded.context == 0 || loaded.context >= asked {
-        return None;
-    }
-    let seen = format!("{} has {} tokens of context, and {asked} are wanted", loaded.name, loaded.context);
+fn short(place: &Place, models: &Models, asked: u64) -> Option<Finding> {
+    let is_short = |loaded: &&Loaded| loaded.context > 0 && loaded.context < asked;
+    let told = |loaded: &Loaded| format!("{} has {}", loaded.name, loaded.context);
+    let short: Vec<String> = models.loaded.iter().filter(is_short).map(told).collect();
+    short.first()?;
+    let seen = format!("{} tokens of context, and {asked} are wanted", short.join(", "));
     let cure = drop_in("OLLAMA_CONTEXT_LENGTH", &asked.to_string());
     let cure = if place.is_own { cure } else { cure.on(place.host.clone()) };
     Some(

@@ -11,7 +11,7 @@ const FIREWALL: &str =
     "a firewall there lets other ports pass, or speaks for this one: no client gets through";
 
 pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
-    let places = facts.places.iter().filter(|place| inside::one(facts, place).is_none());
+    let places = facts.places.iter().filter(|place| !inside::is_told(facts, place));
     places.filter_map(|place| one(place, is_gates(facts, place))).collect()
 }
 
@@ -42,6 +42,9 @@ fn one(place: &Place, is_gates: bool) -> Option<Finding> {
         );
     }
     Some(match &first.end {
+        End::Refused if place.role == Role::Target && !around.loopback_listens && around.usual.is_some() => {
+            elsewhere(place, first, around.usual.unwrap_or_default())
+        }
         End::Refused if is_gates => refused_by_gate(place, first, &around),
         End::Refused => refused(place, first, &around),
         End::Filtered => {
@@ -108,6 +111,17 @@ fn refused(place: &Place, first: &Dial, around: &Around) -> Finding {
     finding
         .because("nobody listens there, or only on 127.0.0.1 of that machine, as Ollama does by itself")
         .cured(start.or(bound.note("where it runs, and listens on its loopback alone")))
+}
+
+/// Another port of that machine is one of those that were meant, as a rule.
+fn elsewhere(place: &Place, first: &Dial, port: u16) -> Finding {
+    let what = if port == GATE { "a gate has by itself" } else { "Ollama has by itself" };
+    let seen =
+        format!("{} refuses connections, while port {port} there, which {what}, is open", first.address);
+    let url = place.url.replacen(&format!(":{}", place.port), &format!(":{port}"), 1);
+    let cure = Cure::run(format!("herdgate doctor {url}"))
+        .note("where that port is meant: write this URL wherever the other stands");
+    Finding::bad(CHECK, &place.url, seen).because("nobody listens at the port that was asked for").cured(cure)
 }
 
 /// The same where a gate was expected, whose listeners its settings say.
@@ -193,6 +207,18 @@ mod tests {
         }
         let open = found(Role::Target, End::Open, false, plain());
         assert_eq!((open.mark, open.seen.as_str()), (Mark::Ok, "10.0.0.2:11434 is open (1 ms)"));
+    }
+
+    #[test]
+    fn a_usual_port_that_is_open_is_what_was_meant() {
+        let usual = |usual| Around { usual, ..Around::default() };
+        let found = found(Role::Target, End::Refused, false, usual(Some(7860)));
+        assert!(
+            found.seen.contains("while port 7860 there, which a gate has by itself, is open"),
+            "{}",
+            found.seen
+        );
+        assert_eq!(found.cure.unwrap().run, ["herdgate doctor http://gpu1:7860"]);
     }
 
     #[test]

@@ -89,10 +89,11 @@ fn changed(place: &Place) -> Option<Finding> {
     let What::Ollama(version) = &place.served.as_ref()?.what else { return None };
     let mut numbers = version.split(['.', '-']).map_while(|part| part.parse::<u64>().ok());
     let own = (numbers.next()?, numbers.next()?, numbers.next()?);
-    let behind: Vec<&str> =
-        CHANGES.iter().filter(|(since, _)| own >= *since).map(|(_, what)| *what).collect();
-    let last = behind.last()?;
-    Some(Finding::ok(CHECK, &place.url, format!("new in or before {version}: {last}")))
+    let ((major, minor, patch), what) = CHANGES.iter().rfind(|(since, _)| own >= *since)?;
+    let seen = format!(
+        "Ollama {version}; the last change that clients feel came with {major}.{minor}.{patch}: {what}"
+    );
+    Some(Finding::ok(CHECK, &place.url, seen))
 }
 
 #[cfg(test)]

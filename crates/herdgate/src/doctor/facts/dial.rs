@@ -14,6 +14,8 @@ pub(super) const TIME: Duration = Duration::from_millis(3500);
 const MOST: usize = 8;
 /// A machine that answers at all says something at one of these: ssh, web, and one that nobody has.
 const OTHERS: [u16; 4] = [22, 80, 443, 1];
+/// Where Ollama, and the gate, listen unless they are told otherwise.
+const USUAL: [u16; 2] = [11434, 7860];
 /// A router or firewall says no within a moment; that nobody has an address takes the kernel three seconds (arp(7)).
 const MOMENT: Duration = Duration::from_secs(1);
 
@@ -53,6 +55,8 @@ pub(in crate::doctor) struct Around {
     pub(in crate::doctor) loopback_listens: bool,
     /// Whether anything came back from another port there.
     pub(in crate::doctor) other_ports_answer: bool,
+    /// Of the ports that Ollama and the gate have by themselves, one that is open there.
+    pub(in crate::doctor) usual: Option<u16>,
 }
 
 pub(super) async fn dial_all(addresses: &[SocketAddr]) -> Vec<Dial> {
@@ -87,11 +91,15 @@ pub(super) async fn around(address: SocketAddr, is_own: bool) -> Around {
     let loopback: SocketAddr = ([127, 0, 0, 1], address.port()).into();
     let looks_back = is_own && !address.ip().is_loopback();
     let others = OTHERS.map(|port| dial(SocketAddr::new(address.ip(), port), TIME));
-    let (others, loopback_listens) = tokio::join!(together(others.into_iter().collect()), async {
-        looks_back && dial(loopback, TIME).await.end == End::Open
-    });
+    let usual = USUAL.iter().filter(|port| **port != address.port());
+    let usual = usual.map(|port| dial(SocketAddr::new(address.ip(), *port), TIME)).collect();
+    let (others, usual, loopback_listens) =
+        tokio::join!(together(others.into_iter().collect()), together(usual), async {
+            looks_back && dial(loopback, TIME).await.end == End::Open
+        });
+    let usual = usual.iter().find(|dial| dial.end == End::Open).map(|dial| dial.address.port());
     let answers = |dial: &Dial| matches!(dial.end, End::Open | End::Refused);
-    Around { loopback_listens, other_ports_answer: others.iter().any(answers) }
+    Around { loopback_listens, other_ports_answer: others.iter().any(answers), usual }
 }
 
 /// Whether it is this machine's own.

@@ -17,7 +17,7 @@ pub(in crate::doctor) use docker::Container;
 pub(in crate::doctor) use firewall::{Firewall, Maker, Rule, Verdict};
 pub(in crate::doctor) use fronts::{Front, Tunnel};
 pub(in crate::doctor) use gpu::{Answer, Card};
-pub(in crate::doctor) use own::{KeyFacts, LogFile};
+pub(in crate::doctor) use own::{Backups, KeyFacts, LogFile};
 pub(in crate::doctor) use services::Service;
 pub(in crate::doctor) use sockets::{Program, Socket};
 
@@ -78,6 +78,8 @@ pub(in crate::doctor) struct Machine {
     pub(in crate::doctor) is_synchronised: Option<bool>,
     pub(in crate::doctor) files: Files,
     pub(in crate::doctor) keys: Vec<KeyFacts>,
+    /// Looked for where the gate is a service.
+    pub(in crate::doctor) backups: Option<Backups>,
     pub(in crate::doctor) logs: Vec<LogFile>,
 }
 
@@ -110,6 +112,7 @@ pub(super) async fn gather(look: &Look) -> Option<Machine> {
     machine.logs = own::logs(&programs);
     machine.models = disks::models(&services);
     machine.keys = own::keys(machine.rights.as_ref());
+    machine.backups = services.iter().find(|service| !service.is_ollama()).and_then(|_| own::newest_backup());
     let proxies = proxies::look();
     Some(Machine { services, gpu, is_synchronised, containers, firewall, proxies, ..machine })
 }

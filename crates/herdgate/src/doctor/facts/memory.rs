@@ -12,6 +12,8 @@ pub(in crate::doctor) struct Memory {
     pub(in crate::doctor) ram: u64,
     /// Of its graphics cards.
     pub(in crate::doctor) cards: u64,
+    /// Whether there is any card, computing or not.
+    pub(in crate::doctor) has_card: bool,
 }
 
 impl Memory {
@@ -34,7 +36,7 @@ pub(super) async fn look(port: u16) -> Option<Memory> {
         Some(Answer::Cards(cards)) => cards.iter().map(|card| card.mib << 20).sum(),
         Some(Answer::Failed(_)) | None => 0,
     };
-    Some(Memory { ram: ram.min(limit), cards })
+    Some(Memory { ram: ram.min(limit), cards, has_card: cards > 0 || gpu::is_seen() })
 }
 
 /// What listens in the place of a server that may be anywhere.

@@ -21,6 +21,9 @@ const MOST: usize = 64;
 /// All together, the question too: who waits a minute has left.
 const ALL: Duration = Duration::from_secs(57);
 
+/// Where Ollama pulls models from.
+const REGISTRY: (&str, u16) = ("registry.ollama.ai", 443);
+
 /// What a server is to whoever asks.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -66,6 +69,8 @@ pub(in crate::doctor) struct Place {
     pub(in crate::doctor) models: Option<Models>,
     /// What it has for models, where it is an Ollama of this machine.
     pub(in crate::doctor) memory: Option<Memory>,
+    /// Why models cannot be pulled here, looked at where the wanted one is missing from an Ollama of this machine.
+    pub(in crate::doctor) registry: Option<String>,
     /// The one question to a model: of all servers one is asked.
     pub(in crate::doctor) told: Option<Told>,
 }
@@ -148,6 +153,14 @@ async fn at_goals(look: &Look, goals: &[Goal], eyes: &Eyes, model: Option<&str>)
     let begun = Instant::now();
     let looked = together(goals.iter().map(|goal| one(goal, eyes)).collect()).await;
     let (mut places, ways): (Vec<Place>, Vec<Option<Way>>) = looked.into_iter().unzip();
+    if let (Some(named), Eyes::Here) = (model, eyes) {
+        let is_missing = |place: &&mut Place| {
+            place.memory.is_some() && place.models.as_ref().is_some_and(|models| models.find(named).is_none())
+        };
+        if let Some(place) = places.iter_mut().find(is_missing) {
+            place.registry = registry().await;
+        }
+    }
     if look.infers {
         let limit = look.wait.unwrap_or_else(|| ALL.saturating_sub(begun.elapsed()));
         ask_one(&mut places, &ways, model, limit).await;
@@ -187,6 +200,23 @@ fn around_it(
     }
     goals.retain(|goal| !goal.url.host.is_empty() && goal.is_ollama);
     goals
+}
+
+/// Whether what Ollama pulls from is reached: its name, and its port. Nothing is asked there.
+async fn registry() -> Option<String> {
+    let is_set = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    if ["HTTPS_PROXY", "https_proxy"].iter().any(is_set) {
+        return None;
+    }
+    let (host, port) = REGISTRY;
+    let names = names::look_up(&Eyes::Here, host).await;
+    if let Some(why) = names.failed {
+        return Some(format!("{host} cannot be looked up ({why})"));
+    }
+    let addresses: Vec<SocketAddr> =
+        names.addresses.into_iter().map(|ip| SocketAddr::new(ip, port)).collect();
+    let dials = dial::dial_all(&addresses).await;
+    dials.iter().all(|dial| dial.end != End::Open).then(|| format!("{host} does not answer"))
 }
 
 /// Asks a model of the first server that has one.

@@ -139,6 +139,30 @@ fn an_ollama_on_every_address_beside_the_gate() {
     server.doctor().is_sound();
 }
 
+/// Situation 22: an upstream on loopback, as far as the gate knows, that is bound to all addresses.
+#[test]
+fn an_ollama_that_the_gate_knows_on_loopback_and_others_reach() {
+    let Some(server) = Server::new() else { return };
+    let open = server.start("OLLAMA_HOST=0.0.0.0:11434 exec ollama serve", "127.0.0.1:11434");
+    let cure = server.doctor().cure("key", "anybody who reaches 10.77.0.2:11434 uses its models");
+    assert_eq!(cure[0], format!("sudo kill {}", open.pid()));
+    server.run(&cure[0]);
+    drop(open);
+    let _bound = server.start(&cure[1], "127.0.0.1:11434");
+    server.doctor().is_sound();
+}
+
+/// A model that is missing where nobody gets out to where models are.
+#[test]
+fn a_model_that_cannot_be_pulled() {
+    let Some(server) = Server::new() else { return };
+    let ollama = server.wire.ollama("127.0.0.1:11434");
+    let report = super::doctor(&server.here, &["http://127.0.0.1:11434", "--model", "qwen3:8b"]);
+    let cure = report.cure("model", "cannot be pulled here: registry.ollama.ai cannot be looked up");
+    assert!(cure[1].contains("Environment=\"HTTPS_PROXY="), "{cure:?}");
+    drop(ollama);
+}
+
 /// Situation 33: pages of any origin.
 #[test]
 fn an_ollama_for_pages_of_any_origin() {
@@ -172,6 +196,14 @@ fn proxies_that_lead_past_the_gate() {
     let running = front::nginx(&server.here, server.wire.net.command("server", &nginx), conf);
     server.wire.net.within("server", || front::listens("10.77.0.2:8080".parse().unwrap()));
     heal(running, "nginx leads to Ollama itself: ");
+    let conf = "upstream ollamas { least_conn; server 10.77.0.8:11434; }\nserver {\n listen 10.77.0.2:8082;\n location / {\n  proxy_pass http://ollamas;\n }\n}";
+    let running = front::nginx(&server.here, server.wire.net.command("server", &nginx), conf);
+    server.wire.net.within("server", || front::listens("10.77.0.2:8082".parse().unwrap()));
+    let report = server.doctor();
+    let cure = commands(&report.warns("front", "names 10.77.0.8:11434")["cure"]);
+    cure.iter().for_each(|command| drop(server.run(command)));
+    server.doctor().is_well("front");
+    drop(running);
     let sites = "{\n\tauto_https off\n}\nhttp://10.77.0.2:8081 {\n\treverse_proxy localhost:11434\n}\n";
     fs::write(server.here.path("Caddyfile"), sites).unwrap();
     let start = format!(

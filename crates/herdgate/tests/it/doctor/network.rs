@@ -227,17 +227,22 @@ fn an_upstream_of_this_machine_off_loopback() {
     super::doctor(&here, &["--no-inference"]).is_sound();
 }
 
-/// Situation 22: an upstream on loopback, as far as the gate knows, that is bound to all addresses.
+/// Situation 52: the gate has its own port, and was asked for at Ollama's. Situation 53: below `/v1`, as clients of OpenAI's dialect
+/// are told.
 #[test]
-fn an_ollama_that_the_gate_knows_on_loopback_and_others_reach() {
+fn a_port_and_a_path_that_were_not_meant() {
     let Some(wire) = Wire::new() else { return };
-    let ollama = wire.ollama("0.0.0.0:11434");
+    gate!(wire, home, gate, ollama);
+    let cure = wire
+        .doctor(&["http://10.77.0.2:11434"])
+        .cure("port", "while port 7860 there, which a gate has by itself");
+    assert_eq!(cure, ["herdgate doctor http://10.77.0.2:7860"]);
+    super::follow(&wire.home, &cure[0]).is_sound();
+    gate.end();
+    let open = wire.ollama("127.0.0.1:11434");
     let here = Home::new().through(&wire.net.moves_into("server"));
-    let cure = super::doctor(&here, &["--no-inference"])
-        .cure("key", "anybody who reaches 10.77.0.2:11434 uses its models");
-    assert_eq!(cure[0], "sudo herdgate deploy ollama-override --write");
-    drop(ollama);
-    // What that drop-in does.
-    let _ollama = wire.ollama("127.0.0.1:11434");
-    super::doctor(&here, &["--no-inference"]).is_sound();
+    let cure = super::doctor(&here, &["http://127.0.0.1:11434/v1"])
+        .cure("answer", "below http://127.0.0.1:11434/v1");
+    super::follow(&here, &cure[0]).is_sound();
+    drop(open);
 }

@@ -6,6 +6,7 @@ use super::tool;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::net::IpAddr;
+use std::path::Path;
 
 /// Who runs containers, and tells of them in the same words.
 pub(in crate::doctor::facts) const ENGINES: [&str; 2] = ["docker", "podman"];
@@ -27,6 +28,17 @@ const ASKS: [&str; 13] = [
     "OPENAI_API_BASE_URLS",
     "ANTHROPIC_BASE_URL",
 ];
+/// The variables by which programs are given a key.
+const KEYS: [&str; 8] = [
+    "HERDGATE_KEY",
+    "OLLAMA_API_KEY",
+    "OLLAMA_API_CONFIGS",
+    "OPENAI_API_KEY",
+    "OPENAI_API_KEYS",
+    "ANTHROPIC_API_KEY",
+    "ANTHROPIC_AUTH_TOKEN",
+    "OLLAMA_TOKEN",
+];
 /// What answers there is not looked at by anybody here.
 const ELSEWHERE: [&str; 4] = ["openai.com", "anthropic.com", "ollama.com", "azure.com"];
 
@@ -41,6 +53,8 @@ pub(in crate::doctor) struct Container {
     /// Of its first program; 0 where none runs.
     pub(in crate::doctor) pid: u32,
     pub(in crate::doctor) is_ollama: bool,
+    /// A gate, by its image or by what it was given.
+    pub(in crate::doctor) is_gate: bool,
     /// Where its Ollama listens, as it was told.
     pub(in crate::doctor) listens: Option<String>,
     pub(in crate::doctor) is_running: bool,
@@ -61,6 +75,10 @@ pub(in crate::doctor) struct Container {
     pub(in crate::doctor) asked_by: Vec<String>,
     /// The model that it asks.
     pub(in crate::doctor) model: Option<String>,
+    /// Whether a variable gives it a key to show.
+    pub(in crate::doctor) has_key: bool,
+    /// A folder of models or keys that is in the container itself, on no volume.
+    pub(in crate::doctor) forgets: Option<String>,
     pub(in crate::doctor) is_composed: bool,
     pub(in crate::doctor) has_gpu: bool,
     /// Whether its output has a bound: a `max-size`, or a driver that keeps its own.
@@ -73,7 +91,7 @@ pub(in crate::doctor) struct Container {
 pub(super) async fn look() -> Vec<Container> {
     for engine in ENGINES {
         let Some(mut containers) = all(engine).await else { continue };
-        containers.retain(|container| container.is_ollama || !container.asks.is_empty());
+        containers.retain(|container| container.is_ollama || container.is_gate || !container.asks.is_empty());
         for container in &mut containers {
             if container.is_restarting || (!container.is_running && container.exit != 0) {
                 let said =
@@ -124,6 +142,9 @@ fn one(value: &Value) -> Container {
             .map(|(_, value)| value.to_owned())
             .next_back()
     };
+    let is_gate =
+        image.split([':', '@']).next().is_some_and(|name| name.rsplit('/').next() == Some("herdgate"))
+            || (set("AUTH_TOKEN").is_some() && set("OLLAMA_MODEL").is_some());
     let (asked_by, asks) = asks(&variables, is_ollama).into_iter().unzip();
     let log = &host["LogConfig"];
     let policy = host["RestartPolicy"]["Name"].as_str().unwrap_or_default();
@@ -132,7 +153,10 @@ fn one(value: &Value) -> Container {
         aliases: aliases(value),
         pid: state["Pid"].as_u64().and_then(|pid| u32::try_from(pid).ok()).unwrap_or_default(),
         listens: set("OLLAMA_HOST").filter(|_| is_ollama),
+        has_key: KEYS.iter().any(|name| set(name).is_some()),
+        forgets: if is_gate || is_ollama { forgets(value, is_ollama, set("OLLAMA_MODELS")) } else { None },
         is_ollama,
+        is_gate,
         image,
         is_running: state["Running"] == true,
         is_restarting: state["Restarting"] == true,
@@ -157,6 +181,18 @@ fn one(value: &Value) -> Container {
         is_started_again: !matches!(policy, "" | "no"),
         last_error: None,
     }
+}
+
+/// What it must not lose, and no volume keeps.
+fn forgets(value: &Value, is_ollama: bool, models: Option<String>) -> Option<String> {
+    let mounts = value["Mounts"].as_array()?;
+    let keeps = |folder: &str| {
+        let mut kept = mounts.iter().filter_map(|mount| mount["Destination"].as_str());
+        kept.any(|kept| Path::new(folder).starts_with(kept))
+    };
+    let folder =
+        if is_ollama { models.unwrap_or_else(|| "/root/.ollama".to_owned()) } else { "/data".to_owned() };
+    (!keeps(&folder)).then_some(folder)
 }
 
 /// The variables that name an Ollama, and the URLs that they give.
@@ -220,7 +256,7 @@ mod tests {
            "Config": {"Image": "ollama/ollama:latest", "Env": ["OLLAMA_HOST=0.0.0.0", "SECRET=x"], "Labels": {"com.docker.compose.project": "ai"}},
            "HostConfig": {"NetworkMode": "ai_default", "PortBindings": {"11434/tcp": [{"HostIp": "", "HostPort": "11434"}]},
              "ExtraHosts": null, "DeviceRequests": null, "LogConfig": {"Type": "json-file", "Config": {}}, "RestartPolicy": {"Name": "unless-stopped"}},
-           "NetworkSettings": {"Networks": {"ai_default": {}}}},
+           "Mounts": [{"Destination": "/etc/ssl"}], "NetworkSettings": {"Networks": {"ai_default": {}}}},
           {"Name": "/webui", "State": {"Running": true}, "Config": {"Image": "ghcr.io/open-webui/open-webui:main",
              "Env": ["OLLAMA_BASE_URL=http://me:pw@host.docker.internal:11434", "WEBUI_SECRET_KEY=abc"]},
            "HostConfig": {"NetworkMode": "bridge", "LogConfig": {"Type": "journald", "Config": {}}}},
@@ -236,6 +272,8 @@ mod tests {
         assert_eq!(read[0].networks, ["ai_default"]);
         assert_eq!(read[1].asks, ["http://host.docker.internal:11434"]);
         assert!(read[1].log_is_bound && !read[1].is_started_again);
+        assert_eq!(read[0].forgets.as_deref(), Some("/root/.ollama"));
+        assert!(!read[1].has_key && read[1].forgets.is_none());
         assert_eq!(read[0].listens.as_deref(), Some("0.0.0.0"));
         let kept = serde_json::to_string(&read).unwrap();
         assert!(!kept.contains("abc") && !kept.contains("pw") && !kept.contains("SECRET"), "{kept}");

@@ -20,6 +20,8 @@ const PLACES: [(&str, &[&str]); 6] = [
     ("haproxy", &["/etc/haproxy"]),
     ("apache2", &["/etc/apache2/sites-enabled", "/etc/apache2/conf-enabled", "/etc/httpd/conf.d"]),
 ];
+/// Ollama's own port, on whatever machine.
+const OLLAMA: u16 = 11434;
 const MOST_FILES: usize = 200;
 const MOST_BYTES: u64 = 256 << 10;
 /// Programs that make a port of this machine reachable from elsewhere by their command line alone.
@@ -45,6 +47,8 @@ pub(in crate::doctor) struct Front {
     pub(in crate::doctor) line: usize,
     /// As it stands there: `localhost:11434`.
     pub(in crate::doctor) to: String,
+    /// Whether that is another machine, where a gate could have Ollama's port.
+    pub(in crate::doctor) is_far: bool,
     /// Whether the file asks for a credential somewhere.
     pub(in crate::doctor) asks_credential: bool,
     pub(in crate::doctor) is_running: bool,
@@ -85,7 +89,7 @@ pub(super) fn look(programs: &[Program], ports: &[u16]) -> (Vec<Front>, Vec<Tunn
         files.extend(
             is_front
                 .into_iter()
-                .flat_map(|(name, _)| named_files(&words).into_iter().map(|path| ((*name).to_owned(), path))),
+                .flat_map(|(name, _)| files_of(&words).into_iter().map(|path| ((*name).to_owned(), path))),
         );
         let leads = |word: &&String| {
             ports.iter().any(|port| target(word, *port).is_some() || word.parse() == Ok(*port))
@@ -125,7 +129,7 @@ fn command_line(pid: u32) -> Vec<String> {
 }
 
 /// The files that its command line names.
-fn named_files(words: &[String]) -> Vec<PathBuf> {
+fn files_of(words: &[String]) -> Vec<PathBuf> {
     let named = |pair: &[String]| {
         ["-c", "-f", "--config"].contains(&pair[0].as_str()).then(|| PathBuf::from(&pair[1]))
     };
@@ -138,12 +142,15 @@ fn of(program: &str, path: &Path, text: &str, ports: &[u16]) -> Vec<Front> {
     let asks_credential = code(text).any(|(_, line)| CREDENTIALS.iter().any(|word| line.contains(word)));
     let front = |(number, line): (usize, &str)| {
         let listens = ["listen ", "bind ", "Listen "].iter().any(|word| line.trim_start().starts_with(word));
-        let to = ports.iter().find_map(|port| target(line, *port)).filter(|_| !listens)?;
+        let near = ports.iter().find_map(|port| target(line, *port));
+        let is_far = near.is_none();
+        let to = near.or_else(|| named(line, OLLAMA).filter(|_| is_far)).filter(|_| !listens)?;
         Some(Front {
             program: program.to_owned(),
             file: path.display().to_string(),
             line: number,
             to,
+            is_far,
             asks_credential,
             is_running: false,
         })
@@ -158,6 +165,16 @@ fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
 
 /// The host and port of this machine that a line names: `localhost:11434`.
 fn target(line: &str, port: u16) -> Option<String> {
+    named(line, port).filter(|to| {
+        let host = to.rsplit_once(':').map(|(host, _)| host).unwrap_or_default();
+        ["localhost", "0.0.0.0", "[::1]"].contains(&host)
+            || host.starts_with("127.")
+            || host.trim_matches(['[', ']']).parse().is_ok_and(is_own)
+    })
+}
+
+/// The host and port that a line names.
+fn named(line: &str, port: u16) -> Option<String> {
     let port = format!(":{port}");
     let ends = |at: &usize| !line[at + port.len()..].starts_with(|c: char| c.is_ascii_digit());
     let at = line.match_indices(&port).map(|(at, _)| at).find(ends)?;
@@ -167,10 +184,7 @@ fn target(line: &str, port: u16) -> Option<String> {
         Some(bracket) => &host[bracket..],
         None => host.rsplit(':').next().unwrap_or(host),
     };
-    let is_here = ["localhost", "0.0.0.0", "[::1]"].contains(&host)
-        || host.starts_with("127.")
-        || host.trim_matches(['[', ']']).parse().is_ok_and(is_own);
-    is_here.then(|| format!("{host}{port}"))
+    (!host.is_empty()).then(|| format!("{host}{port}"))
 }
 
 #[cfg(test)]
@@ -189,7 +203,10 @@ mod tests {
         let caddy = "x {\n\treverse_proxy localhost:11434\n}\n";
         assert_eq!(lines("caddy", caddy), [(2, "localhost:11434".into(), false)]);
         let upstream = "upstream o {\n  server 127.0.0.1:11434;\n  server cuda2.local:11434;\n}\nif ($http_authorization != \"x\") { return 401; }\n";
-        assert_eq!(lines("nginx", upstream), [(2, "127.0.0.1:11434".into(), true)]);
+        assert_eq!(
+            lines("nginx", upstream),
+            [(2, "127.0.0.1:11434".into(), true), (3, "cuda2.local:11434".into(), true)]
+        );
         let tunnel = "tunnel: abc\ningress:\n  - hostname: o.example\n    service: http://localhost:11434\n";
         assert_eq!(lines("cloudflared", tunnel), [(4, "localhost:11434".into(), false)]);
         assert_eq!(
@@ -205,6 +222,6 @@ mod tests {
         assert_eq!(target("http://[::1]:11434/", 11434).unwrap(), "[::1]:11434");
         assert_eq!(target("gpu1:11434", 11434), None);
         let words = ["nginx", "-c", "/tmp/n.conf", "--config=/tmp/x"].map(str::to_owned);
-        assert_eq!(named_files(&words), [PathBuf::from("/tmp/n.conf"), PathBuf::from("/tmp/x")]);
+        assert_eq!(files_of(&words), [PathBuf::from("/tmp/n.conf"), PathBuf::from("/tmp/x")]);
     }
 }

@@ -7,6 +7,9 @@ use std::path::Path;
 
 const CARDS: &str = "/sys/bus/pci/devices";
 const LETTERS: usize = 200;
+/// Makers, as PCI numbers them.
+const NVIDIA: &str = "0x10de";
+const AMD: &str = "0x1002";
 
 /// What there is to compute on beside the processor.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,14 +59,19 @@ pub(super) async fn look() -> Gpu {
     let (nvidia, amd, runtimes) =
         tokio::join!(nvidia(), amd(), tool::told("docker", &["info", "--format", "{{json .Runtimes}}"]),);
     Gpu {
-        nvidia_cards: cards("0x10de"),
-        amd_cards: cards("0x1002"),
+        nvidia_cards: cards(NVIDIA),
+        amd_cards: cards(AMD),
         nvidia,
         amd,
         has_kfd: Path::new("/dev/kfd").exists(),
         ollama_may_render: may_render(),
         docker_has_nvidia: runtimes.map(|runtimes| runtimes.contains("nvidia")),
     }
+}
+
+/// Whether a card is in this machine whose maker's tools compute.
+pub(in crate::doctor::facts) fn is_seen() -> bool {
+    [NVIDIA, AMD].iter().any(|maker| cards(maker) > 0) || Path::new("/dev/kfd").exists()
 }
 
 /// The cards that compute, of whichever maker.

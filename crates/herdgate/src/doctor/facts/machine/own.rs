@@ -13,6 +13,8 @@ use std::path::Path;
 /// `CAP_NET_BIND_SERVICE` (capabilities(7)).
 const BIND_LOW: u32 = 10;
 const DAY: i64 = 86_400;
+/// Where `herdgate deploy systemd` has its timer put backups.
+const BACKUPS: &str = "/var/lib/herdgate-backups";
 
 /// A key, as far as it may be of concern.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +39,14 @@ pub(in crate::doctor) struct LogFile {
     pub(in crate::doctor) is_rotated: bool,
 }
 
+/// Backups of the gate's service.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(in crate::doctor) struct Backups {
+    /// Days since the newest, where there is any.
+    pub(in crate::doctor) age: Option<u64>,
+}
+
 /// How many files may be open.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -57,6 +67,19 @@ pub(super) fn files(gate: Option<&Program>) -> Files {
 fn hard(limits: &str) -> Option<u64> {
     let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
     line.split_whitespace().nth(1)?.parse().ok()
+}
+
+/// Days since the newest backup where the service's timer puts them; none where there is no such folder, or nothing in it. The outer none:
+/// this user may not look.
+pub(super) fn newest_backup() -> Option<Backups> {
+    let folder = match fs::read_dir(BACKUPS) {
+        Ok(folder) => folder,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Some(Backups::default()),
+        Err(_forbidden) => return None,
+    };
+    let times = folder.flatten().take(4096).filter_map(|file| file.metadata().ok()?.modified().ok());
+    let age = times.max().map(|newest| newest.elapsed().unwrap_or_default().as_secs() / DAY.unsigned_abs());
+    Some(Backups { age })
 }
 
 /// The lowest port that this program may listen on.
@@ -106,7 +129,10 @@ pub(super) fn logs(programs: &[Program]) -> Vec<LogFile> {
     let rules = fs::read_dir("/etc/logrotate.d").into_iter().flatten().flatten().take(256);
     let rotated: String = rules.filter_map(|file| fs::read_to_string(file.path()).ok()).collect();
     let mut logs: Vec<LogFile> = Vec::new();
-    for program in programs.iter().filter(|program| program.is("herdgate") || program.is("ollama")) {
+    let is_server = |program: &&Program| {
+        (program.is("herdgate") && program.pid != std::process::id()) || program.is("ollama")
+    };
+    for program in programs.iter().filter(is_server) {
         for descriptor in [1, 2] {
             let link = format!("/proc/{}/fd/{descriptor}", program.pid);
             let (Ok(path), Ok(stat)) = (fs::read_link(&link), fs::metadata(&link)) else { continue };
