@@ -14,10 +14,12 @@ mod yaml;
 
 use super::dockerfile::{USER, ports};
 use super::{Act, Base, Deployment, Ground, Made, is_loopback, tame, tame_path};
+use crate::client::gate_url;
 use clap::{Args, ValueEnum};
 use gate_config::PlainKeys;
 use mounts::Mounts;
 use publish::Publish;
+use services::MACHINE;
 use std::path::{Path, PathBuf};
 use yaml::{Map, Node};
 
@@ -62,6 +64,9 @@ pub(crate) struct ComposeArgs {
     /// The gate that programs use, as a URL [default: the one of this machine, or of --network]
     #[arg(long, value_name = "URL", requires = "consumer")]
     pub(crate) gate: Option<String>,
+    /// The authority of that gate's certificate, where it is the gate's own (tls-ca.pem), which becomes a secret
+    #[arg(long, value_name = "FILE", requires = "consumer", conflicts_with = "coolify")]
+    pub(crate) ca: Option<PathBuf>,
     /// A file with one key for every caller, which becomes a secret
     #[arg(long, value_name = "FILE", conflicts_with = "coolify")]
     pub(crate) auth_token_file: Option<PathBuf>,
@@ -160,6 +165,15 @@ impl Stack<'_> {
     }
 
     fn check(&self) -> anyhow::Result<()> {
+        if let Some(text) = &self.asked.gate {
+            let url = gate_url(text)?;
+            anyhow::ensure!(
+                !is_loopback(&url.host),
+                "--gate {text}: in a container that address is the container itself\n\
+                 hint: this machine is http://{MACHINE}:{} there, where its gate listens on more than loopback",
+                url.port
+            );
+        }
         let asks_in_clear = self.has_apps() && self.mode != Mode::Consumer;
         let refuses = self.ground.config().tls.plain_keys == PlainKeys::Refuse;
         if asks_in_clear && (self.plain_port.is_none() || refuses) {

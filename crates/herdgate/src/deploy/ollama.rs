@@ -35,7 +35,7 @@ pub(crate) struct OllamaArgs {
     #[arg(long, value_name = "N")]
     pub(crate) max_loaded_models: Option<u16>,
     /// How long a model stays loaded: 5m, 24h; -1 for ever (OLLAMA_KEEP_ALIVE)
-    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = keep_alive)]
     pub(crate) keep_alive: Option<String>,
     /// Tokens that a model sees unless a request says otherwise (OLLAMA_CONTEXT_LENGTH)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
@@ -170,6 +170,34 @@ fn variables(asked: &OllamaArgs, address: SocketAddr) -> anyhow::Result<Vec<(Str
         all.push((name.to_owned(), quoted(name, value)?));
     }
     Ok(all)
+}
+
+/// A time as Ollama reads it: whole seconds, or Go's notation; it takes five minutes for anything else, without a word.
+fn keep_alive(text: &str) -> Result<String, &'static str> {
+    let bare = text.strip_prefix(['-', '+']).unwrap_or(text);
+    let is_number = !bare.is_empty() && bare.bytes().all(|byte| byte.is_ascii_digit());
+    if is_number || is_go_time(bare) {
+        return Ok(text.to_owned());
+    }
+    Err("is no time that Ollama reads: write it like 5m, 24h or 1h30m (it knows no days), or -1 for ever")
+}
+
+/// `1h30m`, `1.5h`: numbers, each with a unit (Go's `time.ParseDuration`).
+fn is_go_time(text: &str) -> bool {
+    let mut rest = text;
+    while !rest.is_empty() {
+        let unit = rest.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
+        let number = rest.strip_suffix(unit).unwrap_or_default();
+        let has_digit = number.bytes().any(|byte| byte.is_ascii_digit());
+        if !has_digit || number.matches('.').count() > 1 {
+            return false;
+        }
+        // `ms` before `m`, which begins like it.
+        let units = ["ns", "us", "\u{b5}s", "\u{3bc}s", "ms", "s", "m", "h"];
+        let Some(next) = units.iter().find_map(|name| unit.strip_prefix(name)) else { return false };
+        rest = next;
+    }
+    !text.is_empty()
 }
 
 /// A value between the quotes of a unit, where blanks and dollars mean themselves (systemd.exec(5), `Environment=`).

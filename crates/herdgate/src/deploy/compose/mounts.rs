@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 const ETC: &str = "/etc/herdgate";
 /// The secret that the key is.
 const KEY: &str = "auth-token";
+/// The secret that the authority of a gate elsewhere is: not one, but mounted like one.
+const CA: &str = "gate-ca";
 
 /// Files of the machine that containers see.
 pub(super) struct Mounts {
@@ -17,6 +19,8 @@ pub(super) struct Mounts {
     settings: Option<String>,
     files: Vec<File>,
     key: Option<Key>,
+    /// The authority of a gate elsewhere.
+    ca: Option<String>,
     /// Variables of this environment that the stack would not have.
     lost: Vec<String>,
     is_coolify: bool,
@@ -41,6 +45,7 @@ impl Mounts {
             settings: None,
             files: Vec::new(),
             key: key(asked, mode)?,
+            ca: asked.ca.as_deref().map(|file| place("--ca", file)).transpose()?,
             lost: Vec::new(),
             is_coolify: asked.coolify,
         };
@@ -76,8 +81,19 @@ impl Mounts {
         self.key.as_ref().map(|_| format!("/run/secrets/{KEY}"))
     }
 
+    /// Where `connect` finds the authority of the gate.
+    pub(super) fn ca_inside(&self) -> Option<String> {
+        self.ca.as_ref().map(|_| format!("/run/secrets/{CA}"))
+    }
+
+    /// The secrets of `connect`.
+    pub(super) fn of_connect(&self) -> Vec<String> {
+        let ca = self.ca.iter().map(|_| CA.to_owned());
+        self.key_alone().into_iter().chain(ca).collect()
+    }
+
     /// What a service that has the key alone is given.
-    pub(super) fn key_alone(&self) -> Vec<String> {
+    fn key_alone(&self) -> Vec<String> {
         self.key.iter().map(|_| KEY.to_owned()).collect()
     }
 
@@ -104,7 +120,10 @@ impl Mounts {
         let mut secrets = Map::default();
         let files = self.files.iter().filter(|_| !self.is_coolify);
         let key = self.key.iter().map(|key| (KEY, key.source.as_str()));
-        for (name, source) in key.chain(files.map(|file| (file.name.as_str(), file.source.as_str()))) {
+        let ca = self.ca.iter().map(|file| (CA, file.as_str()));
+        for (name, source) in
+            key.chain(ca).chain(files.map(|file| (file.name.as_str(), file.source.as_str())))
+        {
             let mut one = Map::default();
             one.put("file", source);
             secrets.put(name, one);
@@ -128,6 +147,9 @@ impl Mounts {
                 "the gate is user {owner} in its container and must be able to read {}: setfacl -m u:{owner}:r FILE",
                 files.join(", ")
             ));
+        }
+        if let Some(file) = &self.ca {
+            notes.push(format!("{file} is the gate's tls-ca.pem, which holds no secret: chmod 0644 {file}"));
         }
         if let Some(key) = &self.key {
             notes.push(format!(

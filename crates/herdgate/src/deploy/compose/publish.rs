@@ -16,7 +16,7 @@ impl FromStr for Publish {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let wrong = "is no [IP:]PORT, nor `none`";
+        let wrong = "is no PORT, nor IP:PORT of this machine, nor `none`; the port inside is the gate's own";
         match (text, text.parse::<u16>(), text.parse::<SocketAddr>()) {
             ("none", ..) => Ok(Publish::Nowhere),
             (_, Ok(port), _) if port > 0 => Ok(Publish::Port(port)),

@@ -3,13 +3,14 @@
 use super::publish::Publish;
 use super::yaml::{Map, Node, words};
 use super::{BEHIND, Gpu, Mode, OWN, Stack};
+use crate::client::gate_url;
 use crate::deploy::dockerfile::ports;
 use crate::deploy::{is_loopback, tame};
 use gate_config::Place;
 use std::time::Duration;
 
 /// Where the machine is, from inside of a container.
-const MACHINE: &str = "host.docker.internal";
+pub(super) const MACHINE: &str = "host.docker.internal";
 /// What Ollama keeps its models in.
 const MODELS: &str = "ollama_data:/root/.ollama";
 
@@ -234,8 +235,11 @@ impl Stack<'_> {
                 service.put("environment", &[key][..]);
             }
         }
+        if let Some(file) = self.mounts.ca_inside() {
+            command.extend(["--ca".to_owned(), file]);
+        }
         service.put("command", Node::Words(command)).put("restart", "unless-stopped");
-        service.put("expose", &["11434"][..]).put("secrets", self.mounts.key_alone());
+        service.put("expose", &["11434"][..]).put("secrets", self.mounts.of_connect());
         let mut networks = Map::default();
         networks.put(OWN, Node::Empty);
         let by_network = self.mode == Mode::Consumer && self.asked.network.is_some();
@@ -244,7 +248,10 @@ impl Stack<'_> {
         }
         service.put("networks", networks);
         if self.mode == Mode::Consumer {
-            let is_machine = self.asked.gate.is_none() && !by_network;
+            let is_machine = match &self.asked.gate {
+                Some(url) => gate_url(url)?.host.eq_ignore_ascii_case(MACHINE),
+                None => !by_network,
+            };
             service.put("extra_hosts", self.hosts(is_machine));
         } else {
             service.put("depends_on", &["herdgate"][..]);

@@ -51,7 +51,14 @@ fn every_combination_is_a_stack_that_compose_takes() {
             "--host=cuda.local:192.168.1.100",
         ],
     ]);
-    for (count, words) in shapes.iter().chain(&words).enumerate() {
+    let with_ca = all(&[
+        &settings,
+        &["--consumer"],
+        &["", "--gate=https://gpu1"],
+        &["", "--network=shared-network"],
+        &["--ca=tls-ca.pem"],
+    ]);
+    for (count, words) in shapes.iter().chain(&words).chain(&with_ca).enumerate() {
         let (settings, words) = (words[0], &words[1..]);
         let stack = made(settings, words).unwrap_or_else(|error| panic!("{words:?} {settings}: {error:#}"));
         let text = text(&stack, "compose.yaml");
@@ -125,12 +132,39 @@ fn a_gate_is_asked_where_it_is() {
         (&["--consumer"][..], "${GATE_URL:-http://host.docker.internal:7860}"),
         (&["--consumer", "--network=n"], "${GATE_URL:-http://herdgate:7860}"),
         (&["--consumer", "--gate=https://gate.example.com"], "${GATE_URL:-https://gate.example.com}"),
+        (
+            &["--consumer", "--gate=http://host.docker.internal:11434"],
+            "${GATE_URL:-http://host.docker.internal:11434}",
+        ),
         (&["--all-in-one", "--n8n"], "http://herdgate:7860"),
         (&["--provider", "--n8n", "--network=n"], "http://herdgate:7860"),
     ] {
         let stack = file("", words);
         assert!(stack.contains(&format!("[\"connect\", \"{url}\",")), "{words:?}\n{stack}");
     }
+}
+
+#[test]
+fn a_gate_that_no_container_finds_is_refused() {
+    for (gate, told) in [
+        ("gpu1:7860", "neither http:// nor https://"),
+        ("http://gpu1:7860/v1", "http://gpu1:7860"),
+        ("http://127.0.0.1:7860", "http://host.docker.internal:7860"),
+        ("http://localhost", "http://host.docker.internal:80"),
+    ] {
+        let error = made("", &["--consumer", "--gate", gate]).unwrap_err().to_string();
+        assert!(error.contains(told) && error.contains("\nhint: "), "{gate}: {error}");
+    }
+}
+
+#[test]
+fn a_gate_with_its_own_authority_is_checked_by_it() {
+    let stack = made("", &["--consumer", "--gate=https://gpu1:7860", "--ca=tls-ca.pem"]).unwrap();
+    let text = text(&stack, "compose.yaml");
+    assert!(text.contains("\"--ca\", \"/run/secrets/gate-ca\"]"), "{text}");
+    assert!(text.contains("      - auth-token\n      - gate-ca\n"), "{text}");
+    assert!(text.contains("  gate-ca:\n    file: \"./tls-ca.pem\"\n"), "{text}");
+    assert!(stack.notes.iter().any(|note| note.contains("0644 ./tls-ca.pem")), "{:?}", stack.notes);
 }
 
 #[test]
@@ -199,6 +233,7 @@ fn programs_ask_connect_and_names_are_told_to_who_looks_them_up() {
         &["--consumer", "--gate=http://cuda.local:7860", "--host=cuda.local:192.168.1.100"],
         &["extra_hosts:", "- \"cuda.local:192.168.1.100\""],
     );
+    has(&["--consumer", "--gate=http://host.docker.internal:11434"], &["extra_hosts:", machine]);
     has(&["--consumer", "--host=cuda.local:host-gateway"], &["- \"cuda.local:host-gateway\""]);
     // This machine alone reaches them; they need no key, for `connect` has it.
     let asks =
