@@ -11,6 +11,7 @@ mod container;
 mod r#continue;
 mod env;
 mod fetch;
+mod head;
 mod javascript;
 mod langchain;
 mod n8n;
@@ -342,19 +343,6 @@ impl<'s> Setup<'s> {
     fn connect(&self) -> String {
         let ca = self.ca().map_or_else(String::new, |file| format!(" --ca {file}"));
         format!("herdgate connect {}{ca}", self.url())
-    }
-
-    /// The first lines of a text whose comments begin with `mark`: what it is, made by what, where it goes, then these and what is
-    /// to be known of address and times.
-    fn head(&self, mark: &str, what: &str, lines: &[&str]) -> String {
-        let made = format!("Made by `{}`; belongs at {}.", self.command, self.client.path());
-        let model = self
-            .model
-            .is_none()
-            .then(|| format!("{NO_MODEL} stands for a model: `herdgate models` lists them."));
-        let all = [what.to_owned(), made].into_iter().chain(lines.iter().map(|line| (*line).to_owned()));
-        let all = all.chain(self.place.why.iter().cloned()).chain(model).chain([self.wait.why.clone()]);
-        all.fold(String::new(), |text, line| format!("{text}{mark} {line}\n"))
     }
 }
 

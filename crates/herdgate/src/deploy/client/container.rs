@@ -43,8 +43,9 @@ pub(super) fn stack(setup: &Setup<'_>, service: &str, variables: &[Variable]) ->
 
 /// For whoever would rather give the container neither key nor authority.
 pub(super) fn instead(setup: &Setup<'_>, option: &str) -> String {
+    let ca = setup.ca().map_or_else(String::new, |file| format!(" --ca {file}"));
     format!(
-        "`herdgate deploy compose --consumer {option} --gate {}` makes a stack in which `herdgate connect` has the key instead.",
+        "`herdgate deploy compose --consumer {option} --gate {}{ca}` makes a stack in which `herdgate connect` has the key instead.",
         setup.url()
     )
 }

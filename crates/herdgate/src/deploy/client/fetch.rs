@@ -11,7 +11,8 @@ pub(super) fn text(setup: &Setup<'_>) -> String {
         &[
             "Run by herdgate's tests with undici 7.30.2, in Node 20.",
             WHY_UNDICI,
-            "In a browser: leave out the imports and `dispatcher`; the page's origin must be in cors.origins, and whoever opens the page reads its key.",
+            "In a page there are no imports, no dispatcher and no file for the key: its origin must be in cors.origins, and whoever opens it \
+             reads its key. Better let a server of the page ask the gate.",
         ],
     );
     format!(

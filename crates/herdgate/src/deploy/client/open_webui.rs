@@ -11,8 +11,8 @@ pub(super) fn text(setup: &Setup<'_>) -> String {
         &[
             "Written by the sources of Open WebUI 0.12.4, which was not run; compose is its reader in herdgate's tests.",
             container::key_line(setup),
-            "They count at its first start. Later its database does: Admin Panel → Settings → Connections → Ollama API → Edit Connection →",
-            "Authentication: Bearer, the key; or ENABLE_PERSISTENT_CONFIG=false, with which they always count.",
+            "They count at its first start. Later its database does: Admin Panel → Settings → Connections → Ollama API → Edit Connection → \
+             Authentication → Bearer, the key; or ENABLE_PERSISTENT_CONFIG=false, with which they always count.",
             &instead,
         ],
     );

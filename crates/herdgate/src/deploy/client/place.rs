@@ -94,8 +94,8 @@ fn copied(file: PathBuf, ground: &Ground<'_>, is_container: bool, why: &mut Vec<
         return file;
     }
     why.push(format!(
-        "The gate's certificate comes from its own authority. Copy its file once to where clients may read it: sudo install -D -m 0644 \
-         {} {COPY}; --ca FILE names another place.",
+        "The gate's certificate comes from its own authority. Copy its file to where clients may read it (--ca FILE names another place): \
+         `sudo install -D -m 0644 {} {COPY}`",
         file.display()
     ));
     COPY.into()
@@ -183,7 +183,7 @@ fn chosen(ground: &Ground<'_>, is_container: bool) -> anyhow::Result<Found> {
         bail!(
             "containers call this machine {MACHINE}, which is no name of the gate's certificate\n\
              hint: name the machine as its certificate does: --gate {elsewhere}\n\
-             hint: or leave address and key to a `herdgate connect` in the stack: herdgate deploy compose --consumer --gate {elsewhere}"
+             hint: or leave address and key to a `herdgate connect` in the stack: herdgate deploy compose --consumer --gate {elsewhere} --ca {COPY}"
         );
     }
     let why = format!(

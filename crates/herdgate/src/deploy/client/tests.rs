@@ -1,6 +1,7 @@
 //! Every kind, for every way in which a gate may stand and a client may find it, judged by the readers of the formats: JSON, TOML,
 //! YAML, Python, JavaScript and a shell. What stock clients do with them is tried in the end-to-end tests.
 
+use super::head::{WIDTH, wrapped};
 use super::*;
 use crate::deploy::testing::{all, likes, make_of, text};
 use serde_json::Value;
@@ -217,6 +218,52 @@ fn json_and_toml_hold_what_their_clients_read() {
         (toml["model"].as_str(), toml["model_context_window"].as_integer()),
         (Some("qwen3:8b"), Some(65_536))
     );
+}
+
+/// What a text says it was run with is what the end-to-end tests install.
+#[test]
+fn the_versions_that_are_named_are_those_that_are_run() {
+    let read = |name: &str| {
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tools/clients").join(name))
+            .unwrap()
+    };
+    let package: Value = serde_json::from_str(&read("package.json")).unwrap();
+    let of_node = |name: &str| format!("{name} {}", package["dependencies"][name].as_str().unwrap());
+    let of_python = |file: &str, name: &str| {
+        let version =
+            read(file).lines().find_map(|line| line.strip_prefix(&format!("{name}==")).map(str::to_owned));
+        format!("{name} {}", version.unwrap())
+    };
+    for (client, run) in [
+        (Client::Python, of_python("requirements.txt", "ollama")),
+        (Client::Env, of_python("requirements.txt", "ollama")),
+        (Client::Langchain, of_python("requirements-langchain.txt", "langchain-ollama")),
+        (Client::Javascript, of_node("ollama")),
+        (Client::Javascript, of_node("undici")),
+        (Client::Fetch, of_node("undici")),
+    ] {
+        let text = made(client, PLAIN, &[]).unwrap().files[0].text.clone();
+        assert!(text.contains(&run), "{run} is not in\n{text}");
+    }
+}
+
+#[test]
+fn comments_are_wrapped_and_what_is_copied_is_not() {
+    let long = "word ".repeat(40);
+    let command = format!("`sudo install {}`", "x".repeat(WIDTH));
+    let lines = wrapped(&format!("{long}{command} end"));
+    let (short, whole): (Vec<&String>, Vec<&String>) = lines.iter().partition(|line| line.len() <= WIDTH);
+    assert_eq!((short.len(), whole), (3, vec![&command]), "{lines:?}");
+    assert_eq!(lines.join(" "), format!("{long}{command} end"));
+    for client in Client::value_variants().iter().filter(|client| **client != Client::ClaudeCode) {
+        let text = made(*client, SELF_SIGNED, &["--gate=https://gate.example.com:7860"]).unwrap().files[0]
+            .text
+            .clone();
+        let head = text.lines().take_while(|line| line.starts_with(['#', '/']));
+        let too_long =
+            head.filter(|line| line.chars().count() > WIDTH + 5 && !line.contains('`')).collect::<Vec<_>>();
+        assert!(too_long.is_empty(), "{client:?}: {too_long:?}");
+    }
 }
 
 #[test]
