@@ -94,8 +94,17 @@ fn address(config: &Config) -> String {
     let serving = config.listen.iter().find(|listener| !listener.redirect);
     let listen = serving.map_or(Listen::DEFAULT, |listener| listener.address).address;
     let here = SocketAddr::from(([127, 0, 0, 1], listen.port()));
-    let scheme = if serving.is_some_and(|listener| listener.is_tls(config)) { "https" } else { "http" };
-    format!("{scheme}://{}", if listen.ip().is_unspecified() { here } else { listen })
+    let at = if listen.ip().is_unspecified() { here } else { listen };
+    if !serving.is_some_and(|listener| listener.is_tls(config)) {
+        return format!("http://{at}");
+    }
+    match config.tls.domains.first() {
+        Some(name) if listen.port() == 443 => format!("https://{name}"),
+        Some(name) => format!("https://{name}:{}", listen.port()),
+        // Which name a certificate of somebody's has, only they know.
+        None if config.tls.cert.is_some() => format!("https://NAME:{}", listen.port()),
+        None => format!("https://{at}"),
+    }
 }
 
 /// What a command works with. Time and chance come in here, so that tests know both.

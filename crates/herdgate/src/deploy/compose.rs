@@ -148,15 +148,17 @@ pub(crate) fn make(asked: &ComposeArgs, ground: &Ground<'_>) -> anyhow::Result<D
 fn plain_port(ground: &Ground<'_>, mode: Mode) -> Option<u16> {
     let config = ground.config();
     let open = ports(config);
-    if mode == Mode::Consumer || open.is_empty() {
-        // Somebody else's gate, or one whose address is set here.
-        return Some(config.listen.first().map_or(7860, |one| one.address.address.port()));
+    let is_whole = mode != Mode::Consumer && !open.is_empty();
+    if !is_whole && config.listen.is_empty() {
+        return Some(7860);
     }
-    let plain = config
+    let mut ports = config
         .listen
         .iter()
-        .find(|one| !one.redirect && !one.is_tls(config) && open.contains(&one.address.address.port()));
-    plain.map(|one| one.address.address.port())
+        .filter(|one| !one.redirect && !one.is_tls(config))
+        .map(|one| one.address.address.port());
+    // A consumer's gate is somebody else's, or one of this machine.
+    ports.find(|port| !is_whole || open.contains(port))
 }
 
 impl Stack<'_> {
@@ -172,6 +174,12 @@ impl Stack<'_> {
                 "--gate {text}: in a container that address is the container itself\n\
                  hint: this machine is http://{MACHINE}:{} there, where its gate listens on more than loopback",
                 url.port
+            );
+        }
+        if self.mode == Mode::Consumer && self.asked.gate.is_none() && self.plain_port.is_none() {
+            anyhow::bail!(
+                "the gate of these settings speaks TLS alone, and containers call this machine by no name of its certificate\n\
+                 hint: name it as its certificate does: --gate https://NAME:PORT, with --ca tls-ca.pem where it has an authority of its own"
             );
         }
         let asks_in_clear = self.has_apps() && self.mode != Mode::Consumer;

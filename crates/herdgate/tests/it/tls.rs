@@ -274,6 +274,15 @@ fn an_authority_of_its_own_is_made_once_and_stays() {
         let (told, trouble) = list(&gate, host);
         assert!(told.contains("demo"), "{host}: {trouble}");
     }
+    // What a new key is told works as it stands, but for the port, which is this test's own.
+    let made = home.run(&["key", "create", "alice"]);
+    let line = made.err.lines().find(|line| line.contains("curl ")).unwrap_or_default();
+    let line = line.replace(":7860/", &format!(":{}/", gate.address.port()));
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &line]).env("KEY", made.out.trim()).env("NO_PROXY", "*");
+    let told = shell.output().unwrap();
+    assert!(String::from_utf8_lossy(&told.stdout).contains("demo"), "{line}: {told:?}");
+
     let trusted = |gate: &Gate<'_>| {
         let said = gate.running.err();
         let line = said.lines().find(|line| line.contains("SHA-256 ")).map(str::to_owned);

@@ -14,6 +14,7 @@ use gate_types::{Scope, ScopeSet};
 use serde_json::json;
 use std::fs::File;
 use std::io::Read as _;
+use std::path::{Path, PathBuf};
 
 /// Bytes of an ssh public key that are read: one more than it may have.
 const SSH_KEY_BYTES: u64 = 8193;
@@ -68,7 +69,7 @@ impl Desk<'_> {
         }
         let it = if key.kind == Kind::Ssh { "" } else { " (put what was printed into KEY: `KEY=sk-hg-…`)" };
         self.say(format_args!("A running gate takes it at once. Use it{it}:"));
-        self.say(format_args!("  {}", example(&key, &self.gate)));
+        self.say(format_args!("  {}", example(&key, &self.gate, self.trusted().as_deref())));
         Ok(())
     }
 
@@ -158,6 +159,11 @@ impl Desk<'_> {
         Ok(Some(key.mark()))
     }
 
+    /// The authority of a gate that is asked by TLS, where that is none of the system's.
+    fn trusted(&self) -> Option<PathBuf> {
+        self.ground?.own_authority().filter(|_| self.gate.starts_with("https:"))
+    }
+
     fn credential(&mut self, public: Option<Mark>) -> Result<Made, Trouble> {
         Ok(match public {
             Some(mark) => Made::Public(mark),
@@ -223,9 +229,10 @@ fn block(wanted: &Wanted, mark: &Mark) -> String {
 }
 
 /// A line that works with what the key may do. Whoever copies it puts the key into a variable, not into a history file.
-fn example(key: &Key, gate: &str) -> String {
+fn example(key: &Key, gate: &str, trusted: Option<&Path>) -> String {
+    let trust = |how: &str| trusted.map_or_else(String::new, |file| format!("{how}{} ", file.display()));
     if key.kind == Kind::Ssh {
-        return format!("OLLAMA_AUTH=1 OLLAMA_HOST={gate} ollama list");
+        return format!("{}OLLAMA_AUTH=1 OLLAMA_HOST={gate} ollama list", trust("SSL_CERT_FILE="));
     }
     let ask = if key.has(Scope::Read) {
         "/api/tags"
@@ -237,5 +244,7 @@ fn example(key: &Key, gate: &str) -> String {
         "/api/version"
     };
     let (path, rest) = ask.split_once(' ').unwrap_or((ask, ""));
-    format!("curl -H \"Authorization: Bearer $KEY\" {gate}{path} {rest}").trim_end().to_owned()
+    format!("curl {}-H \"Authorization: Bearer $KEY\" {gate}{path} {rest}", trust("--cacert "))
+        .trim_end()
+        .to_owned()
 }

@@ -273,8 +273,13 @@ fn the_line_to_try_names_the_address_of_the_settings() {
         let made = place.key(&format!("create a{number}"));
         assert!(made.talk.contains(shown), "{}", made.talk);
     }
+    place.config.tls.self_signed = true;
+    assert!(place.key("create by-address").talk.contains("https://192.0.2.1:80/"));
+    // Which names its certificate has, the settings do not tell.
     place.config.tls.cert = Some("cert.pem".into());
-    assert!(place.key("create over-tls").talk.contains("https://192.0.2.1:80/"));
+    assert!(place.key("create over-tls").talk.contains("https://NAME:80/"));
+    place.config.tls.domains = vec!["gate.example.com".to_owned()];
+    assert!(place.key("create by-name").talk.contains("https://gate.example.com:80/"));
 }
 
 #[test]

@@ -81,7 +81,7 @@ fn programs_of_the_stack_need_a_listener_in_clear() {
         for app in ["--n8n", "--open-webui"] {
             let error = made(settings, &[app]).unwrap_err().to_string();
             assert!(error.contains("in clear") && error.contains("\nhint: "), "{error}");
-            assert!(made(settings, &["--consumer", app]).is_ok());
+            assert!(made(settings, &["--consumer", app, "--gate=https://gate.example.com"]).is_ok());
         }
         assert!(made(settings, &[]).is_ok());
     }
@@ -155,6 +155,14 @@ fn a_gate_that_no_container_finds_is_refused() {
         let error = made("", &["--consumer", "--gate", gate]).unwrap_err().to_string();
         assert!(error.contains(told) && error.contains("\nhint: "), "{gate}: {error}");
     }
+}
+
+#[test]
+fn a_gate_that_speaks_tls_alone_is_named_by_somebody() {
+    let error = made("[tls]\nself_signed = true\n", &["--consumer"]).unwrap_err().to_string();
+    assert!(error.contains("TLS alone") && error.contains("--ca tls-ca.pem"), "{error}");
+    let both = "[[listen]]\naddress = \":7860\"\n[[listen]]\naddress = \":7861\"\ntls = false\n[tls]\nself_signed = true\n";
+    assert!(file(both, &["--consumer"]).contains("${GATE_URL:-http://host.docker.internal:7861}"));
 }
 
 #[test]
