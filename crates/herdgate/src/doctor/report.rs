@@ -11,6 +11,8 @@ pub(crate) struct Style {
     has_colour: bool,
 }
 
+/// Findings that no terminal shows at once.
+const LONG: usize = 6;
 /// Room for the names of checks.
 const COLUMN: usize = 12;
 
@@ -56,7 +58,12 @@ pub(crate) fn lines(findings: &[Finding], style: Style, out: &mut dyn Write) -> 
             cure(out, "cure", first)?;
         }
     }
-    writeln!(out, "{}", sum(findings))
+    writeln!(out, "{}", sum(findings))?;
+    // Who reads the end of a long report finds its beginning.
+    match findings.iter().find(|finding| finding.mark == Mark::Bad).filter(|_| findings.len() > LONG) {
+        Some(first) => writeln!(out, "begin with: {}, {}", plain(&first.about), plain(&first.seen)),
+        None => Ok(()),
+    }
 }
 
 fn detail(out: &mut dyn Write, word: &str, text: &str) -> io::Result<()> {
@@ -153,6 +160,15 @@ this machine
 1 thing is wrong, 1 to look at
 ";
         assert_eq!(told(Style::default()), expected);
+    }
+
+    #[test]
+    fn the_end_of_a_long_report_names_where_to_begin() {
+        let many: Vec<Finding> = findings().into_iter().cycle().take(LONG + 1).collect();
+        let mut out = Vec::new();
+        lines(&many, Style::default(), &mut out).unwrap();
+        let told = String::from_utf8(out).unwrap();
+        assert!(told.ends_with("to look at\nbegin with: http://gpu1:11434, refused?[2J\n"), "{told}");
     }
 
     #[test]

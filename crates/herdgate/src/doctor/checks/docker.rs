@@ -24,6 +24,8 @@ fn one(machine: &Machine, container: &Container) -> Vec<Finding> {
     }
     let asked = container.asks.iter().filter_map(|url| asks(machine, container, url));
     let mut findings: Vec<Finding> = published(machine, container).into_iter().chain(asked).collect();
+    findings.extend(fronted(container));
+    findings.extend(tunnelled(container));
     findings.extend(unlike_a_service(machine, container));
     if findings.is_empty() {
         findings.push(Finding::ok(CHECK, MACHINE, format!("the container {name} runs")));
@@ -82,6 +84,47 @@ fn published(machine: &Machine, container: &Container) -> Option<Finding> {
         Finding::bad(CHECK, MACHINE, format!("the container {name} publishes Ollama on {ip}:{port}{past}"))
             .because("it wants no key, and Docker lets packets to published ports in before a firewall of the host sees them")
             .cured(lines(container, text).or(Cure::run("sudo herdgate deploy firewall --allow 127.0.0.1/32 --write").note("where it must stay: rules in the chain DOCKER-USER"))),
+    )
+}
+
+/// A domain that leads to an Ollama itself.
+fn fronted(container: &Container) -> Option<Finding> {
+    let label = container.fronted.as_ref()?;
+    let name = &container.name;
+    let seen = format!("a domain leads to the container {name} itself: {label}");
+    let lines =
+        lines(container, format!("labels: [] # without {}", label.split('=').next().unwrap_or_default()));
+    let cure = lines
+        .note("in Coolify: take the domain off this service, and give it to the gate's; then deploy anew");
+    Some(if container.is_guarded {
+        Finding::warn(CHECK, MACHINE, seen)
+            .because(
+                "its one credential opens everything, deleting models too, and nobody is told from others",
+            )
+            .cured(cure)
+    } else {
+        Finding::bad(CHECK, MACHINE, seen)
+            .because("whoever knows the domain uses, pulls and deletes models without a key")
+            .cured(cure)
+    })
+}
+
+/// A tunnel in a container that leads to an Ollama itself.
+fn tunnelled(container: &Container) -> Option<Finding> {
+    let word = container.tunnels.as_ref()?;
+    let name = &container.name;
+    let to = word.replace(":11434", ":7860");
+    Some(
+        Finding::bad(
+            CHECK,
+            MACHINE,
+            format!("the tunnel of the container {name} leads to Ollama itself: {word}"),
+        )
+        .because("whoever finds the other end uses, pulls and deletes models without a key")
+        .cured(
+            lines(container, format!("command: tunnel --url {to}"))
+                .note("to the gate, by its own name in that network"),
+        ),
     )
 }
 

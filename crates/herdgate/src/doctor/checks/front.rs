@@ -9,7 +9,11 @@ const CHECK: &str = "front";
 pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
     let Some(machine) = &facts.machine else { return Vec::new() };
     let tunnels = machine.tunnels.iter().map(|one| tunnel(machine, one));
-    tunnels.chain(machine.fronts.iter().map(|one| front(machine, one))).collect()
+    let unseen = machine.has_unseen_tunnel.then(|| {
+        let seen = "a tunnel of cloudflared runs whose routes are kept at Cloudflare: see there that none leads to port 11434";
+        Finding::ok(CHECK, MACHINE, seen)
+    });
+    tunnels.chain(machine.fronts.iter().map(|one| front(machine, one))).chain(unseen).collect()
 }
 
 fn front(machine: &Machine, front: &Front) -> Finding {

@@ -1,6 +1,6 @@
 //! Which holes are known in the version that answers?
 
-use crate::doctor::facts::{Facts, Place, What};
+use crate::doctor::facts::{Facts, Place, Role, What};
 use crate::doctor::finding::{Cure, Finding};
 use gate_policy::{holes, mended_by};
 
@@ -10,7 +10,19 @@ const OPEN_TO_ALL: [&str; 1] = ["CVE-2024-28224"];
 const SHOWN: usize = 4;
 
 pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
-    facts.places.iter().filter_map(one).collect()
+    // What is told of an upstream is not told again of the gate of this machine before it.
+    let is_told = |place: &Place| {
+        let behind = |other: &Place| other.role == Role::Upstream && version_of(other) == version_of(place);
+        place.role == Role::Listener && facts.places.iter().any(behind)
+    };
+    facts.places.iter().filter(|place| !is_told(place)).filter_map(one).collect()
+}
+
+fn version_of(place: &Place) -> Option<&str> {
+    match &place.served.as_ref()?.what {
+        What::Ollama(version) | What::Gate(Some(version)) => Some(version),
+        _ => None,
+    }
 }
 
 fn one(place: &Place) -> Option<Finding> {

@@ -9,6 +9,7 @@ use super::machine::{Container, sockets, tool};
 use super::names::{self, Eyes};
 use super::places::{self, Place};
 use super::resolver::Root;
+use crate::together::together;
 use anyhow::{Context as _, anyhow, bail};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde::{Deserialize, Serialize};
@@ -17,7 +18,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd as _;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Names that are told where there is none of that name.
 const SHOWN: usize = 8;
@@ -59,6 +60,7 @@ impl Inside {
 /// # Errors
 /// In one sentence with a hint, where it cannot be looked from.
 pub(super) async fn look(look: &Look, name: &str) -> anyhow::Result<(Inside, Vec<Place>)> {
+    let begun = Instant::now();
     let (engine, container, others) = find(name).await?;
     let pid = container.pid;
     let namespace = format!("/proc/{pid}/ns/net");
@@ -68,7 +70,7 @@ pub(super) async fn look(look: &Look, name: &str) -> anyhow::Result<(Inside, Vec
     let root = Root(PathBuf::from(format!("/proc/{pid}/root")));
     let seen = std::thread::scope(|scope| {
         let inside = &inside;
-        let work = move || enter(&file, name).and_then(|()| places_from(look, inside, root));
+        let work = move || enter(&file, name).and_then(|()| places_from(look, inside, root, begun));
         let looked = std::thread::Builder::new().name("inside".to_owned()).spawn_scoped(scope, work);
         looked
             .context("cannot start a thread")?
@@ -77,9 +79,7 @@ pub(super) async fn look(look: &Look, name: &str) -> anyhow::Result<(Inside, Vec
     });
     let (addresses, gateway, mut places) = seen?;
     (inside.addresses, inside.gateway) = (addresses, gateway);
-    for place in &mut places {
-        known_here(place).await;
-    }
+    together(places.iter_mut().map(known_here).collect()).await;
     let is_asked = |address: &SocketAddr| places.iter().any(|place| place.port == address.port());
     let (sockets, _) = sockets::look();
     inside.host_listens = sockets.into_iter().map(|socket| socket.address).filter(is_asked).collect();
@@ -169,7 +169,7 @@ fn enter(namespace: &File, name: &str) -> anyhow::Result<()> {
 type Seen = (Vec<(IpAddr, u8)>, Option<IpAddr>, Vec<Place>);
 
 /// Runs in the container's network.
-fn places_from(look: &Look, inside: &Inside, root: Root) -> anyhow::Result<Seen> {
+fn places_from(look: &Look, inside: &Inside, root: Root, begun: Instant) -> anyhow::Result<Seen> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
     let addresses = own_addresses();
@@ -179,6 +179,7 @@ fn places_from(look: &Look, inside: &Inside, root: Root) -> anyhow::Result<Seen>
         &inside.container,
         gateway,
         &Eyes::Inside(root),
+        begun,
     )));
     runtime.shutdown_timeout(Duration::ZERO);
     Ok((addresses, gateway, places))

@@ -64,6 +64,8 @@ pub(in crate::doctor) struct Machine {
     pub(in crate::doctor) program: String,
     pub(in crate::doctor) fronts: Vec<Front>,
     pub(in crate::doctor) tunnels: Vec<Tunnel>,
+    /// A tunnel runs whose routes are not kept on this machine.
+    pub(in crate::doctor) has_unseen_tunnel: bool,
     /// The variables of proxies around this program.
     pub(in crate::doctor) proxies: Variables,
     /// Variables of a server of Ollama's around this program.
@@ -96,6 +98,7 @@ pub(super) async fn gather(look: &Look) -> Option<Machine> {
     );
     let mut machine = of_settings(config, locations);
     let (sockets, mut programs) = sockets::look();
+    machine.has_unseen_tunnel = fronts::has_unseen(&programs);
     // What runs in a container's network has its own localhost.
     programs.retain(sockets::is_in_own_network);
     let is_ours = |socket: &Socket| {

@@ -21,6 +21,8 @@ const MOST: usize = 64;
 /// All together, the question too: who waits a minute has left.
 const ALL: Duration = Duration::from_secs(57);
 
+/// Of it, for names that a container does not know and this machine may.
+const AFTER: Duration = Duration::from_secs(8);
 /// Where Ollama pulls models from.
 const REGISTRY: (&str, u16) = ("registry.ollama.ai", 443);
 
@@ -119,7 +121,7 @@ pub(super) async fn gather(look: &Look) -> Vec<Place> {
         (None, Some(settings)) => of_settings(&settings.0, &settings.1),
         (None, None) => Vec::new(),
     };
-    at_goals(look, &goals, &Eyes::Here, look.model.as_deref()).await
+    at_goals(look, &goals, &Eyes::Here, look.model.as_deref(), Instant::now()).await
 }
 
 /// The same by this thread, which is in a container's network: a target, or what the container was told to ask, and the gate and its
@@ -129,6 +131,7 @@ pub(super) async fn from_inside(
     container: &Container,
     gateway: Option<IpAddr>,
     eyes: &Eyes,
+    begun: Instant,
 ) -> Vec<Place> {
     let goals = match (&look.target, &look.settings) {
         (Some(url), _) => vec![of_target(look, url.clone())],
@@ -146,11 +149,27 @@ pub(super) async fn from_inside(
             goals
         }
     };
-    at_goals(look, &goals, eyes, look.model.as_deref().or(container.model.as_deref())).await
+    let model = look.model.as_deref().or(container.model.as_deref());
+    let mut places = at_goals(look, &goals, eyes, model, begun).await;
+    // A gate that the container was told to ask, and was found by that name, is not told once more.
+    let asked: Vec<SocketAddr> = places
+        .iter()
+        .filter(|place| place.role == Role::Target)
+        .filter_map(|place| Some(place.open()?.address))
+        .collect();
+    places.retain(|place| {
+        place.role != Role::Listener || place.open().is_none_or(|dial| !asked.contains(&dial.address))
+    });
+    places
 }
 
-async fn at_goals(look: &Look, goals: &[Goal], eyes: &Eyes, model: Option<&str>) -> Vec<Place> {
-    let begun = Instant::now();
+async fn at_goals(
+    look: &Look,
+    goals: &[Goal],
+    eyes: &Eyes,
+    model: Option<&str>,
+    begun: Instant,
+) -> Vec<Place> {
     let looked = together(goals.iter().map(|goal| one(goal, eyes)).collect()).await;
     let (mut places, ways): (Vec<Place>, Vec<Option<Way>>) = looked.into_iter().unzip();
     if let (Some(named), Eyes::Here) = (model, eyes) {
@@ -162,7 +181,8 @@ async fn at_goals(look: &Look, goals: &[Goal], eyes: &Eyes, model: Option<&str>)
         }
     }
     if look.infers {
-        let limit = look.wait.unwrap_or_else(|| ALL.saturating_sub(begun.elapsed()));
+        let after = if matches!(eyes, Eyes::Inside(_)) { AFTER } else { Duration::ZERO };
+        let limit = look.wait.unwrap_or_else(|| (ALL - after).saturating_sub(begun.elapsed()));
         ask_one(&mut places, &ways, model, limit).await;
     }
     places

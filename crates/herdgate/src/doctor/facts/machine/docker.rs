@@ -28,6 +28,9 @@ const ASKS: [&str; 13] = [
     "OPENAI_API_BASE_URLS",
     "ANTHROPIC_BASE_URL",
 ];
+/// Parts of labels by which a front asks for a credential, and images of tunnels.
+const GUARDS: [&str; 4] = ["basicauth", "basic_auth", "forwardauth", "forward_auth"];
+const TUNNELS: [&str; 3] = ["cloudflared", "ngrok", "tailscale"];
 /// The variables by which programs are given a key.
 const KEYS: [&str; 8] = [
     "HERDGATE_KEY",
@@ -79,6 +82,12 @@ pub(in crate::doctor) struct Container {
     pub(in crate::doctor) has_key: bool,
     /// A folder of models or keys that is in the container itself, on no volume.
     pub(in crate::doctor) forgets: Option<String>,
+    /// What hands an Ollama's port on to a domain: labels of Traefik's or Caddy's, or the variable of nginx-proxy's.
+    pub(in crate::doctor) fronted: Option<String>,
+    /// Whether that asks for a credential.
+    pub(in crate::doctor) is_guarded: bool,
+    /// The word by which a tunnel was told to lead to an Ollama.
+    pub(in crate::doctor) tunnels: Option<String>,
     pub(in crate::doctor) is_composed: bool,
     pub(in crate::doctor) has_gpu: bool,
     /// Whether its output has a bound: a `max-size`, or a driver that keeps its own.
@@ -91,7 +100,12 @@ pub(in crate::doctor) struct Container {
 pub(super) async fn look() -> Vec<Container> {
     for engine in ENGINES {
         let Some(mut containers) = all(engine).await else { continue };
-        containers.retain(|container| container.is_ollama || container.is_gate || !container.asks.is_empty());
+        containers.retain(|container| {
+            container.is_ollama
+                || container.is_gate
+                || container.tunnels.is_some()
+                || !container.asks.is_empty()
+        });
         for container in &mut containers {
             if container.is_restarting || (!container.is_running && container.exit != 0) {
                 let said =
@@ -154,6 +168,9 @@ fn one(value: &Value) -> Container {
         pid: state["Pid"].as_u64().and_then(|pid| u32::try_from(pid).ok()).unwrap_or_default(),
         listens: set("OLLAMA_HOST").filter(|_| is_ollama),
         has_key: KEYS.iter().any(|name| set(name).is_some()),
+        fronted: fronted(value, &variables).filter(|_| is_ollama),
+        is_guarded: labels(value).any(|(name, _)| GUARDS.iter().any(|guard| name.contains(guard))),
+        tunnels: tunnels(value, &image, &variables),
         forgets: if is_gate || is_ollama { forgets(value, is_ollama, set("OLLAMA_MODELS")) } else { None },
         is_ollama,
         is_gate,
@@ -181,6 +198,34 @@ fn one(value: &Value) -> Container {
         is_started_again: !matches!(policy, "" | "no"),
         last_error: None,
     }
+}
+
+fn labels(value: &Value) -> impl Iterator<Item = (&str, &str)> {
+    let labels = value["Config"]["Labels"].as_object().into_iter().flatten();
+    labels.filter_map(|(name, value)| Some((name.as_str(), value.as_str()?)))
+}
+
+/// Coolify and others write such labels for each domain of a service.
+fn fronted(value: &Value, variables: &[String]) -> Option<String> {
+    let is_off = labels(value).any(|label| label == ("traefik.enable", "false"));
+    let is_rule = |(name, _): &(&str, &str)| {
+        (!is_off && name.starts_with("traefik.http.routers.") && name.ends_with(".rule"))
+            || (name.starts_with("caddy") && name.ends_with("reverse_proxy"))
+    };
+    let label = labels(value).find(is_rule).map(|(name, value)| format!("{name}={value}"));
+    label.or_else(|| variables.iter().find(|word| word.starts_with("VIRTUAL_HOST=")).cloned())
+}
+
+/// A tunnel's command line or variable that names Ollama's port.
+fn tunnels(value: &Value, image: &str, variables: &[String]) -> Option<String> {
+    if !TUNNELS.iter().any(|name| image.contains(name)) {
+        return None;
+    }
+    let words = [&value["Config"]["Cmd"], &value["Config"]["Entrypoint"]];
+    let words =
+        words.into_iter().flat_map(|list| list.as_array().into_iter().flatten()).filter_map(Value::as_str);
+    let urls = variables.iter().filter_map(|word| word.strip_prefix("TUNNEL_URL="));
+    words.chain(urls).find(|word| word.contains(":11434")).map(without_user)
 }
 
 /// What it must not lose, and no volume keeps.
@@ -295,5 +340,29 @@ mod tests {
         ] {
             assert!(given(word, is_ollama).is_empty(), "{word}");
         }
+    }
+    #[test]
+    fn ways_from_a_domain_to_an_ollama_are_seen() {
+        let text = r#"[
+          {"Name": "/ollama", "Config": {"Image": "ollama/ollama", "Labels": {"traefik.enable": "true", "traefik.http.routers.o.rule": "Host(`o.example`)",
+             "traefik.http.middlewares.a.basicauth.users": "me:secret"}}},
+          {"Name": "/off", "Config": {"Image": "ollama/ollama", "Labels": {"traefik.enable": "false", "traefik.http.routers.o.rule": "x"}}},
+          {"Name": "/tunnel", "Config": {"Image": "cloudflare/cloudflared:latest", "Cmd": ["tunnel", "--url", "http://me:pw@ollama:11434"]}},
+          {"Name": "/gate", "Config": {"Image": "ghcr.io/x/herdgate:1", "Env": ["AUTH_TOKEN=abc"]}, "Mounts": [{"Destination": "/data"}]}
+        ]"#;
+        let read = read(text);
+        let told: Vec<_> =
+            read.iter().map(|one| (one.fronted.as_deref(), one.is_guarded, one.tunnels.as_deref())).collect();
+        let rule = Some("traefik.http.routers.o.rule=Host(`o.example`)");
+        let expected = [
+            (rule, true, None),
+            (None, false, None),
+            (None, false, Some("http://ollama:11434")),
+            (None, false, None),
+        ];
+        assert_eq!(told, expected);
+        assert!(read[3].is_gate && read[3].forgets.is_none());
+        let kept = serde_json::to_string(&read).unwrap();
+        assert!(!kept.contains("secret") && !kept.contains("pw@") && !kept.contains("abc"), "{kept}");
     }
 }

@@ -68,6 +68,19 @@ pub(in crate::doctor::facts) fn programs() -> impl Iterator<Item = &'static str>
     PLACES.iter().map(|(name, _)| *name).chain(TUNNELS)
 }
 
+/// Whether a tunnel runs whose routes are kept elsewhere: Cloudflare's by a token.
+pub(super) fn has_unseen(programs: &[Program]) -> bool {
+    let by_word =
+        |program: &Program| command_line(program.pid).iter().any(|word| word.starts_with("--token"));
+    let by_variable = |program: &Program| {
+        let bytes = fs::read(format!("/proc/{}/environ", program.pid)).unwrap_or_default();
+        bytes.split(|byte| *byte == 0).any(|word| word.starts_with(b"TUNNEL_TOKEN="))
+    };
+    // Of no other program the variables are read.
+    let mut tunnels = programs.iter().filter(|program| program.is("cloudflared"));
+    tunnels.any(|program| by_word(program) || by_variable(program))
+}
+
 /// `ports` are Ollama's on this machine.
 pub(super) fn look(programs: &[Program], ports: &[u16]) -> (Vec<Front>, Vec<Tunnel>) {
     let home = std::env::var("HOME").unwrap_or_default();
