@@ -4,7 +4,7 @@
 use crate::harness::leave_out;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_herdgate");
@@ -120,18 +120,6 @@ impl Room {
     /// None where the kernel does not let us make namespaces, or something to make a room of is missing.
     #[track_caller]
     pub(super) fn new() -> Option<Self> {
-        match Command::new("unshare").args(UNSHARE).arg("true").output() {
-            Ok(made) if made.status.success() => {}
-            Ok(made) => {
-                let why = String::from_utf8_lossy(&made.stderr).into_owned();
-                leave_out(&format!("namespaces cannot be made, which needs root: {}", why.trim()));
-                return None;
-            }
-            Err(error) => {
-                leave_out(&format!("namespaces are made with `unshare` of util-linux: {error}"));
-                return None;
-            }
-        }
         let path = std::env::var_os("PATH").unwrap_or_default();
         let has = |name: &str| std::env::split_paths(&path).any(|folder| folder.join(name).is_file());
         let sbin = |name: &str| Path::new("/usr/sbin").join(name).is_file();
@@ -155,7 +143,19 @@ impl Room {
                 room.program(&room.path(folder).join(name), text);
             }
         }
-        Some(room)
+        // Once for nothing: whether the kernel lets us.
+        match room.command().stdin(Stdio::null()).output() {
+            Ok(made) if made.status.success() => Some(room),
+            Ok(made) => {
+                let why = String::from_utf8_lossy(&made.stderr).into_owned();
+                leave_out(&format!("namespaces and mounts cannot be made, which needs root: {}", why.trim()));
+                None
+            }
+            Err(error) => {
+                leave_out(&format!("namespaces are made with `unshare` of util-linux: {error}"));
+                None
+            }
+        }
     }
 
     /// A path of the room outside the guide's own folder.
