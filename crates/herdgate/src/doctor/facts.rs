@@ -108,6 +108,7 @@ pub(super) async fn gather(look: &Look) -> anyhow::Result<Facts> {
         asked.model = asked.model.or_else(|| inside.container.model.clone());
         return Ok(Facts { asked, places, unit, inside: Some(inside), machine: None });
     }
-    let (places, machine) = tokio::join!(places::gather(look), Box::pin(machine::gather(look)));
+    let (looked, machine) = tokio::join!(Box::pin(places::gather(look)), Box::pin(machine::gather(look)));
+    let places = looked.told(look, look.model.as_deref()).await;
     Ok(Facts { asked, places, unit, machine, inside: None })
 }

@@ -115,13 +115,13 @@ struct Goal {
     is_guess: bool,
 }
 
-pub(super) async fn gather(look: &Look) -> Vec<Place> {
+pub(super) async fn gather(look: &Look) -> Looked {
     let goals = match (&look.target, &look.settings) {
         (Some(url), _) => vec![of_target(look, url.clone())],
         (None, Some(settings)) => of_settings(&settings.0, &settings.1),
         (None, None) => Vec::new(),
     };
-    at_goals(look, &goals, &Eyes::Here, look.model.as_deref(), Instant::now()).await
+    at_goals(&goals, &Eyes::Here, look.model.as_deref(), Instant::now() + ALL).await
 }
 
 /// The same by this thread, which is in a container's network: a target, or what the container was told to ask, and the gate and its
@@ -150,7 +150,7 @@ pub(super) async fn from_inside(
         }
     };
     let model = look.model.as_deref().or(container.model.as_deref());
-    let mut places = at_goals(look, &goals, eyes, model, begun).await;
+    let mut places = at_goals(&goals, eyes, model, begun + ALL - AFTER).await.told(look, model).await;
     // A gate that the container was told to ask, and was found by that name, is not told once more.
     let asked: Vec<SocketAddr> = places
         .iter()
@@ -163,13 +163,26 @@ pub(super) async fn from_inside(
     places
 }
 
-async fn at_goals(
-    look: &Look,
-    goals: &[Goal],
-    eyes: &Eyes,
-    model: Option<&str>,
-    begun: Instant,
-) -> Vec<Place> {
+/// Servers that were looked at, before a model of one of them is asked.
+pub(super) struct Looked {
+    places: Vec<Place>,
+    ways: Vec<Option<Way>>,
+    /// When that must be over.
+    end: Instant,
+}
+
+impl Looked {
+    /// Asks the one question, while this thread does nothing else: the times between its words are what is measured.
+    pub(super) async fn told(mut self, look: &Look, model: Option<&str>) -> Vec<Place> {
+        if look.infers {
+            let limit = look.wait.unwrap_or_else(|| self.end.saturating_duration_since(Instant::now()));
+            ask_one(&mut self.places, &self.ways, model, limit).await;
+        }
+        self.places
+    }
+}
+
+async fn at_goals(goals: &[Goal], eyes: &Eyes, model: Option<&str>, end: Instant) -> Looked {
     let looked = together(goals.iter().map(|goal| one(goal, eyes)).collect()).await;
     let (mut places, ways): (Vec<Place>, Vec<Option<Way>>) = looked.into_iter().unzip();
     if let (Some(named), Eyes::Here) = (model, eyes) {
@@ -180,12 +193,7 @@ async fn at_goals(
             place.registry = registry().await;
         }
     }
-    if look.infers {
-        let after = if matches!(eyes, Eyes::Inside(_)) { AFTER } else { Duration::ZERO };
-        let limit = look.wait.unwrap_or_else(|| (ALL - after).saturating_sub(begun.elapsed()));
-        ask_one(&mut places, &ways, model, limit).await;
-    }
-    places
+    Looked { places, ways, end }
 }
 
 fn of_target(look: &Look, url: UpstreamUrl) -> Goal {

@@ -317,6 +317,11 @@ fn a_container_that_cannot_be_looked_from() {
     fs::write(stage.home.path("inspect.json"), stopped).unwrap();
     let stopped = run("webui");
     assert!(stopped.code == 1 && stopped.err.contains("hint: docker start webui"), "{}", stopped.err);
+    // Podman tells of its containers in the same words.
+    fs::write(stage.home.path("inspect.json"), text).unwrap();
+    fs::rename(stage.home.path("bin/docker"), stage.home.path("bin/podman")).unwrap();
+    let looked = stage.doctor(&["http://127.0.0.1:1"]);
+    looked.first("container", "webui asks 127.0.0.1, which is the container itself");
 }
 
 /// Whoever is not root is told so, and how to be.
