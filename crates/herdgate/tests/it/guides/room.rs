@@ -52,8 +52,19 @@ exec bash --norc
 "#;
 
 /// What guides run of this machine's own programs.
-const NEEDED: [&str; 10] =
-    ["bash", "curl", "docker-compose", "ip", "nft", "nginx", "node", "openssl", "python3", "systemd-analyze"];
+const NEEDED: [&str; 11] = [
+    "bash",
+    "caddy",
+    "curl",
+    "docker-compose",
+    "ip",
+    "nft",
+    "nginx",
+    "node",
+    "openssl",
+    "python3",
+    "systemd-analyze",
+];
 
 /// Programs of the room beside `herdgate`.
 const PROGRAMS: [(&str, &str); 7] = [
