@@ -7,6 +7,8 @@ use crate::doctor::finding::{Cure, Finding};
 const CHECK: &str = "model";
 /// Names that are offered in the place of one that is not there.
 const NEAREST: usize = 3;
+/// A slip in a short name, too.
+const SLIP: usize = 2;
 const SHOWN: usize = 6;
 
 pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
@@ -89,7 +91,7 @@ fn missing(place: &Place, models: &Models, wanted: &str, names: &[&str]) -> Find
     let mut near: Vec<(usize, &str)> = names
         .iter()
         .map(|name| (distance(wanted, name), *name))
-        .filter(|(distance, _)| *distance <= wanted.len() / 2)
+        .filter(|(distance, _)| *distance <= (wanted.len() / 2).max(SLIP))
         .collect();
     near.sort_unstable();
     near.truncate(NEAREST);
@@ -230,6 +232,8 @@ mod tests {
         assert_eq!(found.cure.unwrap().run, ["OLLAMA_HOST=http://gpu1:11434 ollama pull qwen3:8b"]);
         let found = judge(&facts(&names, vec![], wants("phi"), true)).remove(0);
         assert_eq!(found.cure.unwrap().run, ["herdgate pull phi --url http://gpu1:11434"]);
+        let found = judge(&facts(&["demo:latest", "phi4"], vec![], wants("dmo"), false)).remove(0);
+        assert_eq!(found.seen, "has no dmo; nearest: demo:latest");
         let found = judge(&facts(&["qwen3:latest"], vec![], wants("qwen3"), false)).remove(0);
         assert_eq!(found.mark, Mark::Ok);
         assert_eq!(judge(&facts(&[], vec![], Asked::default(), false))[0].mark, Mark::Warn);

@@ -65,6 +65,9 @@ pub(super) async fn look(look: &Look, name: &str) -> anyhow::Result<(Inside, Vec
     let pid = container.pid;
     let namespace = format!("/proc/{pid}/ns/net");
     let file = File::open(&namespace).map_err(|error| unopened(&error, engine, name))?;
+    if !container.on_host && is_own_network(pid) {
+        return Err(elsewhere(engine, name));
+    }
     let mut inside = Inside { engine: engine.to_owned(), container, others, ..Inside::default() };
     inside.host = own_addresses().into_iter().map(|(ip, _)| ip).filter(|ip| !ip.is_loopback()).collect();
     let root = Root(PathBuf::from(format!("/proc/{pid}/root")));
@@ -143,13 +146,20 @@ fn unfound(name: &str, complaint: Option<(&str, String)>, mut known: Vec<String>
 }
 
 fn unopened(error: &io::Error, engine: &str, name: &str) -> anyhow::Error {
-    if error.kind() == io::ErrorKind::NotFound {
-        return anyhow!(
-            "the container {name} does not run on this machine's own kernel ({engine} runs it in a virtual machine or elsewhere)\n\
-             hint: run herdgate doctor there"
-        );
-    }
-    forbidden(engine, name)
+    if error.kind() == io::ErrorKind::NotFound { elsewhere(engine, name) } else { forbidden(engine, name) }
+}
+
+/// A number that is no program of this kernel, or another one.
+fn elsewhere(engine: &str, name: &str) -> anyhow::Error {
+    anyhow!(
+        "the container {name} does not run on this machine's own kernel: {engine} has it in a virtual machine, or elsewhere\n\
+         hint: run herdgate doctor there"
+    )
+}
+
+fn is_own_network(pid: u32) -> bool {
+    let network = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/net")).ok();
+    network("thread-self").is_some_and(|own| network(&pid.to_string()) == Some(own))
 }
 
 fn forbidden(engine: &str, name: &str) -> anyhow::Error {

@@ -317,6 +317,17 @@ fn a_container_that_cannot_be_looked_from() {
     fs::write(stage.home.path("inspect.json"), stopped).unwrap();
     let stopped = run("webui");
     assert!(stopped.code == 1 && stopped.err.contains("hint: docker start webui"), "{}", stopped.err);
+    // The number of a program in a virtual machine is another program's here.
+    let other = sleeper(&stage.net, "host");
+    let mistaken =
+        text.replace(&format!("\"Pid\":{}", stage.webui.pid()), &format!("\"Pid\":{}", other.pid()));
+    fs::write(stage.home.path("inspect.json"), mistaken).unwrap();
+    let elsewhere = run("webui");
+    assert!(
+        elsewhere.code == 1 && elsewhere.err.contains("docker has it in a virtual machine"),
+        "{}",
+        elsewhere.err
+    );
     // Podman tells of its containers in the same words.
     fs::write(stage.home.path("inspect.json"), text).unwrap();
     fs::rename(stage.home.path("bin/docker"), stage.home.path("bin/podman")).unwrap();
