@@ -31,8 +31,9 @@ pub(super) const TLS: &[Setting] = &[
         flag: None,
         form: Form::Switch { slot: |config| &mut config.tls.self_signed },
         about: "For who has no name that a public authority vouches for: makes an authority once, in the data directory \
-                (`tls-ca.pem`, which clients are given to trust, and its key), and from it certificates for `localhost` and \
-                every name and address of this machine, anew in time. The start says where the file lies and its \
+                (`tls-ca.pem`, which clients are given to trust, and its key), and from it certificates for `localhost`, \
+                every name and address of this machine, and the names that containers have for it (`host.docker.internal`, \
+                `herdgate`), anew in time. The start says where the file lies and its \
                 fingerprint. Not together with `tls.cert` or `tls.domain`.",
     },
     Setting {

@@ -178,8 +178,9 @@ impl Stack<'_> {
         }
         if self.mode == Mode::Consumer && self.asked.gate.is_none() && self.plain_port.is_none() {
             anyhow::bail!(
-                "the gate of these settings speaks TLS alone, and containers call this machine by no name of its certificate\n\
-                 hint: name it as its certificate does: --gate https://NAME:PORT, with --ca tls-ca.pem where it has an authority of its own"
+                "the gate of these settings speaks TLS alone: by which name of its certificate do containers ask it?\n\
+                 hint: name it: --gate https://NAME:PORT\n\
+                 hint: with an authority of its own, containers of this machine: --gate https://{MACHINE}:PORT --ca tls-ca.pem"
             );
         }
         let asks_in_clear = self.has_apps() && self.mode != Mode::Consumer;

@@ -145,12 +145,16 @@ fn set_span(params: &mut CertificateParams, days: i64) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Names by which containers ask: their machine, and the gate's service in the stacks of `herdgate deploy compose`.
+const OF_CONTAINERS: [&str; 2] = ["host.docker.internal", "herdgate"];
+
 /// Every name and address under which this machine can be reached, in order.
 pub(super) fn own_names() -> Vec<String> {
     let host = rustix::system::uname().nodename().to_string_lossy().to_lowercase();
     let is_name =
         !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(&byte));
     let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
+    names.extend(OF_CONTAINERS.map(str::to_owned));
     if is_name && host != "localhost" {
         if !host.contains('.') {
             names.push(format!("{host}.local"));

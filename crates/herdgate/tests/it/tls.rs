@@ -266,11 +266,16 @@ fn an_authority_of_its_own_is_made_once_and_stays() {
         let mut curl = Command::new("curl");
         curl.args(["--noproxy", "*", "-sS", "-m", "60", "--cacert"]).arg(home.data("tls-ca.pem"));
         curl.args(["-H", &format!("Authorization: Bearer {TOKEN}")]);
-        let told = curl.arg(format!("https://{host}:{}/api/tags", gate.address.port())).output().unwrap();
+        let port = gate.address.port();
+        if host.contains("herdgate") || host.contains("docker") {
+            curl.args(["--resolve", &format!("{host}:{port}:127.0.0.1")]);
+        }
+        let told = curl.arg(format!("https://{host}:{port}/api/tags")).output().unwrap();
         (String::from_utf8(told.stdout).unwrap(), String::from_utf8(told.stderr).unwrap())
     };
     let gate = home.serve(&["--upstream", &ollama.url()]);
-    for host in ["localhost", "127.0.0.1"] {
+    // The last two: what containers call it.
+    for host in ["localhost", "127.0.0.1", "host.docker.internal", "herdgate"] {
         let (told, trouble) = list(&gate, host);
         assert!(told.contains("demo"), "{host}: {trouble}");
     }

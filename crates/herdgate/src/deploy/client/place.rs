@@ -179,13 +179,6 @@ fn chosen(ground: &Ground<'_>, is_container: bool) -> anyhow::Result<Found> {
         );
         return Ok(found("127.0.0.1".to_owned(), false, why));
     }
-    if tls {
-        bail!(
-            "containers call this machine {MACHINE}, which is no name of the gate's certificate\n\
-             hint: name the machine as its certificate does: --gate {elsewhere}\n\
-             hint: or leave address and key to a `herdgate connect` in the stack: herdgate deploy compose --consumer --gate {elsewhere} --ca {COPY}"
-        );
-    }
     let why = format!(
         "The gate listens on every address, so containers of its machine find it as {MACHINE}; others: --gate {elsewhere}."
     );
