@@ -1,6 +1,6 @@
 //! The command line: which command, with which settings. What a command does is in `cmd/`.
 
-use crate::cmd;
+use crate::{cmd, server};
 use clap::{Args, Parser, Subcommand};
 use gate_config::{Flags, Locations};
 use std::io::{self, Write};
@@ -65,6 +65,13 @@ enum Command {
     /// Become a program that ends with the gate
     #[command(hide = true)]
     Tied(cmd::tied::TiedArgs),
+    /// Be the parent of a fresh start of the gate until it is on its own
+    #[command(hide = true)]
+    Foster {
+        /// The program, with its arguments
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<std::ffi::OsString>,
+    },
 }
 
 /// Flags of `serve` that stand over every other source of settings.
@@ -164,6 +171,7 @@ fn dispatch(cli: Cli, out: &mut dyn Write, talk: &mut dyn Write) -> u8 {
             cmd::health::run(&args, &Flags { config, data, ..Flags::default() }, out, talk)
         }
         Command::Tied(args) => cmd::tied::run(&args, talk),
+        Command::Foster { command } => server::foster(&command, talk),
     }
 }
 

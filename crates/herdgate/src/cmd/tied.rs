@@ -45,7 +45,7 @@ pub(crate) fn command(program: &Path) -> Command {
 }
 
 /// Still this very program where another was installed in its place.
-fn own() -> Command {
+pub(crate) fn own() -> Command {
     let mut command = Command::new("/proc/self/exe");
     command.arg0("herdgate");
     command

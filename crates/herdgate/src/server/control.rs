@@ -98,6 +98,7 @@ async fn watch_over(mut duties: Duties, ends: Ends, keys: Keys, talk: &mut dyn W
     let programs = locals.programs();
     let begin = watch::Sender::new(false);
     let renews = watch::Sender::new(before.is_none());
+    let is_first = before.is_none();
     let mut tasks = JoinSet::new();
     let signs =
         Signs { stage: stage.subscribe(), begin: begin.subscribe(), renews: renews.subscribe(), ended };
@@ -112,7 +113,7 @@ async fn watch_over(mut duties: Duties, ends: Ends, keys: Keys, talk: &mut dyn W
         signal = signals.any() => Ending::Signal(signal),
         () = keep_settings(&mut settings, &mut hangup) => Ending::Broken,
         _deaf = all_ended.recv() => Ending::Broken,
-        () = tell_start(&upstreams, &programs, found, &begin, talk) => Ending::Broken,
+        () = tell_start(&upstreams, &programs, (found, is_first), &begin, talk) => Ending::Broken,
         () = handed_over => Ending::HandedOver,
     };
     locals.care.send_replace(Care::LastUse);
@@ -137,7 +138,7 @@ struct Signs {
     stage: watch::Receiver<Stage>,
     /// The start has been told of.
     begin: watch::Receiver<bool>,
-    /// Certificates are this gate's to ask for.
+    /// Certificates are this gate's to ask for, and the service manager is its to tell.
     renews: watch::Receiver<bool>,
     ended: mpsc::Sender<()>,
 }
@@ -156,7 +157,13 @@ fn start(duties: Duties, keys: Keys, programs: &[Program], signs: Signs, tasks: 
         let names = loaded.config.metrics.names.clone();
         tasks.spawn_local(metrics::serve(bound, Arc::clone(&shared), names, signs.stage.clone()));
     }
-    tasks.spawn_local(notify::show_life(duties.pulses));
+    let (pulses, mut ours) = (duties.pulses, signs.renews.clone());
+    tasks.spawn_local(async move {
+        // The service manager hears the gate before this one, which leaves last.
+        if ours.wait_for(|ours| *ours).await.is_ok() {
+            notify::show_life(pulses).await;
+        }
+    });
     if let Some(acme) = certificate.as_mut().and_then(Certificate::task) {
         tasks.spawn_local(acme.keep(signs.renews));
     }
@@ -242,18 +249,21 @@ impl Locals {
     }
 }
 
-/// Tells what the first looks found, then waits for ever. The last upstreams are the `programs`.
+/// Tells what the first looks found, then waits for ever; the service manager, too, where no gate came before this one. The last
+/// upstreams are the `programs`.
 async fn tell_start(
     upstreams: &Upstreams,
     programs: &[Program],
-    mut found: Vec<Latest>,
+    (mut found, is_first): (Vec<Latest>, bool),
     begin: &watch::Sender<bool>,
     talk: &mut dyn Write,
 ) {
     let time = if programs.is_empty() { REPORT_TIME } else { REPORT_TIME_LOCAL };
     first_looks(&mut found, programs.len(), time).await;
     report::upstreams(talk, &upstreams.endpoints, &found, programs, &upstreams.not_yet);
-    notify::ready("serving");
+    if is_first {
+        notify::ready("serving");
+    }
     begin.send_replace(true);
     std::future::pending().await
 }

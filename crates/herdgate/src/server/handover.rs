@@ -6,7 +6,7 @@
 //! without turning anybody away. Until then a fresh start that fails in any way changes nothing.
 //!
 //! The two talk over a socket that is the fresh one's standard input: descriptors come by it as such (unix(7)), numbered by
-//! nobody, and its end says that the other is gone. What is said, in order:
+//! nobody, and its end says that the other is gone. The fresh one's parent is neither, but `foster.rs`. What is said, in order:
 //!
 //! | old | fresh |
 //! |---|---|
@@ -16,9 +16,11 @@
 //! | | `serving`: the upstreams were looked at |
 //! | `yours`: the service manager knows of you | |
 
+mod foster;
 mod give;
 mod take;
 
+pub(crate) use foster::run as foster;
 pub(super) use give::{Offer, Origin};
 pub(crate) use take::Handed;
 pub(super) use take::{HandedLocal, Sockets, Taken, Voice};

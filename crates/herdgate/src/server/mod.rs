@@ -39,7 +39,7 @@ mod upstreams;
 
 pub(crate) use access::roster;
 pub(crate) use admin::ShortSocket;
-pub(crate) use handover::Handed;
+pub(crate) use handover::{Handed, foster};
 pub(crate) use reload::Stamp;
 pub(crate) use tls::examine as examine_tls;
 

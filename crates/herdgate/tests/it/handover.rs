@@ -8,7 +8,7 @@ use crate::harness::peer::free_port;
 use crate::harness::running::{Process, send};
 use crate::harness::{Ask, Home, PATIENCE, Running, testkit, until};
 use crate::terminal;
-use gate_testkit::{Fault, Order, Setup};
+use gate_testkit::{Fault, Order, Release, Setup};
 use rustix::process::Signal;
 use std::fs::{self, Permissions};
 use std::io::ErrorKind;
@@ -346,11 +346,45 @@ fn the_service_manager_is_told_who_the_gate_is_now() {
         all.push(told());
         (all.last() == Some(&main)).then_some(())
     });
+    // Until then the manager would not hear the fresh one.
+    assert_eq!(all.iter().filter(|told| told.starts_with("READY=1\n")).count(), 1, "{all:?}");
     // The fresh one is ready, shows that it is alive, and the old one says nothing of an end.
     let after = until("that it is ready", || Some(told()).filter(|told| told.starts_with("READY=1\n")));
     assert!(after.contains("STATUS=serving"), "{after}");
     until("signs of life", || (told() == "WATCHDOG=1\n").then_some(()));
     assert!(!all.iter().any(|told| told.contains("STOPPING")), "{all:?}");
+    fresh.end();
+}
+
+/// A service manager that is told of a main process looks whose child it is: one that is not its own is killed at the next stop,
+/// with every stream in it.
+#[test]
+fn the_fresh_gate_is_nobodys_child_before_the_service_manager_is_told() {
+    let ollama = testkit(Setup::default());
+    let held = Release::default();
+    ollama.order(Order::always(Fault::HoldAfter { bytes: 600, until: held.clone() }).on("/api/chat"));
+    let home = home();
+    let socket = home.path("notify");
+    let manager = UnixDatagram::bind(&socket).unwrap();
+    manager.set_read_timeout(Some(PATIENCE)).unwrap();
+    let home = home.env("NOTIFY_SOCKET", &socket);
+    let mut gate = home.serve(&["--upstream", &ollama.url()]);
+    // As long as this stream runs, the old gate is there to be a parent.
+    let stream = chat().open(gate.address);
+    gate.running.signal(Signal::USR2);
+    let mut message = [0; 4096];
+    let main: i32 = until("who the gate is", || {
+        let length = manager.recv(&mut message).unwrap();
+        std::str::from_utf8(&message[..length]).unwrap().trim().strip_prefix("MAINPID=")?.parse().ok()
+    });
+    let parent = Process::of(main).unwrap().parent;
+    let here: Vec<i32> = running_from(&home).iter().map(|process| process.pid).collect();
+    assert!(here.contains(&gate.running.pid()) && here.contains(&main), "{here:?}");
+    assert!(!here.contains(&parent), "its parent {parent} is one of the gate's own: {here:?}");
+    held.now();
+    assert_eq!(stream.rest().ok().lines().last().unwrap()["done"], true);
+    let fresh = Fresh::of(&gate.running);
+    assert!(gate.running.left().success());
     fresh.end();
 }
 

@@ -1,6 +1,7 @@
 //! The side of the gate that leaves: starts the fresh one, hands everything over, and goes only when that one serves.
 
 use super::{FLAG, MOST_FDS, VERSION, ready_to_wait, receive, send};
+use crate::cmd::tied;
 use crate::server::bind::Bound;
 use crate::server::local::Hands;
 use crate::server::{control, notify};
@@ -14,7 +15,7 @@ use std::net::TcpListener;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 use tokio::io::Interest;
 use tokio::net::UnixStream;
@@ -57,9 +58,10 @@ impl Origin {
         Ok(Self { program, args: args.filter(|arg| arg != FLAG).collect() })
     }
 
+    /// Starts it anew, under a parent of its own (`foster.rs`).
     fn command(&self) -> Command {
-        let mut command = Command::new(&self.program);
-        command.args(&self.args).arg(FLAG);
+        let mut command = Command::from(tied::own());
+        command.args(["foster", "--"]).arg(&self.program).args(&self.args).arg(FLAG);
         // What was agreed upon with this process alone.
         for name in ["LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "WATCHDOG_PID"] {
             command.env_remove(name);
@@ -151,7 +153,7 @@ impl Offer {
             "this is process 1, and the container would end with it; start it under an init, or replace the container"
         );
         tracing::info!("SIGUSR2: starting {} to hand the gate over", self.origin.program.display());
-        let mut fresh = Fresh::start(&self.origin)?;
+        let mut fresh = Fresh::start(&self.origin).await?;
         let outcome = async {
             self.send_all(&fresh, locals).await?;
             let ready = fresh.hear("ready", asked).await?;
@@ -167,11 +169,12 @@ impl Offer {
         if let Err(error) = outcome.await {
             return Err(fresh.gave_up(error).await);
         }
-        notify::main_process_is(fresh.id());
+        // First, because a service manager looks once whether it is its own child, and ends no other one with patience.
+        fresh.is_let_go().await;
+        notify::main_process_is(fresh.id);
         // It goes on without hearing it, too.
         let _gone = fresh.say(&json!({"yours": true}), &[]).await;
-        tracing::info!("the gate was handed over to process {}", fresh.id());
-        fresh.is_on_its_own = true;
+        tracing::info!("the gate was handed over to process {}", fresh.id);
         Ok(())
     }
 
@@ -232,34 +235,85 @@ impl Drop for Lent<'_> {
 
 /// The fresh start. Ended when this is dropped, unless it is on its own by then.
 struct Fresh {
-    child: Child,
+    foster: Foster,
     id: u32,
     socket: UnixStream,
-    is_on_its_own: bool,
 }
 
-impl Drop for Fresh {
+/// Its parent until then, and the way to that.
+struct Foster {
+    process: Child,
+    word: UnixStream,
+    has_let_go: bool,
+}
+
+impl Drop for Foster {
     fn drop(&mut self) {
-        if !self.is_on_its_own {
-            // Gone already is as good.
-            let _gone = self.child.start_kill();
+        if !self.has_let_go {
+            self.end();
         }
     }
 }
 
-impl Fresh {
+impl Foster {
     fn start(origin: &Origin) -> anyhow::Result<Self> {
-        let cause = || format!("cannot start {}", origin.program.display());
-        let pair = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
-        let (ours, theirs) = pair.context("no socket to talk over")?;
-        let socket = ready_to_wait(ours).context("no socket to talk over")?;
-        let child = origin.command().stdin(Stdio::from(theirs)).spawn().with_context(cause)?;
-        let id = child.id().with_context(cause)?;
-        Ok(Self { child, id, socket, is_on_its_own: false })
+        let (ours, theirs) = pair()?;
+        let process = origin.command().stdin(Stdio::from(theirs)).spawn()?;
+        Ok(Self { process, word: ours, has_let_go: false })
     }
 
-    const fn id(&self) -> u32 {
-        self.id
+    /// Tells it something; it may be gone.
+    fn tell(&self, said: &Value, fds: &[BorrowedFd<'_>]) {
+        let _gone = send(self.word.as_fd(), said, fds);
+    }
+
+    /// Has it end the fresh start.
+    fn end(&self) {
+        self.tell(&json!({"end": true}), &[]);
+    }
+
+    /// Its next word.
+    async fn says(&self, limit: Duration) -> anyhow::Result<Value> {
+        let hear = || receive(self.word.as_fd());
+        let told = timeout(limit, self.word.async_io(Interest::READABLE, hear)).await??;
+        told.map(|(said, _)| said).context(ENDED)
+    }
+
+    /// Waits until it has left. Nothing is left behind; what takes longer is reaped when it ends.
+    async fn leaves(&mut self) -> bool {
+        matches!(timeout(LAST_MOMENT, self.process.wait()).await, Ok(Ok(_)))
+    }
+}
+
+/// A socket to talk over, and its other end.
+fn pair() -> anyhow::Result<(UnixStream, OwnedFd)> {
+    const NO_SOCKET: &str = "no socket to talk over";
+    let pair = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
+    let (ours, theirs) = pair.context(NO_SOCKET)?;
+    Ok((ready_to_wait(ours).context(NO_SOCKET)?, theirs))
+}
+
+impl Fresh {
+    async fn start(origin: &Origin) -> anyhow::Result<Self> {
+        let cause = || format!("cannot start {}", origin.program.display());
+        let (socket, theirs) = pair()?;
+        let foster = Foster::start(origin).with_context(cause)?;
+        foster.tell(&json!({"start": true}), &[theirs.as_fd()]);
+        drop(theirs);
+        let told = foster.says(START_TIME).await.with_context(cause)?;
+        match told["process"].as_u64().and_then(|id| u32::try_from(id).ok()) {
+            Some(id) => Ok(Self { foster, id, socket }),
+            None => Err(anyhow!("{}", told["cannot"].as_str().unwrap_or(ENDED)).context(cause())),
+        }
+    }
+
+    /// Leaves it to whoever takes in orphans: the service manager, where there is one.
+    async fn is_let_go(&mut self) {
+        self.foster.has_let_go = true;
+        self.foster.tell(&json!({"alone": true}), &[]);
+        if !self.foster.leaves().await {
+            tracing::warn!("process {} may not be the service manager's own child", self.id);
+        }
     }
 
     async fn say(&self, said: &Value, fds: &[BorrowedFd<'_>]) -> anyhow::Result<()> {
@@ -318,10 +372,11 @@ impl Fresh {
         let why =
             words.filter(|_| by_itself).find_map(|(said, _)| said["failed"].as_str().map(str::to_owned));
         if !by_itself {
-            let _gone = self.child.start_kill();
+            self.foster.end();
         }
-        let status: Option<ExitStatus> =
-            timeout(LAST_MOMENT, self.child.wait()).await.ok().and_then(Result::ok);
+        let told = self.foster.says(LAST_MOMENT).await.ok();
+        let status = told.as_ref().and_then(|told| told["ended"].as_str());
+        self.foster.leaves().await;
         if let Some(why) = why {
             return anyhow!("the fresh start failed: {why}");
         }

@@ -151,7 +151,7 @@ pub(crate) fn send(pid: i32, signal: Signal) {
 pub(crate) struct Process {
     pub(crate) pid: i32,
     pub(crate) name: String,
-    parent: i32,
+    pub(crate) parent: i32,
     state: String,
     /// With the id it names a process for good; ids alone are used again.
     begun: String,
