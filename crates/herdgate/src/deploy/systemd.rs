@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 /// The word of the command.
 pub(crate) const KIND: &str = "systemd";
 const UNITS: &str = "/etc/systemd/system";
+const TMPFILES: &str = "/etc/tmpfiles.d/herdgate.conf";
 const SETTINGS: &str = "/etc/herdgate/herdgate.toml";
 const DATA: &str = "/var/lib/herdgate";
 
@@ -84,6 +85,7 @@ pub(crate) fn make(asked: &SystemdArgs, ground: &Ground<'_>) -> anyhow::Result<D
             &service(asked, ground, &shape)?,
         ),
         Made::new("/etc/sysusers.d/herdgate.conf", sysusers(ground, &shape)),
+        Made::new(TMPFILES, tmpfiles(ground)),
     ];
     let mut starts = vec!["herdgate.service"];
     if shape.has_socket {
@@ -120,6 +122,7 @@ pub(crate) fn make(asked: &SystemdArgs, ground: &Ground<'_>) -> anyhow::Result<D
     let mut deployment = Deployment::new(KIND, Base::System, files);
     deployment.then = vec![
         Act::of("systemd-sysusers herdgate.conf"),
+        Act::of("systemd-tmpfiles --create herdgate.conf"),
         Act::of("systemctl daemon-reload"),
         Act::of(&format!("systemctl enable {}", starts.join(" "))),
         // Not `enable --now`: what runs already would run on as it was.
@@ -127,7 +130,10 @@ pub(crate) fn make(asked: &SystemdArgs, ground: &Ground<'_>) -> anyhow::Result<D
         Act::of("systemctl --no-pager status herdgate.service"),
     ];
     // One each: a unit that later settings do not have any more is ended by its own.
-    let ends = starts.iter().rev().map(|unit| Act::of(&format!("systemctl disable --now {unit}")));
+    // The socket before the service, which it could start again.
+    let (service, others): (Vec<&str>, _) = starts.iter().partition(|unit| **unit == "herdgate.service");
+    let ends = others.iter().rev().chain(&service);
+    let ends = ends.map(|unit| Act::of(&format!("systemctl disable --now {unit}")));
     deployment.before_undo = ends.collect();
     deployment.after_undo = vec![Act::of("systemctl daemon-reload")];
     deployment.notes = notes;
@@ -175,8 +181,8 @@ impl Shape {
             "User=herdgate".to_owned(),
             "Group=herdgate".to_owned(),
             "UMask=0077".to_owned(),
+            // Not a ConfigurationDirectory=: one that systemd makes is the service's to write to.
             "# Where herdgate.toml is looked for; root's, and the gate only reads it.".to_owned(),
-            "ConfigurationDirectory=herdgate".to_owned(),
             "WorkingDirectory=/etc/herdgate".to_owned(),
         ];
         lines.extend(self.settings.iter().map(|path| format!("Environment=HERDGATE_CONFIG={path}")));
@@ -340,6 +346,15 @@ fn sysusers(ground: &Ground<'_>, shape: &Shape) -> String {
     // Groups whose members may open the GPU's devices.
     let groups = if shape.starts_local { "m herdgate video\nm herdgate render\n" } else { "" };
     format!("{head}u herdgate - \"herdgate\" {}\n{groups}", shape.data)
+}
+
+/// Nothing is taken from whoever gave the folder a group and a mode of their own.
+fn tmpfiles(ground: &Ground<'_>) -> String {
+    let head = ground.head(
+        Path::new(TMPFILES),
+        "The folder of herdgate's settings: root's, so that no gate writes its own.",
+    );
+    format!("{head}d /etc/herdgate - root - -\n")
 }
 
 /// A time as systemd.time(7) writes it, as far as its form can be told here.

@@ -108,7 +108,8 @@ impl Credentials {
              # Certificate and key come one after the other.\n\
              ExecStartPre=/bin/sleep 5\n\
              # Streams that run have server.grace to end; where herdgate.socket holds the ports, new clients wait meanwhile.\n\
-             ExecStart=/bin/systemctl try-restart herdgate.service\n"
+             # Not waited for: a file that changes while this unit runs starts nothing.\n\
+             ExecStart=/bin/systemctl --no-block try-restart herdgate.service\n"
             .to_owned();
         Some([path, service])
     }

@@ -121,6 +121,25 @@ fn systemd_takes_the_user() {
 }
 
 #[test]
+fn the_folder_of_the_settings_is_roots() {
+    let made = made("", &[]);
+    let rules = text(&made, "tmpfiles.d/herdgate.conf").to_owned();
+    assert!(rules.ends_with("\nd /etc/herdgate - root - -\n"), "{rules}");
+    // systemd gives a folder that it makes for a unit to the user of the unit, who may then write to it.
+    for unit in ["herdgate.service", "herdgate-backup.service"] {
+        assert!(!text(&made, unit).contains("ConfigurationDirectory="));
+    }
+    let at = |word: &str| made.then.iter().position(|act| act.0.iter().any(|own| own == word)).unwrap();
+    assert!(at("systemd-tmpfiles") < at("restart"), "{:?}", made.then);
+    // Below a folder of its own, the rule is taken as it is.
+    let root = tempfile::tempdir().unwrap();
+    let file = root.path().join("herdgate.conf");
+    fs::write(&file, &rules).unwrap();
+    let inside = format!("--root={}", root.path().display());
+    likes("systemd-tmpfiles", &["--create", &inside, file.to_str().unwrap()]);
+}
+
+#[test]
 fn a_port_below_1024_is_systemds_to_hold() {
     let plain = made("[listen]\naddress = \":7860\"\n", &[]);
     assert!(!plain.files.iter().any(|file| file.path.ends_with("herdgate.socket")));
