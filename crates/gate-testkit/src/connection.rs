@@ -144,7 +144,11 @@ impl<'s, W: Wire> Connection<'s, W> {
                 self.peer_left = Some(Instant::now());
                 Then::Close
             }
-            played = write(shared, writer, script, entry) => played.unwrap_or(Then::Close),
+            // Who left is told of a write before the end of what comes from there is seen, where they left it unread.
+            played = write(shared, writer, script, entry) => played.unwrap_or_else(|_gone| {
+                self.peer_left = Some(Instant::now());
+                Then::Close
+            }),
         }
     }
 }

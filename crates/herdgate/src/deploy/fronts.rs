@@ -86,13 +86,21 @@ pub(crate) struct CloudflaredArgs {
 struct Behind {
     name: String,
     address: SocketAddr,
-    /// The front speaks TLS with the gate, and these vouch for it: a file, or the system's roots.
-    tls: Option<Option<String>>,
+    /// The front speaks TLS with the gate.
+    tls: Option<Vouched>,
     /// Longer than the gate itself is ever silent.
     silence: Duration,
     /// Some route passes WebSockets.
     has_sockets: bool,
     notes: Vec<String>,
+}
+
+/// How the front knows that it speaks with the gate.
+struct Vouched {
+    /// What the gate's certificate is for.
+    name: String,
+    /// Who vouches for that: a file, or the system's roots.
+    roots: Option<String>,
 }
 
 impl Behind {
@@ -112,7 +120,7 @@ impl Behind {
                 "the gate listens on a port that is chosen at its start\nhint: give it one in [listen], or name it with --gate"
             );
         }
-        let tls = listener.is_tls(config).then(|| roots(ground)).transpose()?;
+        let tls = listener.is_tls(config).then(|| vouched(&name, ground)).transpose()?;
         let mut behind = Behind {
             name,
             address,
@@ -122,6 +130,13 @@ impl Behind {
             notes: Vec::new(),
         };
         behind.say_who_is_trusted(asked, ground, &listener);
+        let roots = behind.tls.as_ref().and_then(|tls| tls.roots.clone());
+        if let (Some(file), Some(gate)) = (roots, asked.gate) {
+            behind.notes.push(format!(
+                "{file} is on the gate's machine, {}: copy it to the same path here",
+                gate.ip()
+            ));
+        }
         Ok(behind)
     }
 
@@ -192,10 +207,14 @@ fn reachable(bound: SocketAddr) -> SocketAddr {
     }
 }
 
-/// Who vouches for the gate's own certificate.
-fn roots(ground: &Ground<'_>) -> anyhow::Result<Option<String>> {
-    let file = ground.own_authority();
-    file.map(|file| tame_path("the data directory", &file).map(str::to_owned)).transpose()
+/// Who vouches for the gate, and by which name.
+fn vouched(name: &str, ground: &Ground<'_>) -> anyhow::Result<Vouched> {
+    let Some(file) = ground.own_authority() else {
+        return Ok(Vouched { name: name.to_owned(), roots: None });
+    };
+    let roots = Some(tame_path("the data directory", &file)?.to_owned());
+    // The gate's own certificate is for the names of its machine. All of them have this one, and its authority makes no others.
+    Ok(Vouched { name: "localhost".to_owned(), roots })
 }
 
 fn word<'t>(what: &str, text: &'t str) -> anyhow::Result<&'t str> {

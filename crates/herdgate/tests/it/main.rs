@@ -40,6 +40,8 @@ mod extra_routes;
 #[cfg(test)]
 mod foreign;
 #[cfg(test)]
+mod fronts;
+#[cfg(test)]
 mod guides;
 #[cfg(test)]
 mod handover;

@@ -5,6 +5,8 @@ use crate::deploy::{Act, Deployment, Ground, Made, Way};
 use std::path::Path;
 
 const FILE: &str = "/etc/caddy/Caddyfile";
+/// Caddy runs as a user of its own, who cannot look into the gate's data directory. Programs of this machine have a copy here, too.
+const ROOTS: &str = "/etc/herdgate/tls-ca.pem";
 
 /// Makes the site.
 ///
@@ -13,24 +15,30 @@ const FILE: &str = "/etc/caddy/Caddyfile";
 pub(crate) fn make(asked: &FrontArgs, ground: &Ground<'_>) -> anyhow::Result<Deployment> {
     let behind = Behind::of(asked, ground)?;
     let text = text(ground, &behind);
+    let roots = behind.tls.as_ref().and_then(|tls| tls.roots.clone());
     let mut deployment = behind.deployment(CADDY, vec![Made { way: Way::Block, ..Made::new(FILE, text) }]);
     deployment.then = vec![
         Act::of(&format!("caddy validate --adapter caddyfile --config {FILE}")),
         Act::of("systemctl reload caddy.service"),
     ];
     deployment.after_undo = deployment.then.clone();
+    if let Some(file) = roots {
+        deployment
+            .then
+            .insert(0, Act(["install", "-D", "-m", "0644", &file, ROOTS].map(str::to_owned).into()));
+    }
     Ok(deployment)
 }
 
 fn text(ground: &Ground<'_>, behind: &Behind) -> String {
     let tls = match &behind.tls {
         None => String::new(),
-        Some(roots) => {
-            let roots = roots.as_ref().map(|file| format!("            tls_trusted_ca_certs {file}\n"));
+        Some(tls) => {
+            let roots = tls.roots.as_ref().map(|_| format!("            tls_trusted_ca_certs {ROOTS}\n"));
             // By this word and not by the scheme: Caddy takes no https:// with port 80.
             format!(
                 "            tls\n            tls_server_name {}\n{}",
-                behind.name,
+                tls.name,
                 roots.unwrap_or_default()
             )
         }
@@ -40,8 +48,8 @@ fn text(ground: &Ground<'_>, behind: &Behind) -> String {
         "{head}\
          {name} {{\n    \
          reverse_proxy {address} {{\n        \
-         # Answers go on as they are made; requests as they come, as long as they like (the gate has its own limits).\n        \
-         flush_interval -1\n        \
+         # Streams are flushed at once, and requests go on as they come. No flush_interval -1: with it Caddy would go on\n        \
+         # reading the answer for a client that has left, and the model would work on.\n        \
          # Caddy sets X-Forwarded-For and X-Forwarded-Proto itself.\n        \
          transport http {{\n            \
          versions 1.1\n            \

@@ -36,9 +36,9 @@ fn text(asked: &CloudflaredArgs, ground: &Ground<'_>, behind: &Behind) -> anyhow
     let credentials = tame_path("--credentials", &credentials)?;
     let verified = match &behind.tls {
         None => String::new(),
-        Some(roots) => {
-            let roots = roots.as_ref().map(|file| format!("      caPool: \"{file}\"\n"));
-            format!("      originServerName: \"{}\"\n{}", behind.name, roots.unwrap_or_default())
+        Some(tls) => {
+            let roots = tls.roots.as_ref().map(|file| format!("      caPool: \"{file}\"\n"));
+            format!("      originServerName: \"{}\"\n{}", tls.name, roots.unwrap_or_default())
         }
     };
     let head = ground.head(Path::new(FILE), "herdgate behind a Cloudflare Tunnel.");

@@ -40,10 +40,11 @@ fn text(asked: &NginxArgs, ground: &Ground<'_>, behind: &Behind) -> anyhow::Resu
     };
     let verified = match &behind.tls {
         None => String::new(),
-        Some(roots) => format!(
-            "        proxy_ssl_server_name on;\n        proxy_ssl_name {name};\n        proxy_ssl_verify on;\n        \
+        Some(tls) => format!(
+            "        proxy_ssl_server_name on;\n        proxy_ssl_name {};\n        proxy_ssl_verify on;\n        \
              proxy_ssl_verify_depth 4;\n        proxy_ssl_trusted_certificate {};\n",
-            roots.as_deref().unwrap_or(ROOTS)
+            tls.name,
+            tls.roots.as_deref().unwrap_or(ROOTS)
         ),
     };
     let scheme = if behind.tls.is_some() { "https" } else { "http" };

@@ -119,7 +119,7 @@ fn caddy_reads_every_site() {
         .enumerate()
         .map(|(number, text)| {
             text.replace("\nollama.example.com {", &format!("\ns{number}.example {{"))
-                .replace("/var/lib/herdgate/tls-ca.pem", &ca)
+                .replace("/etc/herdgate/tls-ca.pem", &ca)
         })
         .collect();
     let file = dir.path().join("Caddyfile");
@@ -241,7 +241,21 @@ fn a_gate_that_speaks_tls_is_looked_at() {
             && own.contains("trusted_certificate /var/lib/herdgate/tls-ca.pem;"),
         "{own}"
     );
-    assert!(own.contains("proxy_ssl_verify on;"), "{own}");
+    // By a name that its own certificate is for.
+    assert!(own.contains("proxy_ssl_verify on;") && own.contains("proxy_ssl_name localhost;"), "{own}");
+    let elsewhere = make("[tls]\nself_signed = true\n", &["--name=a.example", "--gate=10.0.0.5:7860"], nginx);
+    let notes = elsewhere.unwrap().notes;
+    assert!(
+        notes.iter().any(|note| note.contains("tls-ca.pem is on the gate's machine, 10.0.0.5")),
+        "{notes:?}"
+    );
+    let own = make("[tls]\nself_signed = true\n", &["--name=a.example"], caddy).unwrap();
+    assert!(text(&own, "Caddyfile").contains("tls_trusted_ca_certs /etc/herdgate/tls-ca.pem\n"));
+    let copies = "install -D -m 0644 /var/lib/herdgate/tls-ca.pem /etc/herdgate/tls-ca.pem";
+    assert_eq!(own.then[0].to_string(), copies, "Caddy's user cannot read it where it lies");
+    let files = "[tls]\ncert = \"/etc/ssl/gate.pem\"\nkey = \"/etc/ssl/gate.key\"\n";
+    let named = make(files, &["--name=a.example"], nginx).unwrap();
+    assert!(text(&named, "herdgate.conf").contains("proxy_ssl_name a.example;"));
 }
 
 #[test]

@@ -33,9 +33,9 @@ fn text(asked: &TraefikArgs, ground: &Ground<'_>, behind: &Behind) -> anyhow::Re
     };
     let verified = match &behind.tls {
         None => String::new(),
-        Some(roots) => {
-            let roots = roots.as_ref().map(|file| format!("      rootCAs:\n        - \"{file}\"\n"));
-            format!("      serverName: \"{}\"\n{}", behind.name, roots.unwrap_or_default())
+        Some(tls) => {
+            let roots = tls.roots.as_ref().map(|file| format!("      rootCAs:\n        - \"{file}\"\n"));
+            format!("      serverName: \"{}\"\n{}", tls.name, roots.unwrap_or_default())
         }
     };
     let head = ground.head(Path::new(FILE), "herdgate behind Traefik: for its file provider.");

@@ -65,9 +65,14 @@ impl Nginx {
 }
 
 /// Starts Caddy with these sites.
-pub(crate) fn caddy(home: &Home, mut command: Command, sites: &str) -> Running {
+pub(crate) fn caddy(home: &Home, command: Command, sites: &str) -> Running {
+    caddy_with(home, command, "\tadmin off\n\tauto_https off\n", sites)
+}
+
+/// The same with options of its own.
+pub(crate) fn caddy_with(home: &Home, mut command: Command, options: &str, sites: &str) -> Running {
     let file = home.path("Caddyfile");
-    std::fs::write(&file, format!("{{\n\tadmin off\n\tauto_https off\n}}\n{sites}\n")).unwrap();
+    std::fs::write(&file, format!("{{\n{options}}}\n{sites}\n")).unwrap();
     command.env("HOME", home.path("")).env("XDG_DATA_HOME", home.path("caddy-data"));
     command.env("XDG_CONFIG_HOME", home.path("caddy-config"));
     Running::start(command.args(["run", "--adapter", "caddyfile", "--config"]).arg(file))
