@@ -12,6 +12,7 @@ mod connection;
 mod embedding;
 mod fault;
 mod golden;
+pub mod installed;
 mod listener;
 mod listing;
 mod log;

@@ -85,16 +85,21 @@ pub(crate) fn all<'c>(choices: &[&[&'c str]]) -> Vec<Vec<&'c str>> {
     })
 }
 
+/// Leaves something out, saying why, or fails where nothing may be left out.
+#[track_caller]
+pub(crate) fn leave_out(why: &str) {
+    let must = std::env::var_os("HERDGATE_TEST_REQUIRE").is_some_and(|value| value == "1");
+    assert!(!must, "cannot run, and HERDGATE_TEST_REQUIRE=1: {why}");
+    let _closed = io::Write::write_all(&mut io::stderr(), format!("LEFT OUT: {why}\n").as_bytes());
+}
+
 /// Runs a tool; none, with a word about it, where it is not there and may be missing.
 #[track_caller]
 pub(crate) fn tool(program: &str, words: &[&str]) -> Option<Output> {
     let folders = ["/usr/sbin", "/sbin", "/usr/bin", "/bin"];
     let found = folders.iter().map(|folder| Path::new(folder).join(program)).find(|path| path.exists());
     let Some(path) = found else {
-        let must = std::env::var_os("HERDGATE_TEST_REQUIRE").is_some_and(|value| value == "1");
-        assert!(!must, "cannot run, and HERDGATE_TEST_REQUIRE=1: there is no {program}");
-        let _closed =
-            io::Write::write_all(&mut io::stderr(), format!("LEFT OUT: there is no {program}\n").as_bytes());
+        leave_out(&format!("there is no {program}"));
         return None;
     };
     let output =

@@ -3,12 +3,12 @@
 
 use crate::harness::peer::workspace;
 use crate::harness::{Demo, Home, Peer, leave_out, testkit};
+use gate_testkit::installed::run;
 use gate_testkit::{Fault, Order, Setup};
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Mutex, PoisonError};
 
 #[test]
 fn ollama_for_python() {
@@ -127,9 +127,6 @@ pub(crate) struct Runner {
     pub(crate) folder: PathBuf,
 }
 
-/// One installation at a time, whichever test comes first.
-static INSTALLING: Mutex<()> = Mutex::new(());
-
 pub(crate) fn python() -> Result<Runner, String> {
     virtual_python("python", "requirements.txt")
 }
@@ -176,31 +173,6 @@ fn installed(
     pinned: &str,
     install: impl Fn(&Path) -> Result<(), String>,
 ) -> Result<PathBuf, String> {
-    let _alone = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
     let all = Path::new(env!("CARGO_TARGET_TMPDIR")).join("clients");
-    fs::create_dir_all(&all).unwrap();
-    // Another run of the tests may be at it, too.
-    let lock = fs::File::create(all.join(format!("{name}.lock"))).unwrap();
-    lock.lock().unwrap();
-    let (folder, done) = (all.join(name), all.join(name).join("installed-for"));
-    if fs::read_to_string(&done).is_ok_and(|before| before == pinned) {
-        return Ok(folder);
-    }
-    if folder.exists() {
-        fs::remove_dir_all(&folder).unwrap();
-    }
-    fs::create_dir(&folder).unwrap();
-    install(&folder)?;
-    fs::write(done, pinned).unwrap();
-    Ok(folder)
-}
-
-fn run(command: &mut Command) -> Result<(), String> {
-    let what = format!("{} {:?}", command.get_program().display(), command.get_args().collect::<Vec<_>>());
-    let output = command.output().map_err(|error| format!("{what}: {error}"))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let said = [output.stdout, output.stderr].concat();
-    Err(format!("{what}: {}\n{}", output.status, String::from_utf8_lossy(&said)))
+    gate_testkit::installed::installed(&all, name, pinned, install)
 }

