@@ -2,10 +2,11 @@
 # Made by `herdgate deploy dockerfile`; belongs at Dockerfile.
 #
 #   docker build -t herdgate .
-#   docker run -d -p 7860:7860 -e HERDGATE_UPSTREAMS=http://gpu1:11434 -v herdgate:/data herdgate
+#   docker run -d -p 7860:7860 --stop-timeout 35 -e HERDGATE_UPSTREAMS=http://gpu1:11434 -v herdgate:/data herdgate
 #   docker exec CONTAINER herdgate key create NAME
 #
 # Nothing but /data is written: --read-only --cap-drop ALL --security-opt no-new-privileges all fit.
+# Without --stop-timeout Docker ends requests that run after 10 s, whatever server.grace says.
 # Settings: -v ./herdgate.toml:/etc/herdgate/herdgate.toml:ro, or variables (HERDGATE_…).
 
 FROM docker.io/library/rust:1.95.0-slim-bookworm AS build

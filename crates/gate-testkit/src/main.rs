@@ -5,6 +5,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use gate_testkit::{Model, Ollama, Seen, Setup};
@@ -12,7 +13,8 @@ use serde_json::json;
 
 const USAGE: &str =
     "usage: testkit-ollama [--listen ADDRESS:PORT] [--version TEXT] [--model NAME]... [--embedder NAME]...
-                      [--no-models] [--tokens N] [--pace-ms N] [--load-ms N] [--record FILE] [--stay]";
+                      [--no-models] [--keep DIR] [--tokens N] [--pace-ms N] [--pull-ms N] [--load-ms N] [--record FILE]
+                      [--stay]";
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -54,6 +56,8 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Asked, Failure> {
             "--no-models" => none = true,
             "--tokens" => setup.tokens = value()?.parse()?,
             "--pace-ms" => setup.pace = Duration::from_millis(value()?.parse()?),
+            "--pull-ms" => setup.progress_pace = Duration::from_millis(value()?.parse()?),
+            "--keep" => setup = setup.with_models_kept_in(Path::new(&value()?))?,
             "--load-ms" => {
                 setup.load_time = Duration::from_millis(value()?.parse()?);
                 setup.loaded.clear();

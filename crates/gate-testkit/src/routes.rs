@@ -58,7 +58,7 @@ pub(crate) fn script(shared: &Shared, head: &Head, body: &[u8]) -> Script {
         http10: head.http10,
         head_only: head.method == "HEAD",
         keeps_open: head.keeps_open,
-        pace: if talks { call.setup.pace } else { Duration::ZERO },
+        pace: if talks { call.setup.pace } else { call.setup.progress_pace },
     };
     let mut before = Vec::new();
     if let Some(load) = load.filter(|_| reply.status == 200 && !call.model.is_empty()) {

@@ -2,6 +2,7 @@
 //! by the test at any time; a request sees them as they are when its head has arrived.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Everything about the server that is not a fault.
@@ -22,6 +23,11 @@ pub struct Setup {
     pub load_time: Duration,
     /// How many tokens an answer has when the request does not bound it.
     pub tokens: usize,
+    /// Wait before each line of a pull and its kin.
+    pub progress_pace: Duration,
+    /// A folder with an empty file for each model, so that what was pulled outlives the program: see
+    /// [`Setup::with_models_kept_in`].
+    pub kept: Option<PathBuf>,
     /// Answer 403 without a body to a foreign `Host` or `Origin`, as an Ollama on loopback does.
     pub checks_host: bool,
 }
@@ -52,6 +58,8 @@ impl Default for Setup {
             pace: Duration::ZERO,
             load_time: Duration::ZERO,
             tokens: 8,
+            progress_pace: Duration::ZERO,
+            kept: None,
             checks_host: true,
         }
     }
@@ -85,6 +93,24 @@ impl Setup {
     pub fn with_tokens(mut self, tokens: usize) -> Self {
         self.tokens = tokens;
         self
+    }
+
+    /// With the models of this folder instead, which is made where it is not there. What is pulled from now on is in it, too.
+    ///
+    /// # Errors
+    /// Where the folder cannot be made or read.
+    pub fn with_models_kept_in(self, folder: &Path) -> std::io::Result<Self> {
+        std::fs::create_dir_all(folder)?;
+        let entries = std::fs::read_dir(folder)?.collect::<std::io::Result<Vec<_>>>()?;
+        let names: Vec<String> =
+            entries.iter().filter_map(|entry| Some(entry.file_name().to_str()?.replace('%', "/"))).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        Ok(Self { kept: Some(folder.to_owned()), ..self.with_models(&names) })
+    }
+
+    /// The file that stands for a model.
+    pub(crate) fn kept_file(&self, name: &str) -> Option<PathBuf> {
+        self.kept.as_ref().map(|folder| folder.join(canonical(name).replace('/', "%")))
     }
 
     pub(crate) fn find(&self, asked: &str) -> Option<&Model> {

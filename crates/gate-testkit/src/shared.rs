@@ -66,12 +66,15 @@ impl Shared {
             Effect::Add(name) => {
                 if setup.find(&name).is_none() {
                     setup.models.push(Model::named(&canonical(&name)));
+                    // A full disk is not what these tests are about.
+                    let _kept = setup.kept_file(&name).map(|file| std::fs::write(file, ""));
                 }
             }
             Effect::Remove(name) => {
                 let name = canonical(&name);
                 setup.models.retain(|model| canonical(&model.name) != name);
                 setup.loaded.retain(|one| *one != name);
+                let _gone = setup.kept_file(&name).map(std::fs::remove_file);
             }
         }
     }

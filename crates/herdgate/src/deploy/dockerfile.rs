@@ -9,6 +9,7 @@ use super::{Act, Base, Deployment, Ground, Made, tame, tame_path};
 use clap::{Args, ValueEnum};
 use gate_config::Config;
 use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
 
 /// The word of the command.
 pub(crate) const KIND: &str = "dockerfile";
@@ -52,7 +53,7 @@ pub(crate) fn make(asked: &DockerfileArgs, ground: &Ground<'_>) -> anyhow::Resul
     let tag = tag(asked.with);
     let head = ground.head(path, "An image of herdgate.");
     let (build, image) = (build(asked)?, image(asked, ground.config())?);
-    let run = usage(asked.with);
+    let run = usage(asked.with, ground.config());
     let text = format!("{head}#\n#   docker build -t {tag} .\n{run}\n{build}\n{image}");
     let mut deployment = Deployment::new(KIND, Base::Here, vec![Made::new(path, text)]);
     deployment.then = vec![Act::of(&format!("docker build -t {tag} ."))];
@@ -99,7 +100,8 @@ pub(crate) fn ports(config: &Config) -> Vec<u16> {
     ports
 }
 
-fn usage(with: Option<With>) -> String {
+fn usage(with: Option<With>, config: &Config) -> String {
+    let stop = (config.server.grace + Duration::from_secs(5)).as_secs();
     let (tag, lines) = (
         tag(with),
         match with {
@@ -123,8 +125,9 @@ fn usage(with: Option<With>) -> String {
         }
     };
     format!(
-        "#   docker run -d -p 7860:7860 {lines} {tag}\n\
+        "#   docker run -d -p 7860:7860 --stop-timeout {stop} {lines} {tag}\n\
          #   docker exec CONTAINER herdgate key create NAME\n{more}\
+         # Without --stop-timeout Docker ends requests that run after 10 s, whatever server.grace says.\n\
          # Settings: -v ./herdgate.toml:/etc/herdgate/herdgate.toml:ro, or variables (HERDGATE_…).\n"
     )
 }

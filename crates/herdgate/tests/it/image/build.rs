@@ -11,6 +11,8 @@ use tempfile::TempDir;
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// What instructions of the images run, besides the shell.
 const TOOLS: [&str; 6] = ["install", "mkdir", "chmod", "cp", "chown", "rm"];
+/// What distroless' image for C++ has beside the C library.
+const LIBRARIES: [&str; 6] = ["libc.so", "libm.so", "libgcc_s.so", "libstdc++.so", "libgomp.so", "ld-linux-"];
 
 pub(super) struct Builder {
     dir: TempDir,
@@ -122,15 +124,24 @@ impl Builder {
         }
     }
 
-    /// Rust's image, whose cargo has built it all already.
-    pub(super) fn stand_in_for_rust(&self, binary: &Path) {
+    /// Rust's image, whose cargo has built it all already: herdgate, and what else is named.
+    pub(super) fn stand_in_for_rust(&self, built: &[&Path]) {
         let root = Root::new(self.place("rust"));
         root.tools();
-        root.file(binary, "built/herdgate");
-        root.script("usr/local/bin/cargo", "case \"$*\" in \"build --release --locked -p herdgate\"*) ;; *) exit 9 ;; esac\n\
+        let mut packages = String::new();
+        for program in built {
+            let name = program.file_name().unwrap().to_str().unwrap();
+            root.file(program, &format!("built/{name}"));
+            packages.push_str(&format!(" -p {name}"));
+        }
+        root.script("usr/local/bin/cargo", &format!("[ \"$*\" = 'build --release --locked{packages}' ] || exit 9\n\
             [ -f Cargo.lock ] && [ -f crates/herdgate/Cargo.toml ] && [ -f crates/herdgate/src/main.rs ] || exit 8\n\
             [ ! -e target ] && [ ! -e .git ] && [ ! -e crates/herdgate/tests ] || exit 7\n\
-            mkdir -p target/release && cp /built/herdgate target/release/");
+            [ -f .cargo/config.toml ] || exit 6\n\
+            mkdir -p target/release && cp /built/* target/release/"));
+        // Packages that cannot be fetched here: what is built already needs none.
+        let apt = "case \"$*\" in update) ;; 'install -y --no-install-recommends '*) ;; *) exit 9 ;; esac";
+        root.script("usr/bin/apt-get", apt);
         let channel = format!("{}.0", env!("CARGO_PKG_RUST_VERSION"));
         self.commit(&root, &format!("docker.io/library/rust:{channel}-slim-bookworm"), "");
     }
@@ -141,31 +152,50 @@ impl Builder {
         self.commit(&root, "docker.io/library/debian:bookworm-slim", "");
     }
 
-    /// Libraries, roots of authorities, users, and nothing to run.
-    pub(super) fn stand_in_for_distroless(&self) {
+    /// Libraries, for these programs, roots of authorities, users, and nothing to run.
+    pub(super) fn stand_in_for_distroless(&self, programs: &[&Path]) {
         let root = Root::new(self.place("distroless"));
-        root.libraries(Path::new(env!("CARGO_BIN_EXE_herdgate")));
+        for program in programs {
+            for library in libraries(program) {
+                let name = library.file_name().unwrap().to_str().unwrap();
+                let is_there = LIBRARIES.iter().any(|known| name.starts_with(known));
+                assert!(is_there, "{}: the image has no {name}", program.display());
+            }
+            root.libraries(program);
+        }
         root.text("etc/passwd", "root:x:0:0:root:/root:/sbin/nologin\nnonroot:x:65532:65532:nonroot:/home/nonroot:/sbin/nologin\n");
         root.text("etc/group", "root:x:0:\nnonroot:x:65532:\n");
         self.commit(&root, "gcr.io/distroless/cc-debian12:nonroot", "USER 65532\nWORKDIR /home/nonroot\n");
     }
 
-    /// Ollama's image, with its variables and its program's name; behind it the test kit, with a model to be had.
+    /// Ollama's image, with its variables and its program's name; behind it the test kit, which takes some seconds for a pull and
+    /// keeps its models where Ollama does.
     pub(super) fn stand_in_for_ollama(&self, testkit: &Path) {
         let root = Root::new(self.place("ollama"));
-        root.tools();
-        root.libraries(Path::new(env!("CARGO_BIN_EXE_herdgate")));
         root.file(testkit, "usr/lib/ollama/testkit-ollama");
         root.libraries(testkit);
         root.script(
             "usr/bin/ollama",
             "[ \"$1\" = serve ] || exit 2\n\
-            exec /usr/lib/ollama/testkit-ollama --listen \"${OLLAMA_HOST#http://}\" --stay --model llama2:7b",
+            exec /usr/lib/ollama/testkit-ollama --listen \"${OLLAMA_HOST#http://}\" --stay --pull-ms 500 --keep /root/.ollama/models",
         );
+        self.commit_ollama(&root);
+    }
+
+    /// The same with a real one.
+    pub(super) fn image_of_ollama(&self, program: &Path) {
+        let root = Root::new(self.place("ollama"));
+        root.program(program, "usr/bin/ollama");
+        self.commit_ollama(&root);
+    }
+
+    fn commit_ollama(&self, root: &Root) {
+        root.tools();
+        root.libraries(Path::new(env!("CARGO_BIN_EXE_herdgate")));
         root.text("etc/passwd", "root:x:0:0:root:/root:/bin/sh\n");
         let rest =
             "ENV OLLAMA_HOST=0.0.0.0:11434\nEXPOSE 11434\nENTRYPOINT [\"/bin/ollama\"]\nCMD [\"serve\"]\n";
-        self.commit(&root, "docker.io/ollama/ollama:latest", rest);
+        self.commit(root, "docker.io/ollama/ollama:latest", rest);
     }
 
     fn commit(&self, root: &Root, name: &str, rest: &str) {
@@ -232,10 +262,14 @@ impl Root {
 
     /// What a program is linked with, at the very paths, and the loader.
     fn libraries(&self, program: &Path) {
-        let said = Command::new("ldd").arg(program).output().unwrap();
-        let said = String::from_utf8(said.stdout).unwrap();
-        for path in said.split_whitespace().filter(|word| word.starts_with('/')) {
-            self.file(Path::new(path), path.trim_start_matches('/'));
+        for path in libraries(program) {
+            self.file(&path, path.strip_prefix("/").unwrap().to_str().unwrap());
         }
     }
+}
+
+fn libraries(program: &Path) -> Vec<PathBuf> {
+    let said = Command::new("ldd").arg(program).output().unwrap();
+    let said = String::from_utf8(said.stdout).unwrap();
+    said.split_whitespace().filter(|word| word.starts_with('/')).map(PathBuf::from).collect()
 }

@@ -20,10 +20,13 @@ for one in null zero random urandom; do : > "$root/dev/$one"; mount --bind "/dev
 exec setpriv --no-new-privs unshare --root "$root" --wd "$folder" --setgid "$gid" --setuid "$uid" "$@"
 "#;
 
+/// Where each volume lies on the machine, by its path inside.
+pub(super) type Volumes = Vec<(String, PathBuf)>;
+
 pub(super) struct Container {
     running: Running,
     root: PathBuf,
-    volumes: Vec<(String, PathBuf)>,
+    volumes: Volumes,
     env: Vec<(String, String)>,
     user: (String, String),
 }
@@ -37,13 +40,24 @@ impl Container {
         variables: &[&str],
         is_read_only: bool,
     ) -> Self {
+        Self::start_on(&Volumes::new(), builder, image, networks, variables, is_read_only)
+    }
+
+    /// The same with volumes that are there already.
+    pub(super) fn start_on(
+        volumes: &Volumes,
+        builder: &Builder,
+        image: &Image,
+        networks: &Networks,
+        variables: &[&str],
+        is_read_only: bool,
+    ) -> Self {
         let name = builder.run(&["from", "--pull-never", &image.name]);
         let root = PathBuf::from(builder.run(&["mount", &name]));
-        let volumes: Vec<(String, PathBuf)> = image
-            .volumes
-            .iter()
-            .map(|inside| (inside.clone(), fresh_volume(builder, &name, &root, inside)))
-            .collect();
+        let known = |inside: &String| volumes.iter().find(|(name, _)| name == inside).cloned();
+        let fresh = |inside: &String| (inside.clone(), fresh_volume(builder, &name, &root, inside));
+        let volumes: Volumes =
+            image.volumes.iter().map(|inside| known(inside).unwrap_or_else(|| fresh(inside))).collect();
         let (uid, gid) = image.user.split_once(':').unwrap_or(("0", "0"));
         let home = if uid == "0" { "HOME=/root" } else { "HOME=/" };
         let pair = |line: &str| line.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
@@ -60,6 +74,19 @@ impl Container {
         let user = (uid.to_owned(), gid.to_owned());
         let running = Running::start(&mut command);
         Self { running, root, volumes, env, user }
+    }
+
+    pub(super) fn volumes(&self) -> &Volumes {
+        &self.volumes
+    }
+
+    /// Runs the image's own check, word for word: its exit code is what Docker goes by.
+    #[track_caller]
+    pub(super) fn check(&self, image: &Image) -> i32 {
+        let [kind, words @ ..] = &image.health[..] else { panic!("no check") };
+        assert_eq!((kind.as_str(), words[0].as_str()), ("CMD", "/usr/local/bin/herdgate"));
+        let words: Vec<&str> = words[1..].iter().map(String::as_str).collect();
+        self.exec(&words).0
     }
 
     /// A process of it, once it is there.
