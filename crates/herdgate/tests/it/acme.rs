@@ -223,19 +223,30 @@ fn a_name_that_leads_elsewhere_is_told_and_the_old_certificate_stays() {
     }
 }
 
-#[test]
-fn a_gate_that_is_killed_in_mid_order_goes_on_with_its_account() {
+/// A home, an authority that takes its time to look at it, and an Ollama; none where there is no authority.
+fn slow_authority() -> Option<(Home, Pebble, Ollama)> {
     if !is_installed() {
-        return;
+        return None;
     }
     let home = Home::new().env("AUTH_TOKEN", TOKEN);
     let mut pebble = Pebble::prepare(&home, 3, 90 * 24 * 3600);
-    // The authority takes its time to look.
     pebble.start(&[("PEBBLE_WFE_NONCEREJECT", "15"), ("PEBBLE_VA_SLEEPTIME", "5")]);
     let home = home.settings(&pebble.settings("\"ollama.test\""));
-    let ollama = testkit(Setup::default());
-    let mut gate = serve(&home, &pebble, &ollama);
+    Some((home, pebble, testkit(Setup::default())))
+}
+
+/// A gate whose order is under way.
+#[track_caller]
+fn ordering<'h>(home: &'h Home, pebble: &Pebble, ollama: &Ollama) -> Gate<'h> {
+    let gate = serve(home, pebble, ollama);
     until("an order", || pebble.said().contains("orders in the db").then_some(()));
+    gate
+}
+
+#[test]
+fn a_gate_that_is_killed_in_mid_order_goes_on_with_its_account() {
+    let Some((home, pebble, ollama)) = slow_authority() else { return };
+    let mut gate = ordering(&home, &pebble, &ollama);
     gate.running.signal(Signal::KILL);
     gate.running.ended();
     assert!(!home.data("acme-certificate.pem").exists(), "it was in the middle");
@@ -250,16 +261,8 @@ fn a_gate_that_is_killed_in_mid_order_goes_on_with_its_account() {
 /// The authority is slow, so that the order of the old gate is under way when the gate is handed over.
 #[test]
 fn one_gate_alone_asks_while_two_are_there() {
-    if !is_installed() {
-        return;
-    }
-    let home = Home::new().env("AUTH_TOKEN", TOKEN);
-    let mut pebble = Pebble::prepare(&home, 3, 90 * 24 * 3600);
-    pebble.start(&[("PEBBLE_WFE_NONCEREJECT", "15"), ("PEBBLE_VA_SLEEPTIME", "5")]);
-    let home = home.settings(&pebble.settings("\"ollama.test\""));
-    let ollama = testkit(Setup::default());
-    let mut gate = serve(&home, &pebble, &ollama);
-    until("an order", || pebble.said().contains("orders in the db").then_some(()));
+    let Some((home, pebble, ollama)) = slow_authority() else { return };
+    let mut gate = ordering(&home, &pebble, &ollama);
     gate.running.signal(Signal::USR2);
     let line = gate.running.says("that it took over", |line| line.contains("was handed over to process "));
     let fresh = line.split("to process ").nth(1).unwrap();
