@@ -1,7 +1,7 @@
 //! Does somebody listen: open, refused, turned away by a firewall, or nothing at all.
 
 use super::{at, inside, time};
-use crate::doctor::facts::{Around, Dial, End, Facts, Place, Role};
+use crate::doctor::facts::{Around, Dial, End, Facts, Place, Role, Socket};
 use crate::doctor::finding::{Cure, Finding};
 
 const CHECK: &str = "port";
@@ -12,7 +12,35 @@ const FIREWALL: &str =
 
 pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
     let places = facts.places.iter().filter(|place| !inside::is_told(facts, place));
-    places.filter_map(|place| one(place, is_gates(facts, place))).collect()
+    places
+        .filter_map(|place| other_port(facts, place).or_else(|| one(place, is_gates(facts, place))))
+        .collect()
+}
+
+/// The Ollama of this machine has another port than the gate asks it at.
+fn other_port(facts: &Facts, place: &Place) -> Option<Finding> {
+    let machine = facts.machine.as_ref().filter(|_| place.role == Role::Upstream && place.is_own)?;
+    let first = place.dials.first().filter(|first| first.end == End::Refused && place.open().is_none())?;
+    let is_there = |socket: &&Socket| socket.owner.as_ref().is_some_and(|owner| owner.is("ollama"));
+    let there = machine.sockets.iter().find(is_there).filter(|socket| socket.address.port() != place.port)?;
+    let (asked, port) = (first.address, there.address.port());
+    let ip = if there.address.ip().is_unspecified() {
+        "127.0.0.1".to_owned()
+    } else {
+        there.address.ip().to_string()
+    };
+    let seen = format!("no Ollama listens on {asked}; one listens on {}", there.address);
+    let finding = if place.is_guess {
+        Finding::warn(CHECK, &place.url, seen)
+            .because("a gate that is not told starts another one, which has none of its models")
+    } else {
+        Finding::bad(CHECK, &place.url, seen).because("every request that goes there fails")
+    };
+    let url = format!("http://{}", at(&ip, port));
+    let lines = Cure::run(format!("upstreams = [\"{url}\"]")).within("herdgate.toml");
+    Some(finding.cured(
+        lines.note("in the place of the other").or(Cure::run(format!("herdgate serve --upstream {url}"))),
+    ))
 }
 
 /// Whether a gate is meant to be there: who shows a key expects one, and at its usual port nobody expects anything else.

@@ -152,6 +152,23 @@ fn an_ollama_that_the_gate_knows_on_loopback_and_others_reach() {
     server.doctor().is_sound();
 }
 
+/// Situations 54 and 55: the Ollama of this machine has another port than the gate looks at, by itself and by its settings.
+#[test]
+fn an_ollama_at_another_port() {
+    let Some(server) = Server::new() else { return };
+    let _ollama = server.start("OLLAMA_HOST=127.0.0.1:8080 exec ollama serve", "127.0.0.1:8080");
+    let seen = "no Ollama listens on 127.0.0.1:11434; one listens on 127.0.0.1:8080";
+    let report = server.doctor();
+    let lines = commands(&report.warns("port", seen)["cure"]);
+    assert_eq!(lines, ["upstreams = [\"http://127.0.0.1:8080\"]"]);
+    server.settings("upstreams = [\"http://127.0.0.1:11434\"]\n");
+    assert_eq!(server.doctor().cure("port", seen), lines);
+    server.settings(&lines[0]);
+    server.doctor().is_sound();
+    let told = format!("{:?}", server.doctor().findings);
+    assert!(!told.contains(seen), "{told}");
+}
+
 /// A model that is missing where nobody gets out to where models are.
 #[test]
 fn a_model_that_cannot_be_pulled() {

@@ -213,7 +213,13 @@ fn a_port_below_1024() {
     let home = home.through(&first);
     fs::set_permissions(home.path("herdgate.sh"), fs::Permissions::from_mode(0o755)).unwrap();
     let report = super::doctor(&home, &["--no-inference"]);
-    let finding = report.first("taken", "port 80 is below 1024: this user may not listen there");
+    // Who is not root cannot tell the programs of other tests from those of this network: only this check counts.
+    let is_it = |finding: &&Value| finding["check"] == "taken" && finding["mark"] == "bad";
+    let finding = report.findings.iter().find(is_it).unwrap_or_else(|| panic!("{:#?}", report.findings));
+    assert!(
+        finding["seen"].as_str().unwrap().contains("port 80 is below 1024: this user may not listen there"),
+        "{finding}"
+    );
     let other = &finding["cure"]["or"];
     let command = other
         .as_array()
@@ -223,5 +229,5 @@ fn a_port_below_1024() {
         .find(|command| command.starts_with("herdgate serve"));
     let listen = command.unwrap().rsplit(' ').next().unwrap().to_owned();
     fs::write(home.path("herdgate.toml"), format!("[listen]\naddress = \"{listen}\"\n")).unwrap();
-    super::doctor(&home, &["--no-inference"]).is_sound();
+    super::doctor(&home, &["--no-inference"]).is_well("taken");
 }

@@ -107,10 +107,11 @@ fn a_proxy_that_cuts_an_answer_in_its_middle() {
     let report = doctor(&home, &[&url]);
     report.is_sound();
     let told = format!("{:?}", report.findings);
-    assert!(
-        told.contains("between let 4.") && told.contains("of silence pass, longer ones were not seen"),
-        "{told}"
-    );
+    let silence =
+        told.split("between let ").nth(1).and_then(|rest| rest.split_once(" s of silence pass, longer ones"));
+    let silence: f64 = silence.unwrap_or_else(|| panic!("{told}")).0.parse().unwrap();
+    // The other end waits four; what came before may have come a moment late.
+    assert!(silence > 3.0, "{told}");
 }
 
 /// What takes longer than anybody has is told as what was measured, and no further.

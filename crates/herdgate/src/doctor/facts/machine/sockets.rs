@@ -82,10 +82,14 @@ pub(in crate::doctor::facts) fn look() -> (Vec<Socket>, Vec<Program>) {
     (sockets, programs)
 }
 
-/// Whether a program is in the network that this one is in. Of others' programs only root is told.
+/// Whether a program is in the network that this one is in. Of others' programs only root is told; who is not leaves out those of
+/// containers.
 pub(super) fn is_in_own_network(program: &Program) -> bool {
     let network = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/net")).ok();
-    network(&program.pid.to_string()).is_none_or(|its| network("thread-self").is_none_or(|own| own == its))
+    match (network(&program.pid.to_string()), network("thread-self")) {
+        (Some(its), Some(own)) => its == own,
+        _ => program.container.is_none(),
+    }
 }
 
 fn listening(line: &str) -> Option<(SocketAddr, u64)> {
@@ -122,7 +126,10 @@ fn owners() -> (HashMap<u64, usize>, Vec<Program>) {
         let Ok(name) = fs::read_to_string(entry.path().join("comm")) else { continue };
         let group = fs::read_to_string(entry.path().join("cgroup")).unwrap_or_default();
         let (unit, container) = home(&group);
-        let name = name.trim().chars().take(LETTERS).collect();
+        let mut name: String = name.trim().chars().take(LETTERS).collect();
+        if name == "ollama" && is_runner(pid) {
+            name.push_str(" runner");
+        }
         let at = programs.len();
         programs.push(Program { pid, name, unit, container });
         for file in fs::read_dir(entry.path().join("fd")).into_iter().flatten().flatten() {
@@ -136,6 +143,12 @@ fn owners() -> (HashMap<u64, usize>, Vec<Program>) {
         }
     }
     (owners, programs)
+}
+
+/// Ollama's own children, which listen for it alone.
+fn is_runner(pid: u32) -> bool {
+    let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    words.split(|byte| *byte == 0).nth(1) == Some(b"runner")
 }
 
 /// The service and the container of a control group (cgroups(7)): `0::/system.slice/ollama.service`,
