@@ -95,12 +95,28 @@ fn spread(times: &[u64]) -> u64 {
     last.saturating_sub(times.first().copied().unwrap_or(0))
 }
 
+/// What has the proxy between pass words on at once and wait for them, in its own words.
 fn unbuffered(place: &Place) -> Cure {
+    let name = proxy(place).unwrap_or_default().to_ascii_lowercase();
     let nginx =
         Cure::run("proxy_buffering off;\nproxy_read_timeout 600s;").within("nginx.conf, at its location");
-    nginx
-        .note("then: sudo nginx -s reload")
-        .or(Cure::run("herdgate deploy nginx").on(place.host.clone()).note("prints the whole server block"))
+    let nginx = nginx.note("then: sudo nginx -s reload");
+    let whole = |kind: &str| {
+        Cure::run(format!("herdgate deploy {kind}")).on(place.host.clone()).note("prints the whole block")
+    };
+    if name.contains("cloudflare") {
+        return drop_in("OLLAMA_KEEP_ALIVE", "24h").on(place.host.clone()).note(
+            "Cloudflare waits 100 s for a word, and no setting of a free plan changes that: keep models in memory, and ask with \"stream\": true",
+        );
+    }
+    if name.contains("caddy") {
+        let caddy = Cure::run("flush_interval -1").within("the Caddyfile, in the braces of reverse_proxy");
+        return caddy.note("then: sudo systemctl reload caddy").or(whole("caddy"));
+    }
+    if name.contains("haproxy") {
+        return Cure::run("timeout server 600s").within("haproxy.cfg, at its backend");
+    }
+    nginx.or(whole("nginx"))
 }
 
 /// No answer, or one that ends before its last line.
@@ -109,7 +125,7 @@ fn cut(place: &Place, told: &Told) -> Finding {
     let model = &told.model;
     let (after, silence) = (time(told.micros), time(told.last_silence()));
     let (seen, why) = match (told.status, &told.failed) {
-        (Some(status @ (502..=504)), _) => (
+        (Some(status @ (502..=504 | 520..=527)), _) => (
             format!("{model}: a proxy{by} gives up after {after} without a word, with {status}"),
             "it waits less long than a model takes to load or to begin",
         ),
@@ -289,6 +305,22 @@ mod tests {
             let finding = found(told, &[]);
             assert!(finding.mark == mark && finding.seen.contains(seen), "{}", finding.seen);
         }
+    }
+
+    #[test]
+    fn each_proxy_is_told_in_its_own_words() {
+        let cure = |server: &str, status| {
+            let told = Told { status: Some(status), is_whole: false, ..told() };
+            let served = Some(Served { server: Some(server.into()), ..Served::default() });
+            let place = Place { told: Some(told), served, ..Place::default() };
+            let found = judge(&Facts { places: vec![place], ..Facts::default() }).remove(0);
+            assert!(found.mark == Mark::Bad && found.seen.contains("gives up after"), "{}", found.seen);
+            found.cure.unwrap().run.join("\n")
+        };
+        assert!(cure("nginx/1.22.1", 504).starts_with("proxy_buffering off;"));
+        assert_eq!(cure("Caddy", 502), "flush_interval -1");
+        assert!(cure("cloudflare", 524).contains("OLLAMA_KEEP_ALIVE=24h"));
+        assert_eq!(cure("HAProxy", 504), "timeout server 600s");
     }
 
     #[test]
