@@ -185,7 +185,11 @@ impl Shape {
             "# Where herdgate.toml is looked for; root's, and the gate only reads it.".to_owned(),
             "WorkingDirectory=/etc/herdgate".to_owned(),
         ];
-        lines.extend(self.settings.iter().map(|path| format!("Environment=HERDGATE_CONFIG={path}")));
+        match &self.settings {
+            Some(path) => lines.push(format!("Environment=HERDGATE_CONFIG={path}")),
+            // Where there is no file in it, the user's own folder would be next: the data, which a gate may write to.
+            None => lines.push("Environment=XDG_CONFIG_HOME=/etc".to_owned()),
+        }
         lines.push(format!("Environment=HERDGATE_DATA={}", self.data));
         match Path::new(&self.data).strip_prefix("/var/lib") {
             Ok(name) if name.components().count() == 1 => {

@@ -127,7 +127,13 @@ fn the_folder_of_the_settings_is_roots() {
     assert!(rules.ends_with("\nd /etc/herdgate - root - -\n"), "{rules}");
     // systemd gives a folder that it makes for a unit to the user of the unit, who may then write to it.
     for unit in ["herdgate.service", "herdgate-backup.service"] {
-        assert!(!text(&made, unit).contains("ConfigurationDirectory="));
+        let unit = text(&made, unit);
+        assert!(!unit.contains("ConfigurationDirectory="), "{unit}");
+        // Nor are others looked for in the home of that user, which is the data directory.
+        assert!(
+            unit.contains("WorkingDirectory=/etc/herdgate\nEnvironment=XDG_CONFIG_HOME=/etc\n"),
+            "{unit}"
+        );
     }
     let at = |word: &str| made.then.iter().position(|act| act.0.iter().any(|own| own == word)).unwrap();
     assert!(at("systemd-tmpfiles") < at("restart"), "{:?}", made.then);
