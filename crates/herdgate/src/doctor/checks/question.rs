@@ -110,8 +110,12 @@ fn unbuffered(place: &Place) -> Cure {
         );
     }
     if name.contains("caddy") {
-        let caddy = Cure::run("flush_interval -1").within("the Caddyfile, in the braces of reverse_proxy");
-        return caddy.note("then: sudo systemctl reload caddy").or(whole("caddy"));
+        let caddy = "transport http {\n\tresponse_header_timeout 600s\n\tread_timeout 600s\n}";
+        // Caddy flushes streams by itself; a flush_interval of -1 has it read on for clients that have left, and the model with it.
+        return Cure::run(caddy)
+            .within("the Caddyfile, in the braces of reverse_proxy")
+            .note("with no buffer_responses, response_buffers or flush_interval there; then: sudo systemctl reload caddy")
+            .or(whole("caddy"));
     }
     if name.contains("haproxy") {
         return Cure::run("timeout server 600s").within("haproxy.cfg, at its backend");
@@ -318,7 +322,8 @@ mod tests {
             found.cure.unwrap().run.join("\n")
         };
         assert!(cure("nginx/1.22.1", 504).starts_with("proxy_buffering off;"));
-        assert_eq!(cure("Caddy", 502), "flush_interval -1");
+        let caddy = cure("Caddy", 502);
+        assert!(caddy.contains("read_timeout 600s") && !caddy.contains("flush_interval"), "{caddy}");
         assert!(cure("cloudflare", 524).contains("OLLAMA_KEEP_ALIVE=24h"));
         assert_eq!(cure("HAProxy", 504), "timeout server 600s");
     }
