@@ -8,6 +8,7 @@ use crate::harness::{Ask, Gate, Home, leave_out, testkit};
 use gate_testkit::{Ollama, Setup};
 use serde_json::{Value, json};
 use std::fs;
+use std::io::{Seek as _, Write as _};
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -101,17 +102,33 @@ fn variables_lead_libraries_to_the_gate() {
     }
 }
 
-/// The stack as docker-compose reads it; none where it is not there.
-fn composed(folder: &Path) -> Option<Result<Value, String>> {
+/// What a file of YAML says, by the reader that Debian has for docker-compose; none where that is not there.
+#[track_caller]
+fn yaml(text: &[u8]) -> Option<Value> {
     let reader = "import json, sys, yaml; json.dump(yaml.safe_load(sys.stdin), sys.stdout)";
-    let line = format!("set -o pipefail; /usr/bin/docker-compose config | /usr/bin/python3 -c '{reader}'");
-    if !Path::new("/usr/bin/docker-compose").exists() {
-        leave_out("there is no docker-compose");
+    let mut python = Command::new("/usr/bin/python3");
+    if !python.args(["-c", "import yaml"]).output().is_ok_and(|tried| tried.status.success()) {
+        leave_out("YAML is read by PyYAML (python3-yaml), which is not here");
         return None;
     }
-    let output = command("bash", folder).args(["-c", &line]).output().unwrap();
-    let err = String::from_utf8_lossy(&output.stderr).into_owned();
-    Some(if output.status.success() { Ok(serde_json::from_slice(&output.stdout).unwrap()) } else { Err(err) })
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(text).unwrap();
+    file.rewind().unwrap();
+    let read = Command::new("/usr/bin/python3").args(["-c", reader]).stdin(file).output().unwrap();
+    Some(serde_json::from_str(&out(read)).unwrap())
+}
+
+/// The stack as docker-compose reads it; none where it is not there.
+#[track_caller]
+fn composed(folder: &Path) -> Option<Result<Value, String>> {
+    match command("docker-compose", folder).arg("config").output() {
+        Ok(read) if read.status.success() => yaml(&read.stdout).map(Ok),
+        Ok(read) => Some(Err(String::from_utf8_lossy(&read.stderr).into_owned())),
+        Err(error) => {
+            leave_out(&format!("docker-compose: {error}"));
+            None
+        }
+    }
 }
 
 #[test]
@@ -201,11 +218,7 @@ fn files_of_settings_hold_an_address_and_a_field_that_the_gate_takes() {
         json!({ "model": env["ANTHROPIC_DEFAULT_HAIKU_MODEL"], "max_tokens": 9, "messages": messages });
     asked(env["ANTHROPIC_BASE_URL"].as_str().unwrap(), "/v1/messages", ("Authorization", &bearer), &body);
 
-    fs::write(home.path("config.yaml"), filled_in(&gate, &home, "continue")).unwrap();
-    let reader = "import json, sys, yaml; json.dump(yaml.safe_load(sys.stdin), sys.stdout)";
-    let file = fs::File::open(home.path("config.yaml")).unwrap();
-    let read = command("/usr/bin/python3", &home.path("")).args(["-c", reader]).stdin(file).output().unwrap();
-    let file: Value = serde_json::from_str(&out(read)).unwrap();
+    let Some(file) = yaml(filled_in(&gate, &home, "continue").as_bytes()) else { return };
     let model = &file["models"][0];
     let bearer = model["requestOptions"]["headers"]["Authorization"].as_str().unwrap();
     let body = json!({ "model": model["model"], "messages": messages, "stream": false });
