@@ -40,6 +40,10 @@ use super::finding::{Cure, Finding};
 
 /// What findings about this machine are about.
 const MACHINE: &str = "this machine";
+/// The port that a gate has by itself.
+const GATE: u16 = gate_config::Listen::DEFAULT.address.port();
+/// By which a container finds its host.
+const HOST: &str = "host.docker.internal";
 
 const ALL: &[fn(&Facts) -> Vec<Finding>] = &[
     // Why nobody answers is seen at the service first.
@@ -134,7 +138,7 @@ fn at(host: &str, port: u16) -> String {
 
 /// Where the gate of this machine is found from here.
 fn gate_at(machine: &Machine) -> String {
-    let listener = machine.listeners.first().copied().unwrap_or_else(|| ([127, 0, 0, 1], 7860).into());
+    let listener = machine.listeners.first().copied().unwrap_or_else(|| ([127, 0, 0, 1], GATE).into());
     if listener.ip().is_unspecified() {
         format!("127.0.0.1:{}", listener.port())
     } else {

@@ -1,12 +1,12 @@
 //! Containers: do they find the Ollama that they were told of, and do they let strangers past the gate?
 
-use super::MACHINE;
-use crate::doctor::facts::{Container, Facts, Machine};
+use super::{GATE, HOST, MACHINE};
+use crate::doctor::facts::{Container, Facts, Machine, Socket};
 use crate::doctor::finding::{Cure, Finding};
+use std::net::IpAddr;
 
 const CHECK: &str = "docker";
 const FILE: &str = "docker-compose.yml";
-const HOST: &str = "host.docker.internal";
 
 pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
     let Some(machine) = &facts.machine else { return Vec::new() };
@@ -25,7 +25,7 @@ fn one(machine: &Machine, container: &Container) -> Vec<Finding> {
     let asked = container.asks.iter().filter_map(|url| asks(machine, container, url));
     let mut findings: Vec<Finding> = published(machine, container).into_iter().chain(asked).collect();
     findings.extend(fronted(container));
-    findings.extend(tunnelled(container));
+    findings.extend(tunnelled(machine, container));
     findings.extend(unlike_a_service(machine, container));
     if findings.is_empty() {
         findings.push(Finding::ok(CHECK, MACHINE, format!("the container {name} runs")));
@@ -92,8 +92,10 @@ fn fronted(container: &Container) -> Option<Finding> {
     let label = container.fronted.as_ref()?;
     let name = &container.name;
     let seen = format!("a domain leads to the container {name} itself: {label}");
-    let lines =
-        lines(container, format!("labels: [] # without {}", label.split('=').next().unwrap_or_default()));
+    let line = label.split('=').next().unwrap_or_default();
+    // A remark, because lines beside it are not known here: an own `labels:` would stand in the place of all.
+    let list = if line == "VIRTUAL_HOST" { "environment" } else { "labels" };
+    let lines = lines(container, format!("# {list}: delete the line {line}, and leave the others"));
     let cure = lines
         .note("in Coolify: take the domain off this service, and give it to the gate's; then deploy anew");
     Some(if container.is_guarded {
@@ -109,23 +111,86 @@ fn fronted(container: &Container) -> Option<Finding> {
     })
 }
 
+/// Who is at the other end of a container's tunnel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Behind {
+    Ollama,
+    Gate,
+    /// A gate may have Ollama's port, there too.
+    Unknown,
+}
+
+fn behind(machine: &Machine, container: &Container, host: &str, port: u16) -> Behind {
+    let named = |other: &&Container| other.name == host || other.aliases.iter().any(|alias| alias == host);
+    if let Some(other) = machine.containers.iter().find(named) {
+        return match (other.is_ollama, other.is_gate) {
+            (true, _) => Behind::Ollama,
+            (false, true) => Behind::Gate,
+            (false, false) => Behind::Unknown,
+        };
+    }
+    let ip = host.parse::<IpAddr>().ok();
+    let is_loopback = host == "localhost" || ip.is_some_and(|ip| ip.is_loopback());
+    let is_own = |ip: IpAddr| machine.addresses.contains(&ip);
+    if !(host == HOST || (is_loopback && container.on_host) || ip.is_some_and(is_own)) {
+        return Behind::Unknown;
+    }
+    let is_there = |socket: &&Socket| {
+        let at = socket.address.ip();
+        socket.address.port() == port
+            && (at.is_unspecified() || host == HOST || is_loopback || ip == Some(at))
+    };
+    let mut there = machine.sockets.iter().filter(is_there);
+    let is_ollama = |socket: &Socket| {
+        socket.keyless_ollama.is_some() || socket.owner.as_ref().is_some_and(|owner| owner.is("ollama"))
+    };
+    if there.any(is_ollama) { Behind::Ollama } else { Behind::Unknown }
+}
+
 /// A tunnel in a container that leads to an Ollama itself.
-fn tunnelled(container: &Container) -> Option<Finding> {
+fn tunnelled(machine: &Machine, container: &Container) -> Option<Finding> {
     let word = container.tunnels.as_ref()?;
     let name = &container.name;
-    let to = word.replace(":11434", ":7860");
-    Some(
-        Finding::bad(
-            CHECK,
-            MACHINE,
-            format!("the tunnel of the container {name} leads to Ollama itself: {word}"),
-        )
-        .because("whoever finds the other end uses, pulls and deletes models without a key")
-        .cured(
-            lines(container, format!("command: tunnel --url {to}"))
-                .note("to the gate, by its own name in that network"),
+    let (host, port) = split(word.split_once("://").map_or(word.as_str(), |(_, rest)| rest));
+    let is_near = |other: &&Container| {
+        other.is_gate
+            && other.is_running
+            && other.networks.iter().any(|network| container.networks.contains(network))
+    };
+    let gate = machine.containers.iter().find(is_near).map_or("GATE", |gate| gate.name.as_str());
+    let to = format!("http://{gate}:{GATE}");
+    let note = if gate == "GATE" {
+        "GATE: the name of the gate's service in a network that both are in; with the other words that are there"
+    } else {
+        "with the other words that are there"
+    };
+    let cure = lines(container, format!("command: {} {to}", leads(&container.image))).note(note);
+    match behind(machine, container, host, port) {
+        Behind::Ollama => Some(
+            Finding::bad(
+                CHECK,
+                MACHINE,
+                format!("the tunnel of the container {name} leads to Ollama itself: {word}"),
+            )
+            .because("whoever finds the other end uses, pulls and deletes models without a key")
+            .cured(cure),
         ),
-    )
+        Behind::Unknown => Some(
+            Finding::warn(
+                CHECK,
+                MACHINE,
+                format!("the tunnel of the container {name} leads to port {port}, which is Ollama's by itself: {word}"),
+            )
+            .because("where that is an Ollama and not a gate, whoever finds the other end uses and deletes its models without a key")
+            .cured(cure),
+        ),
+        Behind::Gate => None,
+    }
+}
+
+/// How such a tunnel is told where to lead.
+fn leads(image: &str) -> &'static str {
+    if image.contains("ngrok") { "http" } else { "tunnel --url" }
 }
 
 /// What a client was told, and what it finds there.
@@ -217,18 +282,18 @@ fn split(rest: &str) -> (&str, u16) {
 fn unlike_a_service(machine: &Machine, container: &Container) -> Vec<Finding> {
     let name = &container.name;
     let mut findings = Vec::new();
-    if !container.is_ollama && !container.is_gate {
+    if !container.is_ollama && !container.is_gate && !container.has_own_front {
         return findings;
     }
     if let Some(folder) = &container.forgets {
-        let what = if container.is_ollama { "its models" } else { "its keys" };
+        let what = if container.is_gate { "its keys" } else { "its models" };
         findings.push(
             Finding::warn(CHECK, MACHINE, format!("the container {name} keeps {folder} in itself"))
                 .because(format!("{what} are gone when it is made anew: with each update of its image"))
                 .cured(lines(container, format!("volumes:\n  - {name}-data:{folder}\n# and at the end of the file:\nvolumes:\n  {name}-data:"))),
         );
     }
-    if container.is_ollama && machine.gpu.has_cards() && !container.has_gpu {
+    if (container.is_ollama || container.has_own_front) && machine.gpu.has_cards() && !container.has_gpu {
         findings.push(
             Finding::warn(CHECK, MACHINE, format!("the container {name} was given none of this machine's cards"))
                 .because("its models run on the processor")

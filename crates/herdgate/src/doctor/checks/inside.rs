@@ -10,7 +10,6 @@ use crate::doctor::finding::{Cure, Finding};
 use std::net::IpAddr;
 
 pub(super) const CHECK: &str = "container";
-const HOST: &str = "host.docker.internal";
 
 pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
     let Some(inside) = &facts.inside else { return Vec::new() };
@@ -165,6 +164,7 @@ fn no_gate(inside: &Inside, place: &Place, ip: IpAddr) -> Finding {
 
 #[cfg(test)]
 mod tests {
+    use super::super::HOST;
     use super::*;
     use crate::doctor::facts::{End, Names, Served};
     use crate::doctor::finding::Mark;

@@ -1,6 +1,6 @@
 //! Does an Ollama answer who shows no key, where others than this machine reach it?
 
-use super::bound;
+use super::{GATE, bound};
 use crate::doctor::facts::{Facts, Place, Role, Served, What};
 use crate::doctor::finding::{Cure, Finding};
 use std::net::IpAddr;
@@ -89,7 +89,7 @@ fn one(facts: &Facts, place: &Place, served: &Served) -> Option<Finding> {
 /// What binds it to loopback: known where this machine is looked at, offered in all ways elsewhere.
 fn bound(facts: &Facts, place: &Place, ip: IpAddr) -> Cure {
     let gate = format!(
-        "binds it to loopback; others come by the gate: herdgate serve --listen {}:7860",
+        "binds it to loopback; others come by the gate: herdgate serve --listen {}:{GATE}",
         bracketed(ip)
     );
     if let Some(machine) = &facts.machine {

@@ -1,6 +1,6 @@
 //! Does the name stand for an address, and does the first of several addresses lead to the server?
 
-use super::{at, inside, time};
+use super::{HOST, at, inside, time};
 use crate::doctor::facts::{Dial, End, Facts, Names, Place, is_local};
 use crate::doctor::finding::{Cure, Finding};
 use std::net::IpAddr;
@@ -8,7 +8,6 @@ use std::net::IpAddr;
 const CHECK: &str = "name";
 /// A name server that takes longer is in the way of every new connection.
 const SLOW: u64 = 2_000_000;
-const DOCKER: &str = "host.docker.internal";
 
 pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
     let places = facts.places.iter().filter(|place| !inside::is_told(facts, place));
@@ -39,7 +38,7 @@ fn unknown(place: &Place, names: &Names) -> Finding {
     let host = &place.host;
     let why = names.failed.as_deref().unwrap_or("it has no address");
     let finding = Finding::bad(CHECK, &place.url, format!("{host} cannot be looked up: {why}"));
-    if host == DOCKER {
+    if host == HOST {
         return docker(finding, names, place.port);
     }
     if let Some(near) = near(host, &names.known) {
@@ -62,11 +61,11 @@ fn unknown(place: &Place, names: &Names) -> Finding {
 /// Docker gives the name of its host only to who asks for it (`--add-host`).
 fn docker(finding: Finding, names: &Names, port: u16) -> Finding {
     let gateway = names.gateway.map(IpAddr::V4).filter(|_| names.in_container);
-    let compose = Cure::run("extra_hosts:\n  - \"host.docker.internal:host-gateway\"")
+    let compose = Cure::run(format!("extra_hosts:\n  - \"{HOST}:host-gateway\""))
         .within("docker-compose.yml, at the service")
         .note("then: docker compose up -d");
     let cure = match gateway {
-        Some(gateway) => compose.or(hosts_line(DOCKER, gateway).note("until the container is made anew")),
+        Some(gateway) => compose.or(hosts_line(HOST, gateway).note("until the container is made anew")),
         None => compose.or(Cure::run(format!("herdgate doctor 127.0.0.1:{port}"))
             .note("outside of containers the host is this machine itself")),
     };
@@ -211,11 +210,11 @@ mod tests {
 
     #[test]
     fn the_host_of_a_container_is_named_where_it_is_started() {
-        let (mark, _, cure) = told(&place(DOCKER, lost(), &[]));
+        let (mark, _, cure) = told(&place(HOST, lost(), &[]));
         assert!(mark == Mark::Bad && cure.contains("- \"host.docker.internal:host-gateway\""), "{cure}");
         assert!(cure.contains("herdgate doctor 127.0.0.1:11434"), "{cure}");
         let gateway = Some([172, 17, 0, 1].into());
-        let (_, _, cure) = told(&place(DOCKER, Names { in_container: true, gateway, ..lost() }, &[]));
+        let (_, _, cure) = told(&place(HOST, Names { in_container: true, gateway, ..lost() }, &[]));
         assert!(cure.contains("echo \"172.17.0.1 host.docker.internal\""), "{cure}");
     }
 

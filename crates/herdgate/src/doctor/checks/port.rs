@@ -1,12 +1,10 @@
 //! Does somebody listen: open, refused, turned away by a firewall, or nothing at all.
 
-use super::{at, inside, time};
+use super::{GATE, at, inside, time};
 use crate::doctor::facts::{Around, Dial, End, Facts, Place, Role, Socket};
 use crate::doctor::finding::{Cure, Finding};
 
 const CHECK: &str = "port";
-/// Where a gate listens unless its settings say otherwise.
-const GATE: u16 = 7860;
 const FIREWALL: &str =
     "a firewall there lets other ports pass, or speaks for this one: no client gets through";
 

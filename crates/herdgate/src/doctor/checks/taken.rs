@@ -1,6 +1,6 @@
 //! May the gate listen where it shall: is the port free, and is it allowed to have it?
 
-use super::MACHINE;
+use super::{GATE, MACHINE};
 use crate::doctor::facts::{Facts, Machine, Place, Program, Role};
 use crate::doctor::finding::{Cure, Finding};
 use std::net::SocketAddr;
@@ -79,6 +79,6 @@ pub(super) fn elsewhere(machine: &Machine, listener: SocketAddr) -> Cure {
     let is_free = |port: &u16| !machine.sockets.iter().any(|socket| socket.address.port() == *port);
     let low = listener.port() < 1024;
     let first = if low { 8000 + listener.port() } else { listener.port().saturating_add(1) };
-    let port = (first..=u16::MAX).find(is_free).unwrap_or(7860);
+    let port = (first..=u16::MAX).find(is_free).unwrap_or(GATE);
     Cure::run(format!("herdgate serve --listen {}", SocketAddr::new(listener.ip(), port)))
 }

@@ -1,6 +1,7 @@
 //! Connecting: does somebody listen, is it refused, or does nothing come back; and where it fails, what stands around it.
 
 use crate::together::together;
+use gate_config::Listen;
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -15,7 +16,7 @@ const MOST: usize = 8;
 /// A machine that answers at all says something at one of these: ssh, web, and one that nobody has.
 const OTHERS: [u16; 4] = [22, 80, 443, 1];
 /// Where Ollama, and the gate, listen unless they are told otherwise.
-const USUAL: [u16; 2] = [11434, 7860];
+const USUAL: [u16; 2] = [11434, Listen::DEFAULT.address.port()];
 /// A router or firewall says no within a moment; that nobody has an address takes the kernel three seconds (arp(7)).
 const MOMENT: Duration = Duration::from_secs(1);
 

@@ -1,6 +1,7 @@
 //! A name that a container does not know, and where it is known.
 
-use super::{HOST, bad, given, shared};
+use super::super::HOST;
+use super::{bad, given, shared};
 use crate::doctor::checks::docker::lines;
 use crate::doctor::checks::name;
 use crate::doctor::facts::{Container, Inside, Place};

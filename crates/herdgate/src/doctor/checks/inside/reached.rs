@@ -1,6 +1,7 @@
 //! An address that a container knows, and where nobody lets it in.
 
-use super::{HOST, bad, given, shared};
+use super::super::{GATE, HOST};
+use super::{bad, given, shared};
 use crate::doctor::checks::docker::lines;
 use crate::doctor::checks::{at, drop_in};
 use crate::doctor::facts::{Container, End, Inside, Place};
@@ -59,9 +60,11 @@ pub(super) fn on_host(inside: &Inside, place: &Place, ip: IpAddr, end: &End) -> 
     }
     bad(place, format!("{listen} refuses {name}: nobody listens on this machine at port {port}"))
         .because("the server that it asks is not there, or has another port")
-        .cured(Cure::run("sudo systemctl start ollama").or(
-            Cure::run(format!("sudo ss -tlnp | grep -E '11434|7860|{port}'")).note("shows who listens where"),
-        ))
+        .cured(
+            Cure::run("sudo systemctl start ollama")
+                .or(Cure::run(format!("sudo ss -tlnp | grep -E '11434|{GATE}|{port}'"))
+                    .note("shows who listens where")),
+        )
 }
 
 /// The network that this address of the container's is in.

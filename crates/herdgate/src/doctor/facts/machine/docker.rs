@@ -56,8 +56,10 @@ pub(in crate::doctor) struct Container {
     /// Of its first program; 0 where none runs.
     pub(in crate::doctor) pid: u32,
     pub(in crate::doctor) is_ollama: bool,
-    /// A gate, by its image or by what it was given.
+    /// A gate, by its image or by its command line.
     pub(in crate::doctor) is_gate: bool,
+    /// No gate of ours, and given a token and a model: an Ollama with somebody's own front before it, in one container.
+    pub(in crate::doctor) has_own_front: bool,
     /// Where its Ollama listens, as it was told.
     pub(in crate::doctor) listens: Option<String>,
     pub(in crate::doctor) is_running: bool,
@@ -103,6 +105,7 @@ pub(super) async fn look() -> Vec<Container> {
         containers.retain(|container| {
             container.is_ollama
                 || container.is_gate
+                || container.has_own_front
                 || container.tunnels.is_some()
                 || !container.asks.is_empty()
         });
@@ -158,7 +161,9 @@ fn one(value: &Value) -> Container {
     };
     let is_gate =
         image.split([':', '@']).next().is_some_and(|name| name.rsplit('/').next() == Some("herdgate"))
-            || (set("AUTH_TOKEN").is_some() && set("OLLAMA_MODEL").is_some());
+            || words(config).any(|word| Path::new(word).file_name() == Some("herdgate".as_ref()));
+    let has_own_front =
+        !is_gate && !is_ollama && set("AUTH_TOKEN").is_some() && set("OLLAMA_MODEL").is_some();
     let (asked_by, asks) = asks(&variables, is_ollama).into_iter().unzip();
     let log = &host["LogConfig"];
     let policy = host["RestartPolicy"]["Name"].as_str().unwrap_or_default();
@@ -171,9 +176,16 @@ fn one(value: &Value) -> Container {
         fronted: fronted(value, &variables).filter(|_| is_ollama),
         is_guarded: labels(value).any(|(name, _)| GUARDS.iter().any(|guard| name.contains(guard))),
         tunnels: tunnels(value, &image, &variables),
-        forgets: if is_gate || is_ollama { forgets(value, is_ollama, set("OLLAMA_MODELS")) } else { None },
+        forgets: if is_gate {
+            forgets(value, "/data")
+        } else if is_ollama || has_own_front {
+            forgets(value, &set("OLLAMA_MODELS").unwrap_or_else(|| "/root/.ollama".to_owned()))
+        } else {
+            None
+        },
         is_ollama,
         is_gate,
+        has_own_front,
         image,
         is_running: state["Running"] == true,
         is_restarting: state["Restarting"] == true,
@@ -221,23 +233,21 @@ fn tunnels(value: &Value, image: &str, variables: &[String]) -> Option<String> {
     if !TUNNELS.iter().any(|name| image.contains(name)) {
         return None;
     }
-    let words = [&value["Config"]["Cmd"], &value["Config"]["Entrypoint"]];
-    let words =
-        words.into_iter().flat_map(|list| list.as_array().into_iter().flatten()).filter_map(Value::as_str);
     let urls = variables.iter().filter_map(|word| word.strip_prefix("TUNNEL_URL="));
-    words.chain(urls).find(|word| word.contains(":11434")).map(without_user)
+    words(&value["Config"]).chain(urls).find(|word| word.contains(":11434")).map(without_user)
 }
 
-/// What it must not lose, and no volume keeps.
-fn forgets(value: &Value, is_ollama: bool, models: Option<String>) -> Option<String> {
+/// A folder that it must not lose, where no volume keeps it.
+fn forgets(value: &Value, folder: &str) -> Option<String> {
     let mounts = value["Mounts"].as_array()?;
-    let keeps = |folder: &str| {
-        let mut kept = mounts.iter().filter_map(|mount| mount["Destination"].as_str());
-        kept.any(|kept| Path::new(folder).starts_with(kept))
-    };
-    let folder =
-        if is_ollama { models.unwrap_or_else(|| "/root/.ollama".to_owned()) } else { "/data".to_owned() };
-    (!keeps(&folder)).then_some(folder)
+    let mut kept = mounts.iter().filter_map(|mount| mount["Destination"].as_str());
+    (!kept.any(|kept| Path::new(folder).starts_with(kept))).then(|| folder.to_owned())
+}
+
+/// What it was started with.
+fn words(config: &Value) -> impl Iterator<Item = &str> {
+    let lists = [&config["Entrypoint"], &config["Cmd"]].into_iter();
+    lists.flat_map(|list| list.as_array().into_iter().flatten()).filter_map(Value::as_str)
 }
 
 /// The variables that name an Ollama, and the URLs that they give.
@@ -348,7 +358,9 @@ mod tests {
              "traefik.http.middlewares.a.basicauth.users": "me:secret"}}},
           {"Name": "/off", "Config": {"Image": "ollama/ollama", "Labels": {"traefik.enable": "false", "traefik.http.routers.o.rule": "x"}}},
           {"Name": "/tunnel", "Config": {"Image": "cloudflare/cloudflared:latest", "Cmd": ["tunnel", "--url", "http://me:pw@ollama:11434"]}},
-          {"Name": "/gate", "Config": {"Image": "ghcr.io/x/herdgate:1", "Env": ["AUTH_TOKEN=abc"]}, "Mounts": [{"Destination": "/data"}]}
+          {"Name": "/gate", "Config": {"Image": "ghcr.io/x/herdgate:1", "Env": ["AUTH_TOKEN=abc"]}, "Mounts": [{"Destination": "/data"}]},
+          {"Name": "/own", "Config": {"Image": "own", "Entrypoint": ["/usr/local/bin/herdgate"], "Env": ["AUTH_TOKEN=abc", "OLLAMA_MODEL=m"]}, "Mounts": []},
+          {"Name": "/nginx", "Config": {"Image": "ollama-nginx", "Cmd": ["/start.sh"], "Env": ["AUTH_TOKEN=abc", "OLLAMA_MODEL=m"]}, "Mounts": []}
         ]"#;
         let read = read(text);
         let told: Vec<_> =
@@ -359,9 +371,14 @@ mod tests {
             (None, false, None),
             (None, false, Some("http://ollama:11434")),
             (None, false, None),
+            (None, false, None),
+            (None, false, None),
         ];
         assert_eq!(told, expected);
         assert!(read[3].is_gate && read[3].forgets.is_none());
+        assert!(read[4].is_gate && read[4].forgets.as_deref() == Some("/data"));
+        // Somebody's own nginx before an Ollama has no keys of ours to lose, and models.
+        assert!(!read[5].is_gate && read[5].forgets.as_deref() == Some("/root/.ollama"));
         let kept = serde_json::to_string(&read).unwrap();
         assert!(!kept.contains("secret") && !kept.contains("pw@") && !kept.contains("abc"), "{kept}");
     }
