@@ -224,7 +224,7 @@ fn around_it(
             goal.url.host = gateway.map(|ip| ip.to_string()).unwrap_or_default();
         }
         // Nobody shall be shown what the settings keep for the gate.
-        goal.trust.fields.clear();
+        goal.trust = goal.trust.without_credentials();
     }
     goals.retain(|goal| !goal.url.host.is_empty() && goal.is_ollama);
     goals

@@ -124,6 +124,11 @@ impl Trust {
         Trust { roots, fields, identity: None }
     }
 
+    /// Trusting the same, with nothing to show: neither a key nor a certificate.
+    pub(super) fn without_credentials(&self) -> Self {
+        Trust { roots: self.roots.clone(), fields: Vec::new(), identity: None }
+    }
+
     /// Shakes hands.
     pub(super) async fn shake(
         &self,
