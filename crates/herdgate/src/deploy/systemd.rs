@@ -24,6 +24,9 @@ const UNITS: &str = "/etc/systemd/system";
 const TMPFILES: &str = "/etc/tmpfiles.d/herdgate.conf";
 const SETTINGS: &str = "/etc/herdgate/herdgate.toml";
 const DATA: &str = "/var/lib/herdgate";
+/// The unit that makes backups, and where they lie unless told otherwise.
+pub(crate) const BACKUP_UNIT: &str = "/etc/systemd/system/herdgate-backup.service";
+pub(crate) const BACKUPS: &str = "/var/lib/herdgate-backups";
 
 /// Options of `herdgate deploy systemd`.
 #[derive(Debug, Args)]
@@ -44,7 +47,7 @@ pub(crate) struct SystemdArgs {
     #[arg(
         long,
         value_name = "DIR",
-        default_value = "/var/lib/herdgate-backups",
+        default_value = BACKUPS,
         conflicts_with = "no_backup"
     )]
     pub(crate) backup_dir: PathBuf,

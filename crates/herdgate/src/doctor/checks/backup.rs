@@ -1,6 +1,7 @@
 //! Are the keys and settings of the gate's service kept somewhere else, and lately?
 
 use super::MACHINE;
+use crate::deploy::shell_word;
 use crate::doctor::facts::{Backups, Facts};
 use crate::doctor::finding::{Cure, Finding};
 
@@ -14,19 +15,29 @@ pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
 }
 
 fn one(backups: &Backups) -> Finding {
+    let folder = &backups.folder;
     let seen = match backups.age {
         Some(days) if days < OLD => return Finding::ok(CHECK, MACHINE, "there is a backup of this week"),
-        Some(days) => format!("the newest backup is {days} days old"),
-        None => "there is no backup of the gate in /var/lib/herdgate-backups".to_owned(),
+        Some(days) => format!("the newest backup in {folder} is {days} days old"),
+        None => format!("there is no backup of the gate in {folder}"),
     };
-    let now = Cure::run("sudo herdgate backup /var/lib/herdgate-backups/gate.tar.zst");
     Finding::warn(CHECK, MACHINE, seen)
         .because("with the disk all keys are lost, and every client needs another one")
-        .cured(
-            Cure::run("sudo herdgate deploy systemd --write --run")
-                .note("its timer makes one a day; who keeps them elsewhere may pass over this")
-                .or(now.note("one now")),
-        )
+        .cured(cure(backups))
+}
+
+/// What makes units is no cure beside those that are there: it would write them without the options that they were made with.
+fn cure(backups: &Backups) -> Cure {
+    if backups.has_unit {
+        let now = Cure::run("sudo systemctl start herdgate-backup.service");
+        return now.then("sudo systemctl enable --now herdgate-backup.timer");
+    }
+    let file = format!("{}/gate.tar.zst", backups.folder);
+    Cure::run(format!("sudo herdgate backup {}", shell_word(&file)))
+        .note("one now; who keeps backups elsewhere may pass over this")
+        .or(Cure::run("sudo herdgate deploy systemd --write --run").note(
+            "with a timer that makes one a day: the service's units are written anew, so add the options that they were made with",
+        ))
 }
 
 #[cfg(test)]
@@ -39,7 +50,19 @@ mod tests {
         for (age, mark) in
             [(None, Mark::Warn), (Some(0), Mark::Ok), (Some(7), Mark::Ok), (Some(30), Mark::Warn)]
         {
-            assert_eq!(one(&Backups { age }).mark, mark, "{age:?}");
+            let backups = Backups { age, folder: "/srv/kept".into(), has_unit: true };
+            assert_eq!(one(&backups).mark, mark, "{age:?}");
         }
+    }
+
+    #[test]
+    fn units_that_are_there_are_not_written_anew() {
+        let told = |has_unit| one(&Backups { age: None, folder: "/srv/kept".into(), has_unit });
+        let with = told(true);
+        assert_eq!(with.seen, "there is no backup of the gate in /srv/kept");
+        let cure = with.cure.unwrap();
+        assert_eq!(cure.run[0], "sudo systemctl start herdgate-backup.service");
+        assert_eq!(cure.or, []);
+        assert_eq!(told(false).cure.unwrap().run, ["sudo herdgate backup /srv/kept/gate.tar.zst"]);
     }
 }

@@ -3,18 +3,18 @@
 use super::disks::Rights;
 use super::sockets::Program;
 use super::tool;
+use crate::deploy::systemd::{BACKUP_UNIT, BACKUPS};
 use gate_keys::{KeyStore as _, State};
 use gate_store::{DataDir, SqliteStore};
 use serde::{Deserialize, Serialize};
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 /// `CAP_NET_BIND_SERVICE` (capabilities(7)).
 const BIND_LOW: u32 = 10;
 const DAY: i64 = 86_400;
-/// Where `herdgate deploy systemd` has its timer put backups.
-const BACKUPS: &str = "/var/lib/herdgate-backups";
 
 /// A key, as far as it may be of concern.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +43,10 @@ pub(in crate::doctor) struct LogFile {
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(in crate::doctor) struct Backups {
+    /// Where they lie.
+    pub(in crate::doctor) folder: String,
+    /// Whether a unit makes them.
+    pub(in crate::doctor) has_unit: bool,
     /// Days since the newest, where there is any.
     pub(in crate::doctor) age: Option<u64>,
 }
@@ -69,17 +73,33 @@ fn hard(limits: &str) -> Option<u64> {
     line.split_whitespace().nth(1)?.parse().ok()
 }
 
-/// Days since the newest backup where the service's timer puts them; none where there is no such folder, or nothing in it. The outer none:
-/// this user may not look.
-pub(super) fn newest_backup() -> Option<Backups> {
-    let folder = match fs::read_dir(BACKUPS) {
-        Ok(folder) => folder,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Some(Backups::default()),
+/// Backups of the service, where its unit puts them; of a service without that unit, where it would. None where this user may not look,
+/// or the unit does not say.
+pub(super) fn backups() -> Option<Backups> {
+    let unit = match fs::read_to_string(BACKUP_UNIT) {
+        Ok(unit) => Some(unit),
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
         Err(_forbidden) => return None,
     };
-    let times = folder.flatten().take(4096).filter_map(|file| file.metadata().ok()?.modified().ok());
+    let has_unit = unit.is_some();
+    let folder = unit.map_or_else(|| Some(BACKUPS.to_owned()), |unit| folder(&unit))?;
+    let files = match fs::read_dir(&folder) {
+        Ok(files) => files,
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            return Some(Backups { folder, has_unit, age: None });
+        }
+        Err(_forbidden) => return None,
+    };
+    let times = files.flatten().take(4096).filter_map(|file| file.metadata().ok()?.modified().ok());
     let age = times.max().map(|newest| newest.elapsed().unwrap_or_default().as_secs() / DAY.unsigned_abs());
-    Some(Backups { age })
+    Some(Backups { folder, has_unit, age })
+}
+
+/// The folder that `herdgate backup FOLDER/herdgate-…` of the unit names.
+fn folder(unit: &str) -> Option<String> {
+    let start = unit.lines().find_map(|line| line.strip_prefix("ExecStart="))?;
+    let (folder, _name) = start.split_once(" backup ")?.1.split_once("/herdgate-$$(")?;
+    folder.starts_with('/').then(|| folder.replace("%%", "%"))
 }
 
 /// The lowest port that this program may listen on.
@@ -149,6 +169,21 @@ pub(super) fn logs(programs: &[Program]) -> Vec<LogFile> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::deploy::{systemd, testing};
+
+    #[test]
+    fn backups_are_looked_for_where_the_unit_puts_them() {
+        for (words, expected) in [
+            (&[][..], BACKUPS),
+            (&["--backup-dir", "/srv/backups%"][..], "/srv/backups%"),
+            (&["--backup-dir", "/mnt/nas/herdgate-home"][..], "/mnt/nas/herdgate-home"),
+        ] {
+            let made = testing::make("", words, systemd::make).unwrap();
+            let unit = testing::text(&made, "herdgate-backup.service");
+            assert_eq!(folder(unit).as_deref(), Some(expected), "{unit}");
+        }
+        assert_eq!(folder("[Service]\nExecStart=/usr/local/bin/my-own-backup\n"), None);
+    }
 
     #[test]
     fn the_hard_limit_is_the_second_number() {
