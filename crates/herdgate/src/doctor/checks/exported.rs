@@ -1,6 +1,8 @@
 //! Was something exported in a shell that Ollama's service should have?
 
 use super::{MACHINE, service};
+use crate::deploy::ollama::KIND;
+use crate::deploy::shell_word;
 use crate::doctor::facts::{Facts, Machine, Service};
 use crate::doctor::finding::{Cure, Finding};
 use std::collections::BTreeMap;
@@ -8,6 +10,8 @@ use std::collections::BTreeMap;
 const CHECK: &str = "exported";
 /// What `herdgate deploy ollama-override` writes: anew each time, so all of it has to be said.
 const OURS: &str = "/zz-herdgate.conf";
+/// What stands for a proxy's user and password.
+const MASK: &str = "...@";
 
 pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
     facts.machine.as_ref().and_then(one).into_iter().collect()
@@ -36,35 +40,60 @@ fn one(machine: &Machine) -> Option<Finding> {
 
 fn cure(service: &Service, missed: &BTreeMap<String, String>, shown: &[String]) -> Cure {
     let ours = service.drop_ins.iter().find(|(path, _)| path.ends_with(OURS)).map(|(_, sets)| sets);
-    let ollama_override = Cure::run(command(ours, missed));
-    if ours.is_some() {
-        return ollama_override.note("its drop-in is written anew: these are all of its options");
+    let ollama_override = Cure::run(command(ours, missed, &service.lets_in));
+    if let Some(sets) = ours {
+        let mut note = "its drop-in is written anew: these are all of its options".to_owned();
+        if service.lets_in.is_empty() && bound(sets).is_some() {
+            note.push_str("; GATE_ADDRESS: whom it let in before");
+        }
+        if sets.values().any(|value| value.contains(MASK)) {
+            note.push_str("; ...@: the user and password of that proxy, which nobody is shown");
+        }
+        return ollama_override.note(note);
     }
     let lines: Vec<String> = shown.iter().map(|pair| format!("Environment=\"{pair}\"")).collect();
     service::drop_in(service, "tuning.conf", &lines.join("\\n"))
-        .then(format!("sudo systemctl restart {}", service.name.trim_end_matches(".service")))
+        .then(format!("sudo systemctl restart {}", service.word()))
         .or(ollama_override.note("which also binds Ollama to loopback, behind the gate"))
 }
 
+/// Where its drop-in has it listen for a gate elsewhere.
+fn bound(sets: &BTreeMap<String, String>) -> Option<&str> {
+    let host = sets.get("OLLAMA_HOST").map(String::as_str)?;
+    (!host.starts_with("127.") && !host.starts_with("[::1]")).then_some(host)
+}
+
 /// With what its drop-in has already.
-fn command(ours: Option<&BTreeMap<String, String>>, missed: &BTreeMap<String, String>) -> String {
+fn command(
+    ours: Option<&BTreeMap<String, String>>,
+    missed: &BTreeMap<String, String>,
+    lets_in: &[String],
+) -> String {
     let mut all = ours.cloned().unwrap_or_default();
     all.extend(missed.clone());
-    let mut command = "sudo herdgate deploy ollama-override".to_owned();
+    let mut words: Vec<String> = ["sudo", "herdgate", "deploy", KIND].map(str::to_owned).into();
+    if let Some(host) = bound(&all) {
+        words.extend(["--bind".to_owned(), host.to_owned()]);
+        if lets_in.is_empty() {
+            words.extend(["--allow", "GATE_ADDRESS"].map(str::to_owned));
+        }
+        words.extend_from_slice(lets_in);
+    }
     for (name, value) in all {
         let option = match name.as_str() {
-            "OLLAMA_HOST" if value.starts_with("127.") || value.starts_with("[::1]") => continue,
-            "OLLAMA_HOST" => format!("--bind {value} --allow GATE_ADDRESS"),
-            "OLLAMA_NUM_PARALLEL" => format!("--num-parallel {value}"),
-            "OLLAMA_MAX_LOADED_MODELS" => format!("--max-loaded-models {value}"),
-            "OLLAMA_KEEP_ALIVE" => format!("--keep-alive {value}"),
-            "OLLAMA_CONTEXT_LENGTH" => format!("--context-length {value}"),
-            "OLLAMA_MODELS" => format!("--models {value}"),
-            _ => format!("--env {name}={value}"),
+            "OLLAMA_HOST" => continue,
+            "OLLAMA_NUM_PARALLEL" => "--num-parallel",
+            "OLLAMA_MAX_LOADED_MODELS" => "--max-loaded-models",
+            "OLLAMA_KEEP_ALIVE" => "--keep-alive",
+            "OLLAMA_CONTEXT_LENGTH" => "--context-length",
+            "OLLAMA_MODELS" => "--models",
+            _ => "--env",
         };
-        command = format!("{command} {option}");
+        let value = if option == "--env" { format!("{name}={value}") } else { value };
+        words.extend([option.to_owned(), shell_word(&value)]);
     }
-    format!("{command} --write --run")
+    words.extend(["--write", "--run"].map(str::to_owned));
+    words.join(" ")
 }
 
 #[cfg(test)]
@@ -114,6 +143,47 @@ mod tests {
         for pair in ["HOST=127.0.0.1:11434", "CONTEXT_LENGTH=8192", "NUM_PARALLEL=4", "FLASH_ATTENTION=1"] {
             let line = format!("Environment=\"OLLAMA_{pair}\"\n");
             assert!(text(&made, "zz-herdgate.conf").contains(&line), "no {line} by {}", cure.run[0]);
+        }
+    }
+
+    /// What a shell makes of a cure, without its first words and its last.
+    fn words_of(command: &str) -> Vec<String> {
+        let echo = command.replacen("sudo herdgate deploy ollama-override", "printf '%s\\n'", 1);
+        let echo = echo.strip_suffix(" --write --run").unwrap();
+        let done = std::process::Command::new("/bin/sh").args(["-c", echo]).output().unwrap();
+        String::from_utf8(done.stdout).unwrap().lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn what_the_drop_in_has_reaches_it_through_a_shell_as_it_is() {
+        let path = "/etc/systemd/system/ollama.service.d/zz-herdgate.conf";
+        for lets_in in [&["--allow", "192.168.1.2,10.0.0.0/24", "--ufw"][..], &[][..]] {
+            let has = variables(&[
+                ("OLLAMA_HOST", "192.168.1.100:11434"),
+                ("OLLAMA_MODELS", "/srv/my models"),
+                ("OLLAMA_NEW", "$HOME's"),
+            ]);
+            let service = Service {
+                drop_ins: [(path.to_owned(), has)].into(),
+                lets_in: lets_in.iter().map(|word| (*word).to_owned()).collect(),
+                ..Service::default()
+            };
+            let cure = told(&[("OLLAMA_KEEP_ALIVE", "24h")], service).unwrap().cure.unwrap();
+            let words = words_of(&cure.run[0]);
+            let allow = words.iter().position(|word| word == "--allow").unwrap();
+            if lets_in.is_empty() {
+                assert_eq!(words[allow + 1], "GATE_ADDRESS");
+                assert!(cure.note.unwrap().ends_with("GATE_ADDRESS: whom it let in before"));
+                continue;
+            }
+            assert_eq!(words[allow..allow + 3], lets_in[..]);
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            let made = make("", &words, ollama::make).unwrap();
+            let drop_in = text(&made, "zz-herdgate.conf");
+            for pair in ["HOST=192.168.1.100:11434", "MODELS=/srv/my models", "NEW=$HOME's", "KEEP_ALIVE=24h"]
+            {
+                assert!(drop_in.contains(&format!("Environment=\"OLLAMA_{pair}\"\n")), "{pair}: {drop_in}");
+            }
         }
     }
 }

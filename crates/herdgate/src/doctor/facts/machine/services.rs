@@ -44,6 +44,8 @@ pub(in crate::doctor) struct Service {
     pub(in crate::doctor) own: Variables,
     /// The same of its drop-ins, by their paths.
     pub(in crate::doctor) drop_ins: BTreeMap<String, Variables>,
+    /// The options by which `herdgate deploy ollama-override` let a gate elsewhere in.
+    pub(in crate::doctor) lets_in: Vec<String>,
     /// All that is in force.
     pub(in crate::doctor) sets: Variables,
     /// What its program was started with; root alone sees it.
@@ -80,7 +82,9 @@ async fn one(name: &str) -> Option<Service> {
     let mut service = of(name, &shown)?;
     service.own = variables(&read(&service.file));
     for (path, sets) in &mut service.drop_ins {
-        *sets = variables(&read(path));
+        let text = read(path);
+        *sets = variables(&text);
+        service.lets_in.extend(lets_in(&text));
     }
     if service.pid > 0 {
         service.runs_with = fs::read(format!("/proc/{}/environ", service.pid)).ok().map(|bytes| {
@@ -132,11 +136,32 @@ fn of(name: &str, shown: &str) -> Option<Service> {
     })
 }
 
-/// `Environment=` of a unit's file (systemd.exec(5)).
+/// `Environment=` of a unit's file (systemd.exec(5)), where a `%` is written twice.
 fn variables(text: &str) -> Variables {
     let lines = text.lines().filter_map(|line| line.trim().strip_prefix("Environment="));
-    let all: Vec<String> = lines.flat_map(words).collect();
+    let all: Vec<String> = lines.flat_map(words).map(|word| word.replace("%%", "%")).collect();
     kept(all.iter().map(String::as_str))
+}
+
+/// Whom our own drop-in let in, and by which tool: its first lines say how it was made.
+fn lets_in(text: &str) -> Vec<String> {
+    let made = text.lines().find_map(|line| line.strip_prefix("# Made by `")?.split_once("`; belongs at "));
+    let words: Vec<&str> = made.map(|(command, _)| command.split(' ').collect()).unwrap_or_default();
+    let mut kept = Vec::new();
+    for (at, word) in words.iter().enumerate() {
+        let list = match word.strip_prefix("--allow") {
+            Some("") => words.get(at + 1).copied(),
+            Some(joined) => joined.strip_prefix('='),
+            None => None,
+        };
+        let is_list = |list: &str| list.split(',').all(|one| one.parse::<gate_types::Cidr>().is_ok());
+        if let Some(list) = list.filter(|list| is_list(list)) {
+            kept.extend(["--allow".to_owned(), list.to_owned()]);
+        } else if ["--ufw", "--firewalld", "--iptables", "--nftables"].contains(word) {
+            kept.push((*word).to_owned());
+        }
+    }
+    kept
 }
 
 /// Ollama's variables, and those of proxies without what stands before an `@`.
@@ -224,5 +249,21 @@ mod tests {
         let (listened, computes) = starts(journal);
         assert_eq!(listened, ["[::]:11434 (version 0.23.0)", "127.0.0.1:11434 (version 0.24.0)"]);
         assert_eq!(computes, ["id=cpu library=cpu total=\"62.7 GiB\""]);
+    }
+
+    #[test]
+    fn whom_our_drop_in_let_in_stands_in_its_head() {
+        let head = |options: &str| {
+            format!(
+                "# Ollama.\n# Made by `herdgate deploy ollama-override{options}`; belongs at /etc/x.conf.\n"
+            )
+        };
+        let of = |options: &str| lets_in(&head(options)).join(" ");
+        assert_eq!(of(" --bind 10.0.0.1 --allow 10.0.0.2,fd00::/8 --ufw"), "--allow 10.0.0.2,fd00::/8 --ufw");
+        assert_eq!(of(" --bind=10.0.0.1 --allow=10.0.0.2"), "--allow 10.0.0.2");
+        for none in ["", " --env 'A=--allow x'", " --allow $(reboot)"] {
+            assert_eq!(of(none), "", "{none}");
+        }
+        assert_eq!(variables("Environment=\"OLLAMA_X=50%%\"\n")["OLLAMA_X"], "50%");
     }
 }
