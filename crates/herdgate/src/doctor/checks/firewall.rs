@@ -4,7 +4,6 @@ use super::MACHINE;
 use crate::doctor::facts::{Facts, Firewall, Machine, Maker, Rule, Verdict};
 use crate::doctor::finding::{Cure, Finding};
 use gate_types::Cidr;
-use std::net::IpAddr;
 
 const CHECK: &str = "firewall";
 
@@ -52,8 +51,6 @@ fn closed(machine: &Machine, wall: &Firewall, port: u16) -> Option<Finding> {
         Maker::Iptables => Cure::run(format!("sudo iptables -I INPUT -p tcp --dport {port} -j ACCEPT")),
         Maker::Nftables => Cure::run(format!("sudo nft insert rule {} tcp dport {port} accept", wall.chain)),
     };
-    let some = Cure::run(format!("sudo herdgate deploy firewall --allow {} --write", network(machine)))
-        .note("for this network alone, and kept over a reboot");
     Some(
         Finding::bad(
             CHECK,
@@ -61,16 +58,18 @@ fn closed(machine: &Machine, wall: &Firewall, port: u16) -> Option<Finding> {
             format!("{} lets nobody in at port {port}, where the gate listens", named(wall)),
         )
         .because("clients on other machines wait until they give up")
-        .cured(cure.or(some)),
+        .cured(cure.or(network_of(machine))),
     )
 }
 
-/// The network around this machine, as most are cut.
-fn network(machine: &Machine) -> String {
-    let around = |ip: &IpAddr| Cidr::of(*ip, if ip.is_ipv4() { 24 } else { 64 });
-    let found =
-        machine.addresses.iter().find(|ip| ip.is_ipv4()).or(machine.addresses.first()).and_then(around);
-    found.map_or_else(|| "192.168.1.0/24".to_owned(), |network| network.to_string())
+/// Letting in the network around this machine alone, where it is known.
+fn network_of(machine: &Machine) -> Cure {
+    match machine.network.and_then(|(ip, bits)| Cidr::of(ip, bits)) {
+        Some(network) => Cure::run(format!("sudo herdgate deploy firewall --allow {network} --write"))
+            .note("for this network alone, and kept over a reboot"),
+        None => Cure::run("sudo herdgate deploy firewall --allow NETWORK --write")
+            .note("NETWORK: where clients are, written like 192.168.1.0/24; kept over a reboot"),
+    }
 }
 
 /// A rule lets everybody to Ollama's own port.
@@ -116,4 +115,20 @@ fn forgotten(wall: &Firewall, port: u16, rule: &Rule) -> Finding {
     )
     .because("after a reboot clients are lost, or strangers come in")
     .cured(cure)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_is_said_where_it_is_known_and_never_guessed() {
+        let told = |network: Option<(std::net::IpAddr, u8)>| {
+            let addresses = vec!["172.17.0.1".parse().unwrap()];
+            network_of(&Machine { network, addresses, ..Machine::default() }).run
+        };
+        let near = Some(("10.20.1.7".parse().unwrap(), 22));
+        assert_eq!(told(near), ["sudo herdgate deploy firewall --allow 10.20.0.0/22 --write"]);
+        assert_eq!(told(None), ["sudo herdgate deploy firewall --allow NETWORK --write"]);
+    }
 }

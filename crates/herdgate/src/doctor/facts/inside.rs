@@ -73,7 +73,7 @@ pub(super) async fn look(look: &Look, name: &str) -> anyhow::Result<(Inside, Vec
     let root = Root(PathBuf::from(format!("/proc/{pid}/root")));
     let seen = std::thread::scope(|scope| {
         let inside = &inside;
-        let work = move || enter(&file, name).and_then(|()| places_from(look, inside, root, begun));
+        let work = move || enter(&file, engine, name).and_then(|()| places_from(look, inside, root, begun));
         let looked = std::thread::Builder::new().name("inside".to_owned()).spawn_scoped(scope, work);
         looked
             .context("cannot start a thread")?
@@ -171,9 +171,9 @@ fn forbidden(engine: &str, name: &str) -> anyhow::Error {
 }
 
 /// Moves this thread, and those that it will start, into the container's network.
-fn enter(namespace: &File, name: &str) -> anyhow::Result<()> {
+fn enter(namespace: &File, engine: &str, name: &str) -> anyhow::Result<()> {
     move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
-        .map_err(|_errno| forbidden("", name))
+        .map_err(|_errno| forbidden(engine, name))
 }
 
 type Seen = (Vec<(IpAddr, u8)>, Option<IpAddr>, Vec<Place>);
@@ -195,7 +195,8 @@ fn places_from(look: &Look, inside: &Inside, root: Root, begun: Instant) -> anyh
     Ok((addresses, gateway, places))
 }
 
-fn own_addresses() -> Vec<(IpAddr, u8)> {
+/// The addresses of this thread's network, and how many bits of each are its network's.
+pub(super) fn own_addresses() -> Vec<(IpAddr, u8)> {
     let bits = |address: &if_addrs::IfAddr| match address {
         if_addrs::IfAddr::V4(four) => four.prefixlen,
         if_addrs::IfAddr::V6(six) => six.prefixlen,

@@ -24,9 +24,10 @@ pub(in crate::doctor) use sockets::{Program, Socket};
 use super::ask::Way;
 use super::served::{self, What};
 use super::tls::Trust;
-use super::{Look, dial};
+use super::{Look, dial, inside, names};
 use crate::together::together;
 use gate_config::{Config, Locations, UpstreamUrl};
+use gate_types::Cidr;
 use gpu::Gpu;
 use own::Files;
 use serde::{Deserialize, Serialize};
@@ -48,6 +49,8 @@ pub(in crate::doctor) struct Machine {
     pub(in crate::doctor) uid: u32,
     /// Its addresses off loopback.
     pub(in crate::doctor) addresses: Vec<IpAddr>,
+    /// Its address in the private network that its packets leave by, and how many bits of it are the network's.
+    pub(in crate::doctor) network: Option<(IpAddr, u8)>,
     /// Where the gate shall listen, and how many clients it shall have at a time.
     pub(in crate::doctor) listeners: Vec<SocketAddr>,
     pub(in crate::doctor) connections: usize,
@@ -115,7 +118,7 @@ pub(super) async fn gather(look: &Look) -> Option<Machine> {
     machine.logs = own::logs(&programs);
     machine.models = disks::models(&services);
     machine.keys = own::keys(machine.rights.as_ref());
-    machine.backups = services.iter().find(|service| !service.is_ollama()).and_then(|_| own::newest_backup());
+    machine.backups = services.iter().find(|service| !service.is_ollama()).and_then(|_| own::backups());
     let proxies = proxies::look();
     Some(Machine { services, gpu, is_synchronised, containers, firewall, proxies, ..machine })
 }
@@ -141,6 +144,7 @@ fn of_settings(config: &Config, locations: &Locations) -> Machine {
         is_root: rustix::process::geteuid().is_root(),
         uid: rustix::process::geteuid().as_raw(),
         addresses: addresses.map(if_addrs::Interface::ip).collect(),
+        network: private_network(names::own_gateway()),
         listeners,
         connections: config.limits.connections,
         upstreams: config.upstreams.iter().map(|one| one.url.host.clone()).collect(),
@@ -152,6 +156,14 @@ fn of_settings(config: &Config, locations: &Locations) -> Machine {
         exported: exported::look(),
         ..Machine::default()
     }
+}
+
+/// Where the way out is: bridges of containers have none, and what is public is nobody's own.
+fn private_network(gateway: Option<Ipv4Addr>) -> Option<(IpAddr, u8)> {
+    let gateway = gateway.filter(Ipv4Addr::is_private)?.into();
+    let is_its =
+        |(ip, bits): &(IpAddr, u8)| Cidr::of(*ip, *bits).is_some_and(|network| network.contains(gateway));
+    inside::own_addresses().into_iter().find(is_its)
 }
 
 /// Asks every socket that others reach, and that is not the gate's, whether it is an Ollama without a key.
