@@ -36,12 +36,31 @@ pub(crate) struct Deployment {
     pub(crate) after_undo: Vec<Act>,
     /// What whoever asked should know, beside the files: a sentence each.
     pub(crate) notes: Vec<String>,
+    /// Where the program would not have what the files are made from: on this machine they are then not put in place.
+    pub(crate) astray: Vec<Astray>,
+}
+
+/// Something that files are made from and that their program would not have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Astray {
+    pub(crate) what: String,
+    /// What brings both together, one each.
+    pub(crate) ways: Vec<String>,
 }
 
 impl Deployment {
     pub(crate) fn new(kind: &'static str, base: Base, files: Vec<Made>) -> Self {
         let none = Vec::new;
-        Deployment { kind, base, files, then: none(), before_undo: none(), after_undo: none(), notes: vec![] }
+        Deployment {
+            kind,
+            base,
+            files,
+            then: none(),
+            before_undo: none(),
+            after_undo: none(),
+            notes: vec![],
+            astray: vec![],
+        }
     }
 }
 

@@ -6,7 +6,8 @@ use crate::cmd::settings;
 use crate::deploy::write::disk::Disk;
 use crate::deploy::write::{Plan, plan, plan_back};
 use crate::deploy::{
-    Act, Base, Deployment, Ground, client, compose, dockerfile, firewall, fronts, ollama, shell_word, systemd,
+    Act, Astray, Base, Deployment, Ground, client, compose, dockerfile, firewall, fronts, ollama, shell_word,
+    systemd,
 };
 use anyhow::{Context as _, anyhow, bail};
 use clap::{Args, Subcommand};
@@ -140,6 +141,11 @@ pub(crate) fn run(args: &DeployArgs, flags: &Flags, out: &mut dyn Write, talk: &
         Ok(deployment) => deployment,
         Err(error) => return wrong(&error, EXIT_USAGE, talk),
     };
+    if *write && root.is_none() && !deployment.astray.is_empty() {
+        // Not even agreed to: what was there before is more likely what somebody wants than a service that nobody wrote down.
+        let _closed = tell_astray("error: nothing was written", &deployment.astray, talk);
+        return EXIT_USAGE;
+    }
     if *write {
         done(desk.write(&deployment, talk), EXIT_FAILURE, talk)
     } else {
@@ -202,6 +208,7 @@ fn print(
         Err(error) if error.kind() != ErrorKind::BrokenPipe => return Err(error).context("cannot print it"),
         Ok(()) | Err(_) => {}
     }
+    let _closed = tell_astray("note", &deployment.astray, talk);
     let _closed = tell_notes(&deployment.notes, talk);
     if let (None, Some(command)) = (only, command) {
         let follows = if deployment.then.is_empty() { "" } else { "; what must follow:" };
@@ -213,6 +220,14 @@ fn print(
 
 fn tell_notes(notes: &[String], talk: &mut dyn Write) -> io::Result<()> {
     notes.iter().try_for_each(|note| writeln!(talk, "note: {note}"))
+}
+
+/// What the files' program would not have, and what to do, as a note or as an error.
+fn tell_astray(word: &str, astray: &[Astray], talk: &mut dyn Write) -> io::Result<()> {
+    astray.iter().try_for_each(|one| {
+        writeln!(talk, "{word}: {}", one.what)?;
+        one.ways.iter().try_for_each(|way| writeln!(talk, "hint: {way}"))
+    })
 }
 
 fn tell_acts(acts: &[Act], talk: &mut dyn Write) -> io::Result<()> {
@@ -231,6 +246,7 @@ impl Desk {
     fn write(&self, deployment: &Deployment, talk: &mut dyn Write) -> anyhow::Result<()> {
         let before = self.disk.record()?;
         let plan = plan(deployment, &before, |path| self.disk.look(path))?;
+        tell_astray("note", &deployment.astray, talk)?;
         tell_notes(&deployment.notes, talk)?;
         if plan.steps.is_empty() {
             writeln!(talk, "everything is as it should be; nothing was changed")?;

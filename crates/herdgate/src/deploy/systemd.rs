@@ -5,6 +5,7 @@
 //! What only root may read (certificates' keys, tokens) reaches it as credentials. Follows systemd.exec(5), .service(5),
 //! .socket(5) and .timer(5); works from systemd 247 on.
 
+mod astray;
 mod backup;
 mod credentials;
 mod harden;
@@ -12,10 +13,10 @@ mod socket;
 #[cfg(test)]
 mod tests;
 
-use super::{Act, Base, Deployment, Ground, Made, tame, tame_path};
+use super::{Act, Astray, Base, Deployment, Ground, Made, tame, tame_path};
 use clap::Args;
 use credentials::Credentials;
-use gate_config::{EngineStart, Place};
+use gate_config::EngineStart;
 use std::path::{Path, PathBuf};
 
 /// The word of the command.
@@ -78,8 +79,8 @@ struct Shape {
 /// # Errors
 /// Where a path cannot stand in a unit.
 pub(crate) fn make(asked: &SystemdArgs, ground: &Ground<'_>) -> anyhow::Result<Deployment> {
-    let mut notes = Vec::new();
-    let shape = Shape::of(asked, ground, &mut notes)?;
+    let (mut notes, mut astray) = (Vec::new(), Vec::new());
+    let shape = Shape::of(asked, ground, &mut notes, &mut astray)?;
     let mut files = vec![
         unit(
             "herdgate.service",
@@ -140,6 +141,7 @@ pub(crate) fn make(asked: &SystemdArgs, ground: &Ground<'_>) -> anyhow::Result<D
     deployment.before_undo = ends.collect();
     deployment.after_undo = vec![Act::of("systemctl daemon-reload")];
     deployment.notes = notes;
+    deployment.astray = astray;
     Ok(deployment)
 }
 
@@ -153,12 +155,17 @@ fn unit(name: &str, ground: &Ground<'_>, what: &str, text: &str) -> Made {
 }
 
 impl Shape {
-    fn of(asked: &SystemdArgs, ground: &Ground<'_>, notes: &mut Vec<String>) -> anyhow::Result<Self> {
+    fn of(
+        asked: &SystemdArgs,
+        ground: &Ground<'_>,
+        notes: &mut Vec<String>,
+        astray: &mut Vec<Astray>,
+    ) -> anyhow::Result<Self> {
         let config = ground.config();
         let credentials = Credentials::of(asked, ground, notes)?;
         let is_low = |port: u16| (1..1024).contains(&port);
         let metrics = config.metrics.address.map_or(0, |door| door.address.port());
-        not_in_the_unit(ground, notes);
+        astray.extend(astray::variables(ground));
         if !is_lasting(&asked.program) {
             notes.push(format!(
                 "a service does not see {}: install it below /usr/local or /opt",
@@ -167,8 +174,8 @@ impl Shape {
         }
         Ok(Shape {
             program: word("the program's path", &asked.program)?,
-            settings: settings(ground, notes)?,
-            data: data(ground, notes)?,
+            settings: astray::settings(ground, astray)?,
+            data: astray::data(ground, notes, astray)?,
             credentials,
             starts_local: starts_local(ground, notes),
             has_socket: config.listen.iter().map(|listener| listener.address.address).any(|address| {
@@ -220,45 +227,6 @@ fn is_lasting(path: &Path) -> bool {
     path.is_absolute() && !passing.iter().any(|folder| path.starts_with(folder))
 }
 
-fn settings(ground: &Ground<'_>, notes: &mut Vec<String>) -> anyhow::Result<Option<String>> {
-    let Some(file) = &ground.loaded.file else { return Ok(None) };
-    let file = ground.absolute(file);
-    if file == Path::new(SETTINGS) {
-        return Ok(None);
-    }
-    if is_lasting(&file) {
-        return word("the settings file's path", &file).map(Some);
-    }
-    notes.push(format!(
-        "the unit reads {SETTINGS}, these settings are in {}: install -D -m 0644 it there",
-        file.display()
-    ));
-    Ok(None)
-}
-
-fn data(ground: &Ground<'_>, notes: &mut Vec<String>) -> anyhow::Result<String> {
-    let named = ground.places.data_named.as_ref().map(|_| ground.absolute(&ground.places.data));
-    match named {
-        None => Ok(DATA.to_owned()),
-        Some(data) if is_lasting(&data) => {
-            if data != Path::new(DATA) {
-                notes.push(format!(
-                    "commands need --data {} to find the keys of this service",
-                    data.display()
-                ));
-            }
-            word("the data directory", &data)
-        }
-        Some(data) => {
-            notes.push(format!(
-                "the unit keeps its data in {DATA}, not in {}: a service does not see that",
-                data.display()
-            ));
-            Ok(DATA.to_owned())
-        }
-    }
-}
-
 /// Whether the gate has a program to start itself. Where nothing was said about one it gets none: a service has its Ollama
 /// beside it, and at boot that may be the later of the two.
 fn starts_local(ground: &Ground<'_>, notes: &mut Vec<String>) -> bool {
@@ -269,27 +237,6 @@ fn starts_local(ground: &Ground<'_>, notes: &mut Vec<String>) -> bool {
         notes.push("the unit starts no Ollama of its own (--no-local): write enabled = true into [local] to have it start one".to_owned());
     }
     may && is_said
-}
-
-/// What is set here and would not be in the service.
-fn not_in_the_unit(ground: &Ground<'_>, notes: &mut Vec<String>) {
-    let mut names: Vec<&str> = ground
-        .loaded
-        .origins
-        .values()
-        .filter_map(|place| match place {
-            Place::Env { name, .. } => Some(name.as_str()),
-            Place::File { .. } | Place::Flag { .. } | Place::Path(_) => None,
-        })
-        .collect();
-    names.sort_unstable();
-    names.dedup();
-    if !names.is_empty() {
-        notes.push(format!(
-            "the service does not have this environment: write what {} says into the settings file",
-            names.join(", ")
-        ));
-    }
 }
 
 fn service(asked: &SystemdArgs, ground: &Ground<'_>, shape: &Shape) -> anyhow::Result<String> {

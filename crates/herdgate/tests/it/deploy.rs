@@ -143,13 +143,27 @@ fn wrong_settings_stop_it_and_an_undo_needs_none() {
 #[test]
 fn what_a_service_does_not_see_is_said() {
     let home = Home::new().env("HERDGATE_QUEUE__DEPTH", "3").settings("[limits]\nstreams = 7\n");
+    let said = ["HERDGATE_QUEUE__DEPTH", "/etc/herdgate/herdgate.toml", "keep its data in /var/lib/herdgate"];
     let made = home.run(&["deploy", "systemd"]);
     assert_eq!(made.code, 0, "{}", made.err);
-    for said in
-        ["HERDGATE_QUEUE__DEPTH", "/etc/herdgate/herdgate.toml", "keeps its data in /var/lib/herdgate"]
-    {
+    for said in said {
         assert!(made.err.contains(said), "no {said} in\n{}", made.err);
     }
+    // A service with other settings than these may be open where these are closed: nobody can agree to that unseen.
+    let installs = format!(
+        "`sudo install -D -b -m 0644 {} /etc/",
+        home.path("herdgate.toml").canonicalize().unwrap().display()
+    );
+    for more in [&["--write"][..], &["--write", "--run"]] {
+        let refused = home.run(&[&["deploy", "systemd"], more].concat());
+        assert_eq!(refused.code, 64, "{}", refused.err);
+        assert_eq!(refused.err.matches("error: nothing was written: the service would ").count(), 3);
+        assert!(refused.err.contains(&installs), "no {installs} in\n{}", refused.err);
+    }
+    // An image gets its settings by itself.
+    let root = machine(&home, "root");
+    let image = home.run(&["deploy", "systemd", "--write", "--yes", "--root", root.to_str().unwrap()]);
+    assert_eq!((image.code, image.err.matches("note: the service would ").count()), (0, 3), "{}", image.err);
 }
 
 #[test]

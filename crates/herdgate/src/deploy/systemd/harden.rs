@@ -94,7 +94,8 @@ fn local(ground: &Ground<'_>) -> anyhow::Result<Vec<String>> {
     ]
     .map(str::to_owned)
     .into();
-    lines.push(format!("Environment=HOME={}", super::data(ground, &mut Vec::new())?));
+    lines
+        .push(format!("Environment=HOME={}", super::astray::data(ground, &mut Vec::new(), &mut Vec::new())?));
     if let Some(models) = &ground.config().local.models_dir {
         let models = word("local.models_dir", &ground.absolute(models))?;
         lines.push(format!("# It must be there, and herdgate's own: install -d -o herdgate {models}"));
