@@ -6,6 +6,7 @@
 mod checks;
 mod facts;
 mod finding;
+mod foreign;
 mod report;
 
 pub(crate) use checks::judge;

@@ -14,6 +14,8 @@ mod exported;
 mod firewall;
 mod front;
 mod gpu;
+#[cfg(test)]
+mod hostile;
 mod inside;
 mod key;
 mod keys;
@@ -37,6 +39,7 @@ mod version;
 
 use super::facts::{Facts, Machine, Place, Role};
 use super::finding::{Cure, Finding};
+use super::foreign;
 
 /// What findings about this machine are about.
 const MACHINE: &str = "this machine";
@@ -81,8 +84,15 @@ const ALL: &[fn(&Facts) -> Vec<Finding>] = &[
 ];
 
 /// Everything that the facts tell, by what it is about: this machine, then servers in the order of the settings; each check in the
-/// order above.
+/// order above. No word from outside stands in a cure that a shell would read as more than a word.
 pub(crate) fn judge(facts: &Facts) -> Vec<Finding> {
+    match foreign::marked(facts) {
+        Some(facts) => all(&facts).into_iter().map(foreign::told).collect(),
+        None => all(facts).into_iter().map(|finding| Finding { cure: None, ..finding }).collect(),
+    }
+}
+
+fn all(facts: &Facts) -> Vec<Finding> {
     let mut findings: Vec<Finding> = ALL.iter().flat_map(|check| check(facts)).collect();
     // What only the gate asks is not a container's to find sound.
     let is_of_gate = |place: &Place| facts.inside.is_some() && place.role == Role::Upstream;

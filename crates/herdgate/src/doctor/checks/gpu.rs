@@ -62,7 +62,7 @@ fn broken(why: &str) -> Finding {
             Cure::run("sudo reboot").note("the driver was updated, and the old one is still in the kernel");
         return finding.cured(reboot.or(reload));
     }
-    if lower.contains("couldn't communicate") {
+    if lower.contains("communicate with the nvidia driver") {
         return finding.cured(Cure::run("sudo dkms autoinstall").then("sudo modprobe nvidia").note(
             "a new kernel needs the module built anew; with Secure Boot it must be signed: mokutil --sb-state",
         ));

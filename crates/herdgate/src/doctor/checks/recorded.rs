@@ -11,9 +11,9 @@ use std::process::{Command, Output};
 
 /// One of them.
 #[derive(Debug, Deserialize)]
-struct Situation {
-    name: String,
-    facts: Facts,
+pub(super) struct Situation {
+    pub(super) name: String,
+    pub(super) facts: Facts,
     /// None: nothing is wrong.
     mark: Option<String>,
     check: String,
@@ -21,7 +21,7 @@ struct Situation {
     run: Vec<String>,
 }
 
-fn all() -> Vec<Situation> {
+pub(super) fn all() -> Vec<Situation> {
     [
         include_str!("../recorded/systemd.json"),
         include_str!("../recorded/gpu.json"),
@@ -60,7 +60,7 @@ fn every_recorded_situation_is_named_with_its_cure() {
     }
 }
 
-fn cures(facts: &Facts) -> Vec<Cure> {
+pub(super) fn cures(facts: &Facts) -> Vec<Cure> {
     let mut open: Vec<Cure> = judge(facts).into_iter().filter_map(|finding| finding.cure).collect();
     let mut cures = Vec::new();
     while let Some(mut cure) = open.pop() {
