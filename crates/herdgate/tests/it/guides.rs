@@ -9,6 +9,8 @@
 //!   its language. `~/` is the reader's home; folders are made.
 //! - A block `text` or `json` behind commands, and the lines of a `console` block without `$`, is what they print, on either
 //!   stream. `…` stands for anything there, more lines too. Something that was started with `&` may take its time to say it.
+//! - A comment `<!-- on another machine -->` right above a fence has another machine of the network run it, in the same folder and with the
+//!   same variables.
 //! - What this machine cannot do has a comment right above its fence, and what it says is done instead:
 //!
 //!   ```text
@@ -18,19 +20,22 @@
 //!   -->
 //!   ```
 //!
-//!   What may be needed (several with commas between): systemd, docker, a GPU, another machine, the internet, a terminal. The block itself is
-//!   then only read: by bash, and every `herdgate` in it must know its words. What is shown below it is compared with what came instead.
+//!   What may be needed (several with commas between): systemd, docker, a GPU, the internet. The block itself is then only read: by bash,
+//!   every `herdgate` in it must know its words, and the image of a `docker run` its ports, volumes and variables. What is shown
+//!   below it is compared with what came instead.
 //!
 //! Nothing else is left out: a block of another language that is no file fails, and so does an empty comment. Commands that
 //! are there for the comments alone:
 //!
 //! - `until_answers URL` waits until something answers there;
 //! - `compose_config FILE` reads a stack as `docker compose config` would;
+//! - `yaml_reads FILE…` reads files of YAML;
 //! - `verify_unit FILE` reads a unit as systemd would;
 //! - `on_another_machine COMMAND…` runs it at 192.168.1.50, in the network of the guide's machine, which is 192.168.1.100 there;
 //! - `in_a_container COMMAND…` runs it at 172.17.0.2, behind the guide's machine, which is `host.docker.internal` there.
 //!
-//! `sudo` runs its words, `ollama` is the test kit (`serve`, `pull`, `list`, `ps`, `rm`, `--version`), `herdgate` the built one. There is no Docker,
+//! `sudo` runs its words, `scp` fetches from the guide's home, `pip install` and `npm install` find the versions of `tools/clients`
+//! installed, `ollama` is the test kit (`serve`, `pull`, `list`, `ps`, `rm`, `--version`), `herdgate` the built one. There is no Docker,
 //! no service manager and no way out. `/etc` and `/var` are copies, the home, `/run` and `/usr/local/bin` are new. What was started ends with
 //! the guide. Ports are free, whatever else runs.
 

@@ -23,7 +23,7 @@ const ENDED: &str = "shell ended: ";
 pub(super) fn guide(name: &str) {
     let text = std::fs::read_to_string(workspace().join("docs").join(name)).unwrap();
     let steps = steps(&text).unwrap_or_else(|why| panic!("docs/{name}:{why}"));
-    let Some(room) = Room::new() else { return };
+    let Some(room) = Room::new(&text) else { return };
     Walk::new(name, &room).all(&steps);
 }
 
@@ -70,14 +70,17 @@ impl<'r> Walk<'r> {
         if let Some(commands) = &run.not_here {
             self.reads(run.line, commands);
         }
-        let said = self.block(run.line, &run.commands);
+        let said = if run.is_elsewhere {
+            self.block(run.line, &self.elsewhere(run))
+        } else {
+            self.block(run.line, &run.commands)
+        };
         let Some((line, shown)) = &run.shown else { return };
         let printed = || std::fs::read_to_string(&said).unwrap();
         // A program in the background may be about to say it.
-        let end = std::time::Instant::now() + LATE;
-        while !is_as_shown(&printed(), shown) && run.commands.contains('&') && std::time::Instant::now() < end
-        {
-            std::thread::sleep(Duration::from_millis(20));
+        let begun = Instant::now();
+        while run.begins_something() && !is_as_shown(&printed(), shown) && begun.elapsed() < LATE {
+            std::thread::sleep(LOOK);
         }
         let printed = printed();
         assert!(
@@ -85,6 +88,18 @@ impl<'r> Walk<'r> {
             "docs/{}:{line}: shown is\n{shown}\nand printed was\n{printed}",
             self.name
         );
+    }
+
+    /// What has another machine run this, in the same folder and with the variables of the guide so far: a reader who goes there
+    /// takes both along.
+    fn elsewhere(&self, run: &Run) -> String {
+        let script = self.room.path(&format!("elsewhere-{}", self.count));
+        std::fs::write(&script, format!("{}{}", "\n".repeat(run.line - 1), run.commands)).unwrap();
+        format!(
+            "(export $(compgen -A variable | grep -Evx 'BASH.*|SHELLOPTS|_'); \
+             exec on_another_machine bash -eo pipefail '{}')",
+            script.display()
+        )
     }
 
     /// Whether bash can read what is not run, and herdgate knows the words that it is told there.

@@ -1,6 +1,7 @@
 //! A machine for one guide: namespaces of the kernel for its mounts, its networks and its processes, made of this machine's
 //! programs. Nothing of it is seen outside, and all of it is gone once its first process is.
 
+use crate::clients::{javascript, python};
 use crate::harness::leave_out;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -67,15 +68,27 @@ const NEEDED: [&str; 11] = [
 ];
 
 /// Programs of the room beside `herdgate`.
-const PROGRAMS: [(&str, &str); 7] = [
+const PROGRAMS: [(&str, &str); 9] = [
     ("sudo", "#!/bin/sh\nexec env \"$@\"\n"),
-    ("on_another_machine", "#!/bin/sh\nexec ip netns exec another-machine \"$@\"\n"),
+    (
+        "on_another_machine",
+        "#!/bin/sh\nHOME=${HOME%/*}/elsewhere exec ip netns exec another-machine \"$@\"\n",
+    ),
+    // From the guide's machine to another.
+    (
+        "scp",
+        "#!/bin/sh\ncase $1 in 192.168.1.100:*) exec cp \"${HOME%/*}/home/${1#*:}\" \"$2\" ;; *) exit 2 ;; esac\n",
+    ),
     ("in_a_container", "#!/bin/sh\nexec ip netns exec container \"$@\"\n"),
     (
         "until_answers",
         "#!/bin/sh\nexec timeout 60 sh -c 'until curl --insecure --noproxy \"*\" --output /dev/null --max-time 5 \"$@\" 2>/dev/null; do sleep 0.05; done' sh \"$@\"\n",
     ),
     ("compose_config", "#!/bin/sh\nexec docker-compose --file \"$1\" config --quiet\n"),
+    (
+        "yaml_reads",
+        "#!/bin/sh\nfor file in \"$@\"; do /usr/bin/python3 -c 'import sys, yaml; yaml.safe_load(open(sys.argv[1]))' \"$file\" || exit; done\n",
+    ),
     ("verify_unit", "#!/bin/sh\nexec systemd-analyze verify --man=no --recursive-errors=no \"$1\"\n"),
     ("ollama", OLLAMA),
 ];
@@ -92,8 +105,37 @@ const READERS: [(&str, &str); 4] = [
     ("docker", DOCKER),
 ];
 
-/// The last `herdgate WORD` of a command, or what a shell in the container is told.
+/// Takes the ports, volumes and variables of a `docker run` of the image from `Dockerfile.ollama` that the image has, and nothing
+/// else. Then the last `herdgate WORD` of a command, or what a shell in the container is told.
 const DOCKER: &str = r#"#!/bin/bash
+refuse() { echo "docker $*" >> "${0%/*}/herdgate.refused"; exit 1; }
+if [ "$1" = run ]; then
+    has=' ' words=("$@") at=1
+    while [[ ${words[at]:-} == -* ]]; do
+        word=${words[at]} next=${words[at + 1]:-}
+        case $word in
+            -d | --rm) at=$((at + 1)); continue ;;
+            -p) has+="EXPOSE:${next##*:} " ;;
+            -v) has+="VOLUME:${next#*:} " ;;
+            -e) [[ $next == *=* || -v $next ]] || refuse "run -e $next: nothing is exported by that name"; has+="ENV:${next%%=*} " ;;
+            --name | --add-host | --gpus | --device) ;;
+            *) refuse "run $word: not in the tests" ;;
+        esac
+        at=$((at + 2))
+    done
+    [ -n "${words[at]:-}" ] || refuse "run: no image"
+    if [ "${words[at]}" = herdgate-ollama ]; then
+        made=$HOME/guide/Dockerfile.ollama
+        for one in $has; do
+            case $one in
+                ENV:AUTH_TOKEN | ENV:AUTH_TOKEN_FILE | ENV:OLLAMA_MODEL) ;;
+                EXPOSE:*) /bin/grep -q "^EXPOSE ${one#*:}\$" "$made" || refuse "run: the image has no $one" ;;
+                VOLUME:*) /bin/grep -q "^VOLUME .*\"${one#*:}\"" "$made" || refuse "run: the image has no $one" ;;
+                *) refuse "run: $one is nothing to the image" ;;
+            esac
+        done
+    fi
+fi
 for ((at = $#; at > 0; at--)); do
     next=$((at + 1))
     case ${!at} in
@@ -128,9 +170,9 @@ pub(super) struct Room {
 }
 
 impl Room {
-    /// None where the kernel does not let us make namespaces, or something to make a room of is missing.
+    /// None where the kernel does not let us make namespaces, or something to make a room for this guide of is missing.
     #[track_caller]
-    pub(super) fn new() -> Option<Self> {
+    pub(super) fn new(guide: &str) -> Option<Self> {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let has = |name: &str| std::env::split_paths(&path).any(|folder| folder.join(name).is_file());
         let sbin = |name: &str| Path::new("/usr/sbin").join(name).is_file();
@@ -144,15 +186,21 @@ impl Room {
             return None;
         }
         let room = Self { dir: TempDir::with_prefix("herdgate-it-").unwrap(), testkit };
-        for folder in ["own", "bin", "home", "home/guide", "read", "read/in", "tmp"] {
+        for folder in ["own", "bin", "home", "home/guide", "elsewhere", "read", "read/in", "tmp"] {
             std::fs::create_dir(room.path(folder)).unwrap();
         }
         // As at a terminal: no meter between the lines.
-        std::fs::write(room.path("home/.curlrc"), "silent\nshow-error\n").unwrap();
+        for home in ["home", "elsewhere"] {
+            std::fs::write(room.path(home).join(".curlrc"), "silent\nshow-error\n").unwrap();
+        }
         for (folder, programs) in [("bin", &PROGRAMS[..]), ("read", &READERS[..])] {
             for (name, text) in programs {
                 room.program(&room.path(folder).join(name), text);
             }
+        }
+        if let Err(why) = room.has_libraries(guide) {
+            leave_out(&why);
+            return None;
         }
         // Once for nothing: whether the kernel lets us.
         match room.command().stdin(Stdio::null()).output() {
@@ -167,6 +215,27 @@ impl Room {
                 None
             }
         }
+    }
+
+    /// What `pip install` and `npm install` of the guide find installed already: the versions that the stock clients' tests have.
+    fn has_libraries(&self, guide: &str) -> Result<(), String> {
+        let bin = self.path("bin");
+        if guide.contains("pip install ") {
+            let python = python()?.program.display().to_string();
+            let version =
+                "import importlib.metadata, sys; [importlib.metadata.version(name) for name in sys.argv[1:]]";
+            let pip = format!("[ \"$1\" = install ] || exit 2\nshift\nexec '{python}' -c '{version}' \"$@\"");
+            self.program(&bin.join("pip"), &format!("#!/bin/sh\n{pip}\n"));
+            self.program(&bin.join("python3"), &format!("#!/bin/sh\nexec '{python}' \"$@\"\n"));
+        }
+        if guide.contains("npm install ") {
+            let modules = javascript()?.folder.join("node_modules").display().to_string();
+            let each = format!("for name in \"$@\"; do [ -d '{modules}'/\"${{name%@*}}\" ] || exit 1; done");
+            let npm =
+                format!("[ \"$1\" = install ] || exit 2\nshift\n{each}\nln -sfn '{modules}' node_modules");
+            self.program(&bin.join("npm"), &format!("#!/bin/sh\n{npm}\n"));
+        }
+        Ok(())
     }
 
     /// A path of the room outside the guide's own folder.

@@ -1,7 +1,9 @@
 //! A guide as steps. Whatever is in doubt is an error: nothing may be left out by mistake.
 
 /// What a machine of the tests does not have.
-const NEEDS: [&str; 6] = ["systemd", "docker", "a GPU", "another machine", "the internet", "a terminal"];
+const NEEDS: [&str; 4] = ["systemd", "docker", "a GPU", "the internet"];
+/// Marks commands for another machine, which the tests have.
+const ELSEWHERE: &str = "<!-- on another machine -->";
 /// Stands for anything in what a guide shows.
 const ANYTHING: char = '…';
 
@@ -20,14 +22,29 @@ pub(super) struct Run {
     pub(super) commands: String,
     /// What this machine cannot do: read, not run; then `commands` came from the comment above it.
     pub(super) not_here: Option<String>,
+    /// Whether another machine of the network runs it.
+    pub(super) is_elsewhere: bool,
     /// What must be printed, and where the guide says so.
     pub(super) shown: Option<(usize, String)>,
+}
+
+impl Run {
+    /// Whether something goes on behind it. (`&&` and `2>&1` begin nothing.)
+    pub(super) fn begins_something(&self) -> bool {
+        let is_begin = |line: &str| line.ends_with('&') && !line.ends_with("&&");
+        self.commands.lines().any(|line| is_begin(line.split(" #").next().unwrap_or_default().trim_end()))
+    }
 }
 
 /// A comment that marks the block below it.
 struct Mark {
     line: usize,
-    commands: String,
+    what: What,
+}
+
+enum What {
+    Instead(String),
+    Elsewhere,
 }
 
 struct Block<'t> {
@@ -95,6 +112,9 @@ fn block<'t>(lines: &[&'t str], at: usize) -> Result<(Block<'t>, usize), String>
 /// The comment that begins at this line, if it is about the block below it, and the line behind it.
 fn comment(lines: &[&str], at: usize) -> Result<(Option<Mark>, usize), String> {
     let here = at + 1;
+    if lines[at].trim() == ELSEWHERE {
+        return Ok((Some(Mark { line: here, what: What::Elsewhere }), here));
+    }
     let end = lines[at..].iter().position(|line| line.contains("-->"));
     let end = at + end.ok_or_else(|| format!("{here}: the comment has no end"))?;
     let Some(needs) = lines[at].trim().strip_prefix("<!-- needs ") else { return Ok((None, end + 1)) };
@@ -111,7 +131,7 @@ fn comment(lines: &[&str], at: usize) -> Result<(Option<Mark>, usize), String> {
     if !commands.lines().any(is_command) || lines[end].trim() != "-->" {
         return Err(format!("{here}: no commands instead"));
     }
-    Ok((Some(Mark { line: here, commands }), end + 1))
+    Ok((Some(Mark { line: here, what: What::Instead(commands) }), end + 1))
 }
 
 /// Adds what a block asks for.
@@ -144,9 +164,13 @@ fn take(
 }
 
 fn marked(line: usize, commands: String, shown: Option<(usize, String)>, mark: Option<Mark>) -> Run {
+    let run = Run { line, commands, shown, ..Run::default() };
     match mark {
-        Some(mark) => Run { line: mark.line + 1, commands: mark.commands, not_here: Some(commands), shown },
-        None => Run { line, commands, not_here: None, shown },
+        Some(Mark { line, what: What::Instead(instead) }) => {
+            Run { line: line + 1, commands: instead, not_here: Some(run.commands), ..run }
+        }
+        Some(Mark { what: What::Elsewhere, .. }) => Run { is_elsewhere: true, ..run },
+        None => run,
     }
 }
 
@@ -223,9 +247,30 @@ mod tests {
             let text = format!("<!-- a word -->\n\n<!-- needs docker, a GPU; instead:\ntrue\n-->\n{block}\n");
             let not_here = Some("docker run x\n".to_owned());
             let commands = "true\n".to_owned();
-            let expected =
-                Run { line: 4, commands, not_here, shown: shown.map(|(line, text)| (line + 1, text)) };
+            let shown = shown.map(|(line, text)| (line + 1, text));
+            let expected = Run { commands, not_here, shown, ..run(4, "") };
             assert_eq!(steps(&text).unwrap(), [Step::Run(expected)]);
+        }
+    }
+
+    #[test]
+    fn another_machine_runs_what_is_shown() {
+        let text = "<!-- on another machine -->\n```sh\none\n```\n```sh\ntwo\n```\n";
+        let one = Run { is_elsewhere: true, ..run(3, "one\n") };
+        assert_eq!(steps(text).unwrap(), [Step::Run(one), Step::Run(run(6, "two\n"))]);
+    }
+
+    #[test]
+    fn only_what_goes_on_is_waited_for() {
+        for (commands, begins) in [
+            ("one &\n", true),
+            ("one > log 2>&1 &   # goes on\ntwo\n", true),
+            ("one && two\n", false),
+            ("one &&\n  two\n", false),
+            ("one 2>&1\n", false),
+            ("curl 'http://a/?b=1&c=2'\n", false),
+        ] {
+            assert_eq!(run(1, commands).begins_something(), begins, "{commands}");
         }
     }
 
@@ -244,6 +289,8 @@ mod tests {
             ("<!-- needs docker; instead:\n# words\n-->\n```sh\ntrue\n```\n", "1: no commands"),
             ("<!-- needs docker; instead: true -->\n```sh\ntrue\n```\n", "1: it ends in"),
             ("<!-- needs time; instead:\ntrue\n-->\n```sh\ntrue\n```\n", "1: \"time\" is none of systemd"),
+            ("<!-- on another machine -->\n\n```sh\ntrue\n```\n", "1: the comment is not right above"),
+            ("<!-- on another machine -->\n```toml\nx\n```\n", "2: only commands"),
             (
                 "<!-- needs docker; instead:\ntrue\n-->\n\n```sh\ntrue\n```\n",
                 "1: the comment is not right above",
