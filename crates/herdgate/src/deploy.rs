@@ -16,7 +16,7 @@ pub(crate) mod testing;
 pub(crate) mod write;
 
 use anyhow::bail;
-use gate_config::{Config, Loaded, Locations};
+use gate_config::{Config, Loaded, Locations, UpstreamUrl};
 use std::fmt;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -171,6 +171,11 @@ impl Ground<'_> {
 /// Whether a host of the settings is this machine by its loopback.
 pub(crate) fn is_loopback(host: &str) -> bool {
     host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
+}
+
+/// The URL of a gate as programs take it: no port where the scheme says it.
+pub(crate) fn shown(url: &UpstreamUrl) -> String {
+    format!("{}://{}{}", if url.tls { "https" } else { "http" }, url.authority(), url.base)
 }
 
 /// A text that means itself in the formats of all kinds: no blank, quote, backslash, comment or control character.

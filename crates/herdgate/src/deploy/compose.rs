@@ -6,6 +6,7 @@
 
 mod apps;
 mod mounts;
+mod notes;
 mod publish;
 mod services;
 #[cfg(test)]
@@ -13,10 +14,10 @@ mod tests;
 mod yaml;
 
 use super::dockerfile::{USER, ports};
-use super::{Act, Base, Deployment, Ground, Made, is_loopback, tame, tame_path};
+use super::{Act, Base, Deployment, Ground, Made, is_loopback, shown, tame, tame_path};
 use crate::client::gate_url;
 use clap::{Args, ValueEnum};
-use gate_config::PlainKeys;
+use gate_config::{PlainKeys, UpstreamUrl};
 use mounts::Mounts;
 use publish::Publish;
 use services::MACHINE;
@@ -103,6 +104,8 @@ struct Stack<'s> {
     asked: &'s ComposeArgs,
     ground: &'s Ground<'s>,
     mode: Mode,
+    /// The gate that `--gate` names.
+    elsewhere: Option<UpstreamUrl>,
     /// The image's name, or none for one that is built here.
     image: Option<String>,
     mounts: Mounts,
@@ -125,6 +128,7 @@ pub(crate) fn make(asked: &ComposeArgs, ground: &Ground<'_>) -> anyhow::Result<D
         asked,
         ground,
         mode,
+        elsewhere: asked.gate.as_deref().map(named_gate).transpose()?,
         image: asked.image.as_deref().map(|image| tame("--image", image)).transpose()?.map(str::to_owned),
         mounts: Mounts::of(asked, ground, mode)?,
         plain_port: plain_port(ground, mode),
@@ -142,6 +146,12 @@ pub(crate) fn make(asked: &ComposeArgs, ground: &Ground<'_>) -> anyhow::Result<D
         deployment.before_undo = vec![Act::of("docker compose down")];
     }
     Ok(deployment)
+}
+
+fn named_gate(text: &str) -> anyhow::Result<UpstreamUrl> {
+    let url = gate_url(text)?;
+    tame("--gate", &shown(&url))?;
+    Ok(url)
 }
 
 /// The first listener that speaks in clear, which programs of the stack ask.
@@ -167,16 +177,23 @@ impl Stack<'_> {
     }
 
     fn check(&self) -> anyhow::Result<()> {
-        if let Some(text) = &self.asked.gate {
-            let url = gate_url(text)?;
+        if let Some(url) = &self.elsewhere {
             anyhow::ensure!(
                 !is_loopback(&url.host),
-                "--gate {text}: in a container that address is the container itself\n\
+                "--gate {}: in a container that address is the container itself\n\
                  hint: this machine is http://{MACHINE}:{} there, where its gate listens on more than loopback",
+                shown(url),
                 url.port
             );
         }
-        if self.mode == Mode::Consumer && self.asked.gate.is_none() && self.plain_port.is_none() {
+        // `connect` would refuse it at each of its starts.
+        anyhow::ensure!(
+            self.asked.ca.is_none() || self.elsewhere.as_ref().is_some_and(|url| url.tls),
+            "--ca is for a gate that is asked by https://, and this one is {}\n\
+             hint: name it by its certificate: --gate https://NAME:PORT",
+            self.asked_gate()
+        );
+        if self.mode == Mode::Consumer && self.elsewhere.is_none() && self.plain_port.is_none() {
             anyhow::bail!(
                 "the gate of these settings speaks TLS alone: by which name of its certificate do containers ask it?\n\
                  hint: name it: --gate https://NAME:PORT\n\
@@ -216,7 +233,7 @@ impl Stack<'_> {
             services.put_with(
                 &["Lets the programs of this stack in with its key; none of them needs one."],
                 "connect",
-                self.connect()?,
+                self.connect(),
             );
         }
         if self.asked.open_webui {
@@ -278,102 +295,9 @@ impl Stack<'_> {
         }
     }
 
-    /// What somebody does with the file, as its first comment.
-    fn steps(&self) -> String {
-        let mut lines: Vec<String> = Vec::new();
-        if self.image.is_none() {
-            let with = if self.mode == Mode::AllInOne { " --with ollama" } else { "" };
-            lines.push(format!(
-                "herdgate deploy dockerfile{with} > Dockerfile    # in the folder of the sources"
-            ));
-        }
-        if let Some((file, how)) = self.mounts.key_file() {
-            lines.extend(how.map(str::to_owned));
-            lines.push(format!("sudo chown {} {file} && sudo chmod 0400 {file}", self.owner()));
-        }
-        if self.asked.coolify {
-            lines.push("in Coolify: New Resource, Docker Compose, this text".to_owned());
-        } else {
-            lines.push("docker compose up --detach".to_owned());
-        }
-        if matches!(self.mode, Mode::Stack | Mode::Provider | Mode::AllInOne) && !self.asked.coolify {
-            lines.push("docker compose exec herdgate herdgate key create alice".to_owned());
-            lines.push("docker compose exec herdgate herdgate pull qwen3:8b".to_owned());
-        }
-        if self.is_local_optional() {
-            lines.push(format!(
-                "back to an Ollama of its own: {}, then docker compose --profile ollama up --detach",
-                "OLLAMA_URL=http://ollama:11434 in .env"
-            ));
-        }
-        lines.iter().fold("#\n".to_owned(), |text, line| format!("{text}#   {line}\n"))
-    }
-
     /// Who reads secrets in the container that has them.
     fn owner(&self) -> &'static str {
         if self.mode == Mode::AllInOne { "0" } else { USER }
-    }
-
-    fn notes(&self) -> Vec<String> {
-        let mut notes = Vec::new();
-        if self.image.is_none() {
-            let with = if self.mode == Mode::AllInOne { " --with ollama" } else { "" };
-            notes.push(format!(
-                "the image is built from the Dockerfile beside it (`herdgate deploy dockerfile{with}` prints one); {} is for one that is there",
-                "--image"
-            ));
-            if self.asked.coolify {
-                notes.push("Coolify builds only what lies in a repository: paste it with --image, or deploy the repository".to_owned());
-            }
-        }
-        notes.extend(self.mounts.notes(self.owner()));
-        notes.extend(self.upstream_notes());
-        let is_open = self.published().is_some_and(|publish| publish.is_everywhere());
-        if self.mode != Mode::Consumer && is_open {
-            notes.push(
-                "published ports go past ufw: --publish 172.17.0.1:PORT keeps it to containers of this machine, and \
-                 `herdgate deploy firewall` closes it to the others"
-                    .to_owned(),
-            );
-        }
-        if !self.ground.config().local.models.is_empty() && matches!(self.mode, Mode::Stack | Mode::Provider)
-        {
-            notes.push(
-                "local.models is for the gate's own Ollama: pull them (docker compose exec herdgate herdgate pull MODEL), or name \
-                 them as models of an [[upstream]]"
-                    .to_owned(),
-            );
-        }
-        let is_plain = !self.ground.config().tls.is_on();
-        if self.asked.coolify && self.mode != Mode::Consumer && is_plain {
-            notes.push(
-                "Coolify's proxy stands before the gate: server.trusted_proxies with its network shows clients' addresses".to_owned(),
-            );
-        }
-        notes
-    }
-
-    /// What the upstreams of the settings are to a container.
-    fn upstream_notes(&self) -> Vec<String> {
-        let config = self.ground.config();
-        if self.mode == Mode::Consumer || !config.upstreams_given {
-            return Vec::new();
-        }
-        let mut notes = Vec::new();
-        for url in config.upstreams.iter().map(|upstream| &upstream.url) {
-            if is_loopback(&url.host) {
-                notes.push(format!(
-                    "{url} is the machine's loopback, which no container reaches: it became host.docker.internal, where an \
-                     Ollama must listen (`herdgate deploy ollama-override --bind 172.17.0.1 --allow 172.16.0.0/12`)"
-                ));
-            } else if url.host.ends_with(".local")
-                && !self.asked.host.iter().any(|host| host.starts_with(&url.host))
-            {
-                notes
-                    .push(format!("containers cannot look up {host}: say --host {host}:IP", host = url.host));
-            }
-        }
-        notes
     }
 
     /// What the services that are this program run.

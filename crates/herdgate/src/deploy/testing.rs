@@ -21,20 +21,22 @@ impl FileAccess for Secret {
     }
 }
 
-/// What a kind makes of settings and options.
+/// What a kind, which is this word of the command, makes of settings and options.
 #[track_caller]
 pub(crate) fn make<A: Args>(
+    word: &str,
     settings: &str,
     words: &[&str],
     kind: impl Fn(&A, &Ground<'_>) -> anyhow::Result<Deployment>,
 ) -> anyhow::Result<Deployment> {
     let file = PathBuf::from("/etc/herdgate/herdgate.toml");
-    make_of(Some((file, settings.to_owned())), &[], words, kind)
+    make_of(word, Some((file, settings.to_owned())), &[], words, kind)
 }
 
 /// What a kind makes of a settings file, if there is one, an environment and options, in the folder `/srv`.
 #[track_caller]
 pub(crate) fn make_of<A: Args>(
+    word: &str,
     file: Option<(PathBuf, String)>,
     env: &[(&str, &str)],
     words: &[&str],
@@ -58,7 +60,7 @@ pub(crate) fn make_of<A: Args>(
         data: "/var/lib/herdgate".into(),
         data_named: None::<Place>,
     };
-    let command = format!("herdgate deploy {}", words.join(" ")).trim_end().to_owned();
+    let command = [&["herdgate", "deploy", word], words].concat().join(" ");
     let ground = Ground { loaded: &loaded, places: &places, here: Path::new("/srv"), command };
     kind(&asked(words), &ground)
 }

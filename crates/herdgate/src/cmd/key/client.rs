@@ -20,11 +20,7 @@ impl<'d> Desk<'d> {
             };
         };
         let setup = Setup::of(client, &args.about, ground).and_then(|setup| setup.among(&wanted.models));
-        setup.map(Some).map_err(|error| {
-            let text = format!("{error:#}");
-            let (reason, hint) = text.split_once("\nhint: ").unwrap_or((&text, "name the gate: --gate URL"));
-            usage(reason, hint)
-        })
+        setup.map(Some).map_err(Trouble::Setup)
     }
 
     /// Says what somebody does with the settings that were printed.

@@ -9,6 +9,8 @@ use std::io::{self, Write};
 pub(super) enum Trouble {
     /// Everything that is wrong with the arguments: reason and hint each.
     Usage(Vec<(String, String)>),
+    /// Settings of a client cannot be made; with its own `hint:` lines, where it has some.
+    Setup(anyhow::Error),
     Store(StoreError),
     /// The store's reason, and a hint that knows more than the store does.
     Hinted(StoreError, String),
@@ -22,7 +24,7 @@ impl Trouble {
     /// 64 for wrong usage, 1 for everything else.
     pub(super) const fn exit_code(&self) -> u8 {
         match self {
-            Trouble::Usage(_) => EXIT_USAGE,
+            Trouble::Usage(_) | Trouble::Setup(_) => EXIT_USAGE,
             Trouble::Store(_)
             | Trouble::Hinted(..)
             | Trouble::Entropy(_)
@@ -41,6 +43,7 @@ impl Trouble {
             Trouble::Usage(problems) => {
                 problems.iter().try_for_each(|(reason, hint)| say(reason, Some(hint)))
             }
+            Trouble::Setup(error) => say(&again(&format!("{error:#}")), None),
             Trouble::Store(error) => say(error, error.hint().as_deref()),
             Trouble::Hinted(error, hint) => say(error, Some(hint)),
             Trouble::Entropy(error) => say(error, None),
@@ -85,5 +88,28 @@ pub(super) fn both<A, B>(one: Result<A, Trouble>, two: Result<B, Trouble>) -> Re
             Err(Trouble::Usage(all))
         }
         (Err(trouble), _) | (_, Err(trouble)) => Err(trouble),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::anyhow;
+
+    #[test]
+    fn a_hint_is_the_one_of_the_reason_or_none() {
+        for (text, told) in [
+            (
+                "no name\nhint: say herdgate key list",
+                "error: no name\nhint: say herdgate --data /x key list\n",
+            ),
+            ("the file is not UTF-8", "error: the file is not UTF-8\n"),
+        ] {
+            let mut said = Vec::new();
+            let again = |hint: &str| hint.replace("herdgate key ", "herdgate --data /x key ");
+            let trouble = Trouble::Setup(anyhow!(text.to_owned()));
+            trouble.tell(&mut said, again).unwrap();
+            assert_eq!((String::from_utf8(said).unwrap().as_str(), trouble.exit_code()), (told, EXIT_USAGE));
+        }
     }
 }

@@ -4,12 +4,12 @@ use super::Setup;
 
 pub(super) fn text(setup: &Setup<'_>) -> String {
     let connect = format!(
-        "Programs that send no key find the gate at http://127.0.0.1:11434 while this runs with HERDGATE_KEY: {}",
+        "Programs that send no key find the gate at http://127.0.0.1:11434 while this runs with HERDGATE_KEY: `{}`",
         setup.connect()
     );
     let head = setup.head(
         "#",
-        "herdgate as variables, for shells (set -a; . ./.env), compose and libraries. Not for the gate's own environment.",
+        "herdgate as variables, for shells (`set -a; . ./.env`), compose and libraries. Not for the gate's own environment.",
         &[
             "Run by herdgate's tests with bash, docker-compose 1.29 and ollama 0.6.3 for Python.",
             &connect,

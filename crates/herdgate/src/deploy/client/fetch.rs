@@ -7,7 +7,7 @@ pub(super) const WHY_UNDICI: &str = "Node's own fetch gives up after 300 s witho
 pub(super) fn text(setup: &Setup<'_>) -> String {
     let head = setup.head(
         "//",
-        "herdgate by fetch, without a library of Ollama's: npm install undici@7.",
+        "herdgate by fetch, without a library of Ollama's: `npm install undici@7`.",
         &[
             "Run by herdgate's tests with undici 7.30.2, in Node 20.",
             WHY_UNDICI,

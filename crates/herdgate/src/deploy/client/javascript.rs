@@ -5,7 +5,7 @@ use super::{Setup, fetch};
 pub(super) fn text(setup: &Setup<'_>) -> String {
     let head = setup.head(
         "//",
-        "herdgate from Node, by Ollama's own library: npm install ollama undici@7.",
+        "herdgate from Node, by Ollama's own library: `npm install ollama undici@7`.",
         &["Run by herdgate's tests with ollama 0.6.4 and undici 7.30.2, in Node 20.", fetch::WHY_UNDICI],
     );
     format!(

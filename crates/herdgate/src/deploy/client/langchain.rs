@@ -5,7 +5,7 @@ use super::{Setup, python};
 pub(super) fn text(setup: &Setup<'_>) -> String {
     let head = setup.head(
         "#",
-        "herdgate from LangChain: pip install langchain-ollama (1.0 or newer).",
+        "herdgate from LangChain: `pip install langchain-ollama` (1.0 or newer).",
         &[
             "Run by herdgate's tests with langchain-ollama 1.1.0.",
             "OllamaEmbeddings takes base_url and client_kwargs as ChatOllama does.",

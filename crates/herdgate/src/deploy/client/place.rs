@@ -4,7 +4,7 @@
 
 use super::AboutArgs;
 use crate::client::gate_url;
-use crate::deploy::{Ground, is_loopback, tame, tame_path};
+use crate::deploy::{Ground, is_loopback, shown, tame, tame_path};
 use anyhow::{Context as _, bail};
 use gate_config::{Listener, PlainKeys, UpstreamUrl};
 use std::net::{IpAddr, SocketAddr};
@@ -50,7 +50,7 @@ impl Place {
             (None, Some(_)) if url.tls => {
                 why.push(format!(
                     "No listener of the settings has port {}: something else must answer there, with a certificate that the system's \
-                     roots vouch for; otherwise say --ca FILE.",
+                     roots vouch for; otherwise say `--ca FILE`.",
                     url.port
                 ));
                 None
@@ -88,13 +88,13 @@ fn copied(file: PathBuf, ground: &Ground<'_>, is_container: bool, why: &mut Vec<
     let is_service = ground.places.data.starts_with("/var/lib");
     if !is_service && !is_container {
         why.push(format!(
-            "The gate's certificate comes from its own authority, {}: for another user or machine, copy it and say --ca FILE.",
+            "The gate's certificate comes from its own authority, {}: for another user or machine, copy it and say `--ca FILE`.",
             file.display()
         ));
         return file;
     }
     why.push(format!(
-        "The gate's certificate comes from its own authority. Copy its file to where clients may read it (--ca FILE names another place): \
+        "The gate's certificate comes from its own authority. Copy its file to where clients may read it (`--ca FILE` names another place): \
          `sudo install -D -m 0644 {} {COPY}`",
         file.display()
     ));
@@ -107,11 +107,6 @@ struct Found {
     is_own: bool,
     is_below: bool,
     why: Vec<String>,
-}
-
-/// The address as programs take it: no port where the scheme says it.
-fn shown(url: &UpstreamUrl) -> String {
-    format!("{}://{}{}", if url.tls { "https" } else { "http" }, url.authority(), url.base)
 }
 
 fn given(text: &str, ground: &Ground<'_>) -> anyhow::Result<Found> {
@@ -128,7 +123,7 @@ fn given(text: &str, ground: &Ground<'_>) -> anyhow::Result<Found> {
     let is_below = url.host == MACHINE;
     let is_own = serving(ground)
         .any(|listener| listener.address.address.port() == url.port && listener.is_tls(config) == url.tls);
-    Ok(Found { url, is_own, is_below, why: vec!["The address is the one of --gate.".to_owned()] })
+    Ok(Found { url, is_own, is_below, why: vec!["The address is the one of `--gate`.".to_owned()] })
 }
 
 fn serving<'g>(ground: &'g Ground<'_>) -> impl Iterator<Item = &'g Listener> {
@@ -161,7 +156,11 @@ fn chosen(ground: &Ground<'_>, is_container: bool) -> anyhow::Result<Found> {
     };
     if let (true, Some(name)) = (tls, config.tls.domains.first()) {
         let which = if config.tls.domains.len() > 1 { "the first name of tls.domain" } else { "tls.domain" };
-        return Ok(found(name.clone(), false, format!("The address is {which}; --gate URL names another.")));
+        return Ok(found(
+            name.clone(),
+            false,
+            format!("The address is {which}; `--gate URL` names another."),
+        ));
     }
     if tls && config.tls.cert.is_some() {
         bail!(
@@ -175,12 +174,12 @@ fn chosen(ground: &Ground<'_>, is_container: bool) -> anyhow::Result<Found> {
     }
     if !is_container {
         let why = format!(
-            "The gate listens on every address: this is the one for programs on its own machine; for others: --gate {elsewhere}."
+            "The gate listens on every address: this is the one for programs on its own machine; for others: `--gate {elsewhere}`."
         );
         return Ok(found("127.0.0.1".to_owned(), false, why));
     }
     let why = format!(
-        "The gate listens on every address, so containers of its machine find it as {MACHINE}; others: --gate {elsewhere}."
+        "The gate listens on every address, so containers of its machine find it as {MACHINE}; others: `--gate {elsewhere}`."
     );
     Ok(found(MACHINE.to_owned(), true, why))
 }
@@ -190,7 +189,7 @@ fn fixed(bound: SocketAddr, is_container: bool, elsewhere: &str) -> anyhow::Resu
     let ip: IpAddr = bound.ip();
     if !ip.is_loopback() {
         return Ok(format!(
-            "The gate listens on this address alone; where clients know it by a name: --gate {elsewhere}."
+            "The gate listens on this address alone; where clients know it by a name: `--gate {elsewhere}`."
         ));
     }
     if is_container {
@@ -201,6 +200,6 @@ fn fixed(bound: SocketAddr, is_container: bool, elsewhere: &str) -> anyhow::Resu
         );
     }
     Ok(format!(
-        "The gate listens for its own machine alone; a front that others reach is named with --gate {elsewhere}."
+        "The gate listens for its own machine alone; a front that others reach is named with `--gate {elsewhere}`."
     ))
 }

@@ -5,7 +5,7 @@ use super::Setup;
 pub(super) fn text(setup: &Setup<'_>) -> String {
     let head = setup.head(
         "#",
-        "herdgate from Python, by Ollama's own library: pip install ollama (0.6 or newer).",
+        "herdgate from Python, by Ollama's own library: `pip install ollama` (0.6 or newer).",
         &["Run by herdgate's tests with ollama 0.6.3. ollama.AsyncClient takes the same words as ollama.Client."],
     );
     let ssl = if setup.ca().is_some() { "import ssl\n" } else { "" };

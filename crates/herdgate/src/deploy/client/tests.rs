@@ -64,7 +64,7 @@ fn made(client: Client, settings: &str, words: &[&str]) -> anyhow::Result<Deploy
     let word = client.word();
     let words: Vec<&str> =
         [word.as_str()].into_iter().chain(words.iter().copied().filter(|word| !word.is_empty())).collect();
-    make_of(file, &[], &words, make)
+    make_of(KIND, file, &[], &words, make)
 }
 
 /// The same with a key in it.
@@ -77,7 +77,7 @@ fn filled_in(client: Client, settings: &str, words: &[&str]) -> String {
         let setup = Setup::of(asked.client, &asked.about, ground)?;
         Ok(Deployment::new(KIND, Base::Here, vec![Made::new("filled", setup.filled_in(SECRET, "bot"))]))
     };
-    text(&make_of(file, &[], &words, kind).unwrap(), "filled").to_owned()
+    text(&make_of(KIND, file, &[], &words, kind).unwrap(), "filled").to_owned()
 }
 
 fn is_program(client: Client) -> bool {
@@ -104,67 +104,66 @@ fn check(client: Client, settings: &str, words: &[&str], text: &str, (url, ca): 
     }
 }
 
+/// Texts for the readers of their formats, by a number and the name of their file.
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn write(&self, count: usize, name: &str, text: &str) {
+        fs::write(self.0.path().join(format!("{count}-{name}")), text).unwrap();
+    }
+
+    /// One call of each for all of them.
+    fn judge(&self) {
+        let here = concat!(env!("CARGO_MANIFEST_DIR"), "/src/deploy/client/");
+        let folder = self.0.path().to_str().unwrap();
+        likes("python3", &[&format!("{here}facts.py"), folder]);
+        let node = ["--no-warnings", "--experimental-vm-modules", &format!("{here}facts.mjs"), folder];
+        likes("node", &node);
+    }
+
+    /// With a key: in a file of its own where it is a program's, and nowhere in the program.
+    fn write_filled(&self, count: usize, client: Client, name: &str, filled: &str) {
+        let program = filled.split_once("<<'END OF PROGRAM'\n");
+        assert_eq!(program.is_some(), is_program(client), "{filled}");
+        let Some((before, program)) = program else {
+            assert!(filled.contains(SECRET) && !filled.contains("HERDGATE_KEY:?"), "{filled}");
+            return self.write(count, &format!("filled-{name}"), filled);
+        };
+        assert!(before.contains(SECRET) && !program.contains(SECRET), "{filled}");
+        self.write(count, &format!("filled-{name}.sh"), filled);
+        self.write(count, &format!("filled-{name}"), program.split("END OF PROGRAM").next().unwrap());
+    }
+}
+
 #[test]
 fn every_kind_for_every_gate() {
-    let folder = tempfile::tempdir().unwrap();
-    let write = |count: usize, name: &str, text: &str| {
-        fs::write(folder.path().join(format!("{count}-{name}")), text).unwrap()
-    };
+    let folder = Folder(tempfile::tempdir().unwrap());
     let shapes = all(&[&GATES, OPTIONS[0], OPTIONS[1]]);
-    let mut count = 0;
-    for client in Client::value_variants() {
-        for settings in SETTINGS {
-            for words in &shapes {
-                count += 1;
-                let (expected, made) =
-                    (expected(*client, settings, words[0], words[2]), made(*client, settings, words));
-                let (place, deployment) = match (expected, made) {
-                    (Ok(place), Ok(deployment)) => (place, deployment),
-                    (Err(word), Err(error)) => {
-                        let error = error.to_string();
-                        assert!(error.contains(word), "{client:?} {words:?} {settings}: {error}");
-                        continue;
-                    }
-                    (expected, made) => panic!("{client:?} {words:?} {settings}: {expected:?}, {made:?}"),
-                };
-                let name = Path::new(client.path()).file_name().unwrap().to_str().unwrap();
-                let plain = text(&deployment, name);
-                check(*client, settings, words, plain, place);
-                assert!(!plain.contains("sk-hg-0"), "{plain}");
-                write(count, name, plain);
-                let filled = filled_in(*client, settings, words);
-                check(*client, settings, words, &filled, place);
-                let program = filled.split_once("<<'END OF PROGRAM'\n");
-                assert_eq!(program.is_some(), is_program(*client), "{filled}");
-                match program {
-                    Some((before, program)) => {
-                        assert!(before.contains(SECRET) && !program.contains(SECRET), "{filled}");
-                        write(count, &format!("filled-{name}.sh"), &filled);
-                        write(
-                            count,
-                            &format!("filled-{name}"),
-                            program.split("END OF PROGRAM").next().unwrap(),
-                        );
-                    }
-                    None => {
-                        assert!(filled.contains(SECRET) && !filled.contains("HERDGATE_KEY:?"), "{filled}");
-                        write(count, &format!("filled-{name}"), &filled);
-                    }
-                }
+    let every =
+        Client::value_variants().iter().flat_map(|client| SETTINGS.map(|settings| (*client, settings)));
+    let every =
+        every.flat_map(|(client, settings)| shapes.iter().map(move |words| (client, settings, words)));
+    for (count, (client, settings, words)) in every.enumerate() {
+        let expected = expected(client, settings, words[0], words[2]);
+        let (place, deployment) = match (expected, made(client, settings, words)) {
+            (Ok(place), Ok(deployment)) => (place, deployment),
+            (Err(word), Err(error)) => {
+                let error = error.to_string();
+                assert!(error.contains(word), "{client:?} {words:?} {settings}: {error}");
+                continue;
             }
-        }
+            (expected, made) => panic!("{client:?} {words:?} {settings}: {expected:?}, {made:?}"),
+        };
+        let name = Path::new(client.path()).file_name().unwrap().to_str().unwrap();
+        let plain = text(&deployment, name);
+        check(client, settings, words, plain, place);
+        assert!(!plain.contains("sk-hg-0"), "{plain}");
+        folder.write(count, name, plain);
+        let filled = filled_in(client, settings, words);
+        check(client, settings, words, &filled, place);
+        folder.write_filled(count, client, name, &filled);
     }
-    let here = concat!(env!("CARGO_MANIFEST_DIR"), "/src/deploy/client/");
-    likes("python3", &[&format!("{here}facts.py"), folder.path().to_str().unwrap()]);
-    likes(
-        "node",
-        &[
-            "--no-warnings",
-            "--experimental-vm-modules",
-            &format!("{here}facts.mjs"),
-            folder.path().to_str().unwrap(),
-        ],
-    );
+    folder.judge();
 }
 
 /// By file of what herdgate says today, so that a change of it is seen; `UPDATE_GOLDEN=1` writes them.
@@ -263,6 +262,15 @@ fn comments_are_wrapped_and_what_is_copied_is_not() {
         let too_long =
             head.filter(|line| line.chars().count() > WIDTH + 5 && !line.contains('`')).collect::<Vec<_>>();
         assert!(too_long.is_empty(), "{client:?}: {too_long:?}");
+        // A command that goes on in the next line is none that can be copied.
+        let is_cut = |line: &&str| {
+            line.starts_with(['#', '/'])
+                && ["herdgate", "connect", "install", "--gate", "--ca", "--model", "--for"]
+                    .iter()
+                    .any(|word| line.ends_with(&format!(" {word}")))
+        };
+        let cut: Vec<&str> = text.lines().filter(is_cut).collect();
+        assert!(cut.is_empty(), "{client:?}: {cut:?}");
     }
 }
 
@@ -316,7 +324,7 @@ fn a_key_of_some_models_is_given_one_of_them() {
         };
         let file = Some((PathBuf::from("/srv/herdgate.toml"), settings.to_owned()));
         let words: Vec<&str> = ["env", words].into_iter().filter(|word| !word.is_empty()).collect();
-        let made = make_of(file, &[], &words, kind).map(|made| made.files[0].text.clone());
+        let made = make_of(KIND, file, &[], &words, kind).map(|made| made.files[0].text.clone());
         match (model, made) {
             (Ok(line), Ok(text)) => assert!(text.contains(line), "{text}"),
             (Err(word), Err(error)) => assert!(error.to_string().contains(word), "{error}"),

@@ -3,9 +3,8 @@
 use super::publish::Publish;
 use super::yaml::{Map, Node, words};
 use super::{BEHIND, Gpu, Mode, OWN, Stack};
-use crate::client::gate_url;
 use crate::deploy::dockerfile::ports;
-use crate::deploy::{is_loopback, tame};
+use crate::deploy::{is_loopback, shown, tame};
 use gate_config::Place;
 use std::time::Duration;
 
@@ -217,11 +216,11 @@ impl Stack<'_> {
         }
     }
 
-    pub(super) fn connect(&self) -> anyhow::Result<Map> {
+    pub(super) fn connect(&self) -> Map {
         let mut service = Map::default();
         self.program(&mut service);
         let mut command =
-            vec!["connect".to_owned(), self.gate_url()?, "--insecure-listen".into(), "0.0.0.0:11434".into()];
+            vec!["connect".to_owned(), self.told_gate(), "--insecure-listen".into(), "0.0.0.0:11434".into()];
         command.extend(["--name".to_owned(), "connect".to_owned()]);
         match self.mounts.key_inside() {
             Some(file) => command.extend(["--key-file".to_owned(), file]),
@@ -248,10 +247,8 @@ impl Stack<'_> {
         }
         service.put("networks", networks);
         if self.mode == Mode::Consumer {
-            let is_machine = match &self.asked.gate {
-                Some(url) => gate_url(url)?.host.eq_ignore_ascii_case(MACHINE),
-                None => !by_network,
-            };
+            let is_machine =
+                self.elsewhere.as_ref().map_or(!by_network, |url| url.host.eq_ignore_ascii_case(MACHINE));
             service.put("extra_hosts", self.hosts(is_machine));
         } else {
             service.put("depends_on", &["herdgate"][..]);
@@ -259,21 +256,25 @@ impl Stack<'_> {
         service.put("read_only", true).put("cap_drop", words(&["ALL"]));
         service.put("security_opt", words(&["no-new-privileges:true"])).put("logging", log());
         service.put_with(&["The image's own asks a gate."], "healthcheck", Map::of("disable", true));
-        Ok(service)
+        service
+    }
+
+    /// Where `connect` is told that the gate is.
+    fn told_gate(&self) -> String {
+        match self.mode {
+            Mode::Consumer => format!("${{GATE_URL:-{}}}", self.asked_gate()),
+            Mode::Stack | Mode::AllInOne | Mode::Provider => self.asked_gate(),
+        }
     }
 
     /// Where the gate is for a program of the stack.
-    fn gate_url(&self) -> anyhow::Result<String> {
+    pub(super) fn asked_gate(&self) -> String {
         let port = self.plain_port.unwrap_or(7860);
-        if self.mode != Mode::Consumer {
-            return Ok(format!("http://herdgate:{port}"));
+        match (self.mode, &self.elsewhere) {
+            (Mode::Consumer, Some(url)) => shown(url),
+            (Mode::Consumer, None) if self.asked.network.is_none() => format!("http://{MACHINE}:{port}"),
+            _ => format!("http://herdgate:{port}"),
         }
-        let usual = match (&self.asked.gate, &self.asked.network) {
-            (Some(url), _) => tame("--gate", url)?.to_owned(),
-            (None, Some(_)) => format!("http://herdgate:{port}"),
-            (None, None) => format!("http://{MACHINE}:{port}"),
-        };
-        Ok(format!("${{GATE_URL:-{usual}}}"))
     }
 }
 

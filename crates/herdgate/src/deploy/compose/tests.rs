@@ -12,7 +12,7 @@ use std::process::Command;
 fn made(settings: &str, words: &[&str]) -> anyhow::Result<Deployment> {
     let file = (!settings.is_empty()).then(|| (PathBuf::from("/srv/herdgate.toml"), settings.to_owned()));
     let words: Vec<&str> = words.iter().copied().filter(|word| !word.is_empty()).collect();
-    make_of(file, &[], &words, make)
+    make_of(super::KIND, file, &[], &words, make)
 }
 
 #[track_caller]
@@ -56,7 +56,7 @@ fn every_combination_is_a_stack_that_compose_takes() {
     let with_ca = all(&[
         &settings,
         &["--consumer"],
-        &["", "--gate=https://gpu1"],
+        &["--gate=https://gpu1"],
         &["", "--network=shared-network"],
         &["--ca=tls-ca.pem"],
     ]);
@@ -153,8 +153,13 @@ fn what_the_settings_say_is_what_the_stack_has() {
 
 #[test]
 fn a_variable_that_the_stack_would_not_have_is_told() {
-    let made =
-        make_of(None, &[("HERDGATE_QUEUE__DEPTH", "7"), ("OLLAMA_URL", "http://gpu1:11434")], &[], make);
+    let made = make_of(
+        super::KIND,
+        None,
+        &[("HERDGATE_QUEUE__DEPTH", "7"), ("OLLAMA_URL", "http://gpu1:11434")],
+        &[],
+        make,
+    );
     let made = made.unwrap();
     assert!(made.notes.iter().any(|note| note.contains("HERDGATE_QUEUE__DEPTH")), "{:?}", made.notes);
     let stack = text(&made, "compose.yaml");
@@ -208,6 +213,20 @@ fn a_gate_with_its_own_authority_is_checked_by_it() {
     assert!(text.contains("      - auth-token\n      - gate-ca\n"), "{text}");
     assert!(text.contains("  gate-ca:\n    file: \"./tls-ca.pem\"\n"), "{text}");
     assert!(stack.notes.iter().any(|note| note.contains("0644 ./tls-ca.pem")), "{:?}", stack.notes);
+}
+
+#[test]
+fn an_authority_is_for_a_gate_that_speaks_tls() {
+    for (words, url) in [
+        (&[][..], "http://host.docker.internal:7860"),
+        (&["--network=n"], "http://herdgate:7860"),
+        (&["--gate=http://gpu1:7860"], "http://gpu1:7860"),
+    ] {
+        let words = [&["--consumer", "--ca=tls-ca.pem"], words].concat();
+        let error = made("", &words).unwrap_err().to_string();
+        let told = format!("asked by https://, and this one is {url}\nhint: ");
+        assert!(error.contains(&told) && error.contains("--gate https://NAME:PORT"), "{words:?}: {error}");
+    }
 }
 
 #[test]

@@ -13,7 +13,7 @@ const LOOPBACK: &str = "[listen]\naddress = \"127.0.0.1:7860\"\n";
 fn made(settings: &str, words: &[&str]) -> anyhow::Result<Deployment> {
     let file = (!settings.is_empty()).then(|| (PathBuf::from("/srv/herdgate.toml"), settings.to_owned()));
     let words: Vec<&str> = words.iter().copied().filter(|word| !word.is_empty()).collect();
-    make_of(file, &[], &words, make)
+    make_of(super::KIND, file, &[], &words, make)
 }
 
 fn in_repository(name: &str) -> PathBuf {

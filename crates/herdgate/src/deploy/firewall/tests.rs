@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 
 fn made(settings: &str, words: &[&str]) -> Deployment {
-    testing::make(settings, words, make).unwrap()
+    testing::make(super::KIND, settings, words, make).unwrap()
 }
 
 /// Settings, networks and tools that differ in one thing each.

@@ -38,6 +38,7 @@ fn front() -> Vec<Vec<&'static str>> {
 
 /// What every choice makes; choices without a listener of the port of `--gate` make nothing.
 fn texts<A: clap::Args>(
+    word: &str,
     name: &str,
     more: &[&'static str],
     kind: impl Fn(&A, &crate::deploy::Ground<'_>) -> anyhow::Result<crate::deploy::Deployment>,
@@ -48,7 +49,7 @@ fn texts<A: clap::Args>(
             for more in more {
                 let words: Vec<&str> =
                     front.iter().copied().chain(more.split(' ').filter(|word| !word.is_empty())).collect();
-                match make(&settings, &words, &kind) {
+                match make(word, &settings, &words, &kind) {
                     Ok(deployment) => made.push(text(&deployment, name).to_owned()),
                     Err(error) => assert!(error.to_string().contains("--gate"), "{error}"),
                 }
@@ -75,7 +76,7 @@ fn nginx_reads_every_server() {
     certificate(dir.path());
     let mut http = String::new();
     for (number, text) in
-        texts("herdgate.conf", &["", "--cert=c.pem --key=/etc/k.pem"], nginx).iter().enumerate()
+        texts(super::NGINX, "herdgate.conf", &["", "--cert=c.pem --key=/etc/k.pem"], nginx).iter().enumerate()
     {
         let file = dir.path().join(format!("{number}.conf"));
         // Beside each other they need names of their own, and files that are there.
@@ -114,7 +115,7 @@ fn caddy_reads_every_site() {
     let dir = tempfile::tempdir().unwrap();
     certificate(dir.path());
     let ca = dir.path().join("cert.pem").display().to_string();
-    let sites: String = texts("Caddyfile", &[""], caddy)
+    let sites: String = texts(super::CADDY, "Caddyfile", &[""], caddy)
         .iter()
         .enumerate()
         .map(|(number, text)| {
@@ -130,9 +131,14 @@ fn caddy_reads_every_site() {
 #[test]
 fn the_others_are_yaml() {
     let dir = tempfile::tempdir().unwrap();
-    let traefik = texts("herdgate.yml", &["", "--entry-point=https --cert-resolver=le"], traefik);
-    let cloudflared =
-        texts("config.yml", &["--tunnel=gpu", "--tunnel=6ff42ae2 --credentials=/root/c.json"], cloudflared);
+    let traefik =
+        texts(super::TRAEFIK, "herdgate.yml", &["", "--entry-point=https --cert-resolver=le"], traefik);
+    let cloudflared = texts(
+        super::CLOUDFLARED,
+        "config.yml",
+        &["--tunnel=gpu", "--tunnel=6ff42ae2 --credentials=/root/c.json"],
+        cloudflared,
+    );
     let all: Vec<String> =
         traefik.into_iter().chain(cloudflared).map(|text| format!("---\n{text}")).collect();
     let file = dir.path().join("all.yml");
@@ -148,7 +154,8 @@ fn the_others_are_yaml() {
 
 #[test]
 fn traefik_is_told_this() {
-    let made = make("", &["--name=ollama.example.com", "--cert-resolver=le"], traefik).unwrap();
+    let made =
+        make(super::TRAEFIK, "", &["--name=ollama.example.com", "--cert-resolver=le"], traefik).unwrap();
     let expected = "\
 http:
   routers:
@@ -189,7 +196,8 @@ http:
 
 #[test]
 fn cloudflared_is_told_this_and_keeps_what_else_it_serves() {
-    let made = make("", &["--name=ollama.example.com", "--tunnel=gpu"], cloudflared).unwrap();
+    let made =
+        make(super::CLOUDFLARED, "", &["--name=ollama.example.com", "--tunnel=gpu"], cloudflared).unwrap();
     let expected = "\
 tunnel: \"gpu\"
 credentials-file: \"/etc/cloudflared/gpu.json\"
@@ -213,7 +221,7 @@ ingress:
 fn who_must_be_trusted_is_said_until_it_is() {
     let notes = |settings: &str, words: &[&str]| {
         let words: Vec<&str> = ["--name=a.example"].into_iter().chain(words.iter().copied()).collect();
-        make(settings, &words, nginx).unwrap().notes.join("\n")
+        make(super::NGINX, settings, &words, nginx).unwrap().notes.join("\n")
     };
     assert!(notes("", &[]).contains("trusted_proxies = [\"127.0.0.1\", \"::1\"]"));
     assert!(notes("", &["--front=10.0.0.9"]).contains("trusted_proxies = [\"10.0.0.9\"]"));
@@ -225,7 +233,7 @@ fn who_must_be_trusted_is_said_until_it_is() {
 #[test]
 fn the_front_waits_longer_than_the_gate() {
     let waits = |settings: &str| {
-        let made = make(settings, &["--name=a.example"], nginx).unwrap();
+        let made = make(super::NGINX, settings, &["--name=a.example"], nginx).unwrap();
         text(&made, "herdgate.conf").contains("proxy_read_timeout 1860s;")
     };
     assert!(waits("[timeouts]\nidle = \"30m\"\n") && waits(ROUTES));
@@ -234,7 +242,7 @@ fn the_front_waits_longer_than_the_gate() {
 
 #[test]
 fn a_gate_that_speaks_tls_is_looked_at() {
-    let own = make("[tls]\nself_signed = true\n", &["--name=a.example"], nginx).unwrap();
+    let own = make(super::NGINX, "[tls]\nself_signed = true\n", &["--name=a.example"], nginx).unwrap();
     let own = text(&own, "herdgate.conf").to_owned();
     assert!(
         own.contains("proxy_pass https://herdgate;")
@@ -243,31 +251,38 @@ fn a_gate_that_speaks_tls_is_looked_at() {
     );
     // By a name that its own certificate is for.
     assert!(own.contains("proxy_ssl_verify on;") && own.contains("proxy_ssl_name localhost;"), "{own}");
-    let elsewhere = make("[tls]\nself_signed = true\n", &["--name=a.example", "--gate=10.0.0.5:7860"], nginx);
+    let elsewhere = make(
+        super::NGINX,
+        "[tls]\nself_signed = true\n",
+        &["--name=a.example", "--gate=10.0.0.5:7860"],
+        nginx,
+    );
     let notes = elsewhere.unwrap().notes;
     assert!(
         notes.iter().any(|note| note.contains("tls-ca.pem is on the gate's machine, 10.0.0.5")),
         "{notes:?}"
     );
-    let own = make("[tls]\nself_signed = true\n", &["--name=a.example"], caddy).unwrap();
+    let own = make(super::CADDY, "[tls]\nself_signed = true\n", &["--name=a.example"], caddy).unwrap();
     assert!(text(&own, "Caddyfile").contains("tls_trusted_ca_certs /etc/herdgate/tls-ca.pem\n"));
     let copies = "install -D -m 0644 /var/lib/herdgate/tls-ca.pem /etc/herdgate/tls-ca.pem";
     assert_eq!(own.then[0].to_string(), copies, "Caddy's user cannot read it where it lies");
     let files = "[tls]\ncert = \"/etc/ssl/gate.pem\"\nkey = \"/etc/ssl/gate.key\"\n";
-    let named = make(files, &["--name=a.example"], nginx).unwrap();
+    let named = make(super::NGINX, files, &["--name=a.example"], nginx).unwrap();
     assert!(text(&named, "herdgate.conf").contains("proxy_ssl_name a.example;"));
 }
 
 #[test]
 fn a_name_is_a_name() {
     for name in ["a;b", "a b", "{", "-x", "", "a\nb", "*.example"] {
-        assert!(make("", &[&format!("--name={name}")], nginx).is_err(), "{name:?}");
+        assert!(make(super::NGINX, "", &[&format!("--name={name}")], nginx).is_err(), "{name:?}");
     }
-    assert!(make("", &[], nginx).unwrap_err().to_string().contains("hint: --name"));
-    let acme = make("[tls]\ndomain = \"b.example\"\n[[listen]]\naddress = \":443\"\n", &[], caddy).unwrap();
+    assert!(make(super::NGINX, "", &[], nginx).unwrap_err().to_string().contains("hint: --name"));
+    let acme =
+        make(super::CADDY, "[tls]\ndomain = \"b.example\"\n[[listen]]\naddress = \":443\"\n", &[], caddy)
+            .unwrap();
     assert!(text(&acme, "Caddyfile").contains("\nb.example {\n"));
     assert!(
-        make("[listen]\naddress = \":0\"\n", &["--name=a.example"], caddy)
+        make(super::CADDY, "[listen]\naddress = \":0\"\n", &["--name=a.example"], caddy)
             .unwrap_err()
             .to_string()
             .contains("--gate")
@@ -276,7 +291,7 @@ fn a_name_is_a_name() {
 
 #[test]
 fn nginx_is_told_this() {
-    let made = make("", &["--name=ollama.example.com"], nginx).unwrap();
+    let made = make(super::NGINX, "", &["--name=ollama.example.com"], nginx).unwrap();
     let file = text(&made, "herdgate.conf");
     for line in [
         "listen 443 ssl;",

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::fs;
 
 fn made(settings: &str, words: &[&str]) -> Deployment {
-    testing::make(settings, words, make).unwrap()
+    testing::make(super::KIND, settings, words, make).unwrap()
 }
 
 const TLS: &str = "[tls]\ncert = \"/etc/ssl/gate.pem\"\nkey = \"/etc/ssl/private/gate 1.key\"\n";
@@ -196,7 +196,7 @@ fn what_only_root_may_read_comes_as_a_credential() {
 
 #[test]
 fn a_path_cannot_become_more_than_a_path() {
-    let error = testing::make(TLS, &[], make).unwrap_err().to_string();
+    let error = testing::make(super::KIND, TLS, &[], make).unwrap_err().to_string();
     assert!(error.contains("' '"), "{error}");
     for words in [
         ["--program=/x\nExecStartPre=/bin/evil"],
@@ -204,7 +204,7 @@ fn a_path_cannot_become_more_than_a_path() {
         ["--backup-at=daily\nUnit=x"],
         ["--program=herdgate"],
     ] {
-        assert!(testing::make("", &words, make).is_err(), "{words:?}");
+        assert!(testing::make(super::KIND, "", &words, make).is_err(), "{words:?}");
     }
     let percent = made("", &["--program=/opt/100%/herdgate"]);
     assert!(text(&percent, "herdgate.service").contains("ExecStart=/opt/100%%/herdgate serve"));
@@ -240,11 +240,8 @@ fn the_same_input_makes_the_same_bytes_and_each_file_says_what_it_is() {
         assert_eq!(once, made(&settings, &words));
         for file in &once.files {
             let head: Vec<&str> = file.text.lines().take(2).collect();
-            let says = format!(
-                "# Made by `herdgate deploy {}`; belongs at {}.",
-                words.join(" "),
-                file.path.display()
-            );
+            let command = [&["herdgate", "deploy", "systemd"], &words[..]].concat().join(" ");
+            let says = format!("# Made by `{command}`; belongs at {}.", file.path.display());
             assert!(head[0].starts_with("# ") && head[1] == says, "{head:?}");
         }
     }

@@ -139,7 +139,7 @@ mod tests {
         let cure = told(&exported, service).unwrap().cure.unwrap();
         let words = cure.run[0].strip_prefix("sudo herdgate deploy ollama-override ").unwrap();
         let words: Vec<&str> = words.strip_suffix(" --write --run").unwrap().split(' ').collect();
-        let made = make("", &words, ollama::make).unwrap();
+        let made = make(ollama::KIND, "", &words, ollama::make).unwrap();
         for pair in ["HOST=127.0.0.1:11434", "CONTEXT_LENGTH=8192", "NUM_PARALLEL=4", "FLASH_ATTENTION=1"] {
             let line = format!("Environment=\"OLLAMA_{pair}\"\n");
             assert!(text(&made, "zz-herdgate.conf").contains(&line), "no {line} by {}", cure.run[0]);
@@ -178,7 +178,7 @@ mod tests {
             }
             assert_eq!(words[allow..allow + 3], lets_in[..]);
             let words: Vec<&str> = words.iter().map(String::as_str).collect();
-            let made = make("", &words, ollama::make).unwrap();
+            let made = make(ollama::KIND, "", &words, ollama::make).unwrap();
             let drop_in = text(&made, "zz-herdgate.conf");
             for pair in ["HOST=192.168.1.100:11434", "MODELS=/srv/my models", "NEW=$HOME's", "KEEP_ALIVE=24h"]
             {

@@ -142,7 +142,8 @@ mod tests {
             let words = cure.run[0].strip_prefix("sudo herdgate deploy ollama-override ").unwrap();
             let words: Vec<&str> = words.strip_suffix("--write --run").unwrap().split_whitespace().collect();
             let words = words.iter().map(|word| word.replace("GATE_ADDRESS", "10.0.0.9")).collect::<Vec<_>>();
-            make("", &words.iter().map(String::as_str).collect::<Vec<_>>(), ollama::make).unwrap();
+            make(ollama::KIND, "", &words.iter().map(String::as_str).collect::<Vec<_>>(), ollama::make)
+                .unwrap();
         }
         assert_eq!(found(there(), false).mark, Mark::Ok);
         assert_eq!(

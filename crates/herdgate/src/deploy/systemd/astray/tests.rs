@@ -9,7 +9,7 @@ use std::path::Path;
 const OPEN: &str = "[listen]\naddress = \":443\"\n";
 
 fn made(file: &str, env: &[(&str, &str)], named: Option<Place>, data: Option<&str>) -> Deployment {
-    make_of(Some((file.into(), OPEN.to_owned())), env, &[], |asked, ground| {
+    make_of(crate::deploy::systemd::KIND, Some((file.into(), OPEN.to_owned())), env, &[], |asked, ground| {
         let places = Locations {
             config_named: named.clone(),
             data: data.unwrap_or("/var/lib/herdgate").into(),

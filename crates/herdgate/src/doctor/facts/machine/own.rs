@@ -178,7 +178,7 @@ mod tests {
             (&["--backup-dir", "/srv/backups%"][..], "/srv/backups%"),
             (&["--backup-dir", "/mnt/nas/herdgate-home"][..], "/mnt/nas/herdgate-home"),
         ] {
-            let made = testing::make("", words, systemd::make).unwrap();
+            let made = testing::make(systemd::KIND, "", words, systemd::make).unwrap();
             let unit = testing::text(&made, "herdgate-backup.service");
             assert_eq!(folder(unit).as_deref(), Some(expected), "{unit}");
         }
