@@ -10,7 +10,7 @@ use crate::record::{self, Outcome, Record};
 use crate::request_id::RequestId;
 use crate::stages::cors::Cors;
 use crate::stages::intake;
-use gate_h1::{Framing, H1Error};
+use gate_h1::Framing;
 use gate_types::{Dialect, ModelName, UpstreamId};
 use gate_wire::{GateError, Reason, Route};
 use std::future::poll_fn;
@@ -260,13 +260,12 @@ pub(crate) fn is_ollama_cli(head: &Head) -> bool {
 pub(crate) fn unreadable<T>(
     gate: &Gate,
     peer: IpAddr,
-    error: H1Error,
+    error: &GateError,
     tell: impl FnOnce(&AnswerHead<'_>, String) -> T,
 ) -> T {
     let mut trace = Trace::new(gate, peer, RequestId::fresh(), Dialect::Ollama);
-    let error = intake::unreadable(error);
-    let rendered = gate_wire::render(trace.dialect, &error, None);
-    trace.write(Outcome::of_refusal(&error), rendered.status, Some(&error));
+    let rendered = gate_wire::render(trace.dialect, error, None);
+    trace.write(Outcome::of_refusal(error), rendered.status, Some(error));
     let fields = [("Content-Type", rendered.content_type.as_bytes()), ("x-request-id", trace.id.as_bytes())];
     let framing = Framing::Length(rendered.body.len() as u64);
     tell(&AnswerHead { status: rendered.status, fields: &fields, framing }, rendered.body)

@@ -14,14 +14,17 @@ use crate::entrance::{Entered, Source};
 use crate::gate::Gate;
 use crate::held::HeldBody;
 use crate::rules::Limits;
+use crate::stages::intake;
 use crate::{path, trace};
 use gate_h1::{Framing, H1Error, Version};
+use gate_wire::{GateError, Reason};
 use std::cell::Cell;
 use std::io;
 use std::ops::Range;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
+use tokio::net::TcpStream;
 
 /// How many bytes of a next request are kept while one is answered. A client that sends more before it has its answer is
 /// cut off: it could not be watched any more, and its leaving would not stop the model.
@@ -77,8 +80,24 @@ async fn answer<IO: ClientStream>(conn: &mut Conn<IO>, head: Rc<Head>) -> After 
 
 /// Answers a head that has no single reading, and closes.
 async fn refuse<IO: ClientStream>(conn: &mut Conn<IO>, error: H1Error) -> After {
+    tell(conn, &intake::unreadable(error), true).await
+}
+
+/// Tells a client that speaks without TLS at a listener with TLS, and closes. What it said is not read.
+pub(super) async fn refuse_plain(mut conn: Box<Conn<TcpStream>>) {
+    let error = GateError::new(Reason::TlsRequired).saying(
+        "this port speaks TLS: write https:// in the address. A key that was sent here went in clear, and whoever listened has \
+         read it: replace it",
+    );
+    if let After::Linger = tell(&mut conn, &error, false).await {
+        conn.linger().await;
+    }
+}
+
+/// Answers instead of reading on.
+async fn tell<IO: ClientStream>(conn: &mut Conn<IO>, error: &GateError, has_hsts: bool) -> After {
     let gate = Rc::clone(&conn.guest.gate);
-    let hsts = conn.guest.entered.hsts();
+    let hsts = conn.guest.entered.hsts().filter(|_| has_hsts);
     let answer = trace::unreadable(&gate, conn.guest.entered.peer, error, |head, body| {
         let mut out = Outgoing::new();
         out.begin(head, Shape { version: Version::H11, is_head: false, keep_alive: false, hsts });

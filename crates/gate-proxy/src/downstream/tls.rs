@@ -60,23 +60,36 @@ pub(super) async fn serve(mut guest: Guest, socket: TcpStream, with: Arc<Handsha
             guest.entered.certificate = shown.and_then(|shown| certificate::subject(shown));
             h1::serve(Box::new(Conn::watched(stream, guest, watch)), true).await;
         }
-        Some(Err(error)) => {
+        Some(Err((error, socket))) => {
             tracing::debug!("{} and this gate have not agreed on TLS: {error}", guest.entered.peer);
+            if let Some(socket) = socket.and_then(Bounded::plain) {
+                Box::pin(h1::refuse_plain(Box::new(Conn::watched(socket, guest, watch)))).await;
+            }
         }
         Some(Ok(None)) | None => {}
     }
 }
 
+/// Why there is none, and the socket where it has not begun.
+type NoHandshake = (io::Error, Option<Bounded>);
+
 /// The connection of a client; none where it was an authority's, which is over with the handshake.
-async fn shake(socket: Bounded, with: Arc<Handshakes>) -> io::Result<Option<TlsStream<Bounded>>> {
+async fn shake(socket: Bounded, with: Arc<Handshakes>) -> Result<Option<TlsStream<Bounded>>, NoHandshake> {
     let Some(challenge) = &with.challenge else {
-        return TlsAcceptor::from(Arc::clone(&with.usual)).accept(socket).await.map(Some);
+        let shaken = TlsAcceptor::from(Arc::clone(&with.usual)).accept(socket).into_fallible().await;
+        return shaken.map(Some).map_err(|(error, socket)| (error, Some(socket)));
     };
-    let begun = LazyConfigAcceptor::new(Acceptor::default(), socket).await?;
+    let mut acceptor = LazyConfigAcceptor::new(Acceptor::default(), socket);
+    let begun = match (&mut acceptor).await {
+        Ok(begun) => begun,
+        Err(error) => return Err((error, acceptor.take_io())),
+    };
+    let broken = |error| (error, None);
     if !is_challenge(&begun.client_hello()) {
-        return begun.into_stream(Arc::clone(&with.usual)).await.map(Some);
+        return begun.into_stream(Arc::clone(&with.usual)).await.map(Some).map_err(broken);
     }
-    begun.into_stream(Arc::clone(challenge)).await?.shutdown().await?;
+    let mut stream = begun.into_stream(Arc::clone(challenge)).await.map_err(broken)?;
+    stream.shutdown().await.map_err(broken)?;
     Ok(None)
 }
 

@@ -279,7 +279,10 @@ fn a_backup_of_the_service_can_be_restored_and_the_oldest_goes() {
     assert_eq!((left.len(), left[0].as_str(), left[2].as_str()), (3, old[1], "somebody's own"), "{left:?}");
 
     let to = Home::new();
-    fs::remove_file(to.path("herdgate.toml")).unwrap();
+    let settings = to.path("herdgate.toml");
+    fs::remove_file(&settings).unwrap();
+    // Without it they would go where root's settings are on this machine.
+    let to = to.env("HERDGATE_CONFIG", &settings);
     let restored = to.run(&["restore", folder.join(&left[1]).to_str().unwrap()]);
     assert_eq!(restored.code, 0, "{}", restored.err);
     let gate = to.serve(&["--upstream", "http://127.0.0.1:9"]);

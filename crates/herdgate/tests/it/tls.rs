@@ -102,6 +102,7 @@ fn clients_speak_tls_and_nothing_else() {
     let told = pair.list(gate.address).unwrap();
     assert!(told.starts_with("HTTP/1.1 200") && told.contains("demo"), "{told}");
 
+    // Whoever was there before TLS is told so, and nothing of what it says is done.
     let mut plain = TcpStream::connect(gate.address).unwrap();
     plain.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     plain
@@ -109,10 +110,12 @@ fn clients_speak_tls_and_nothing_else() {
             format!("GET /api/tags HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n\r\n").as_bytes(),
         )
         .unwrap();
-    let mut told = Vec::new();
-    // A reset is as good: what was sent was not read as HTTP.
-    let _end = plain.read_to_end(&mut told);
-    assert!(!told.starts_with(b"HTTP/"), "{}", String::from_utf8_lossy(&told));
+    let mut told = String::new();
+    plain.read_to_string(&mut told).unwrap();
+    assert!(told.starts_with("HTTP/1.1 403 ") && told.contains("\r\nConnection: close\r\n"), "{told}");
+    assert!(told.contains("this port speaks TLS: write https://") && told.contains("tls_required"), "{told}");
+    assert!(!told.contains("Strict-Transport") && !told.contains("demo"), "{told}");
+    gate.running.says("who asks in clear", |line| line.contains("tls_required"));
     assert!(Pair::new().connect(gate.address).is_err(), "a client that trusts another certificate");
     gate.end();
 }

@@ -4,6 +4,7 @@
 use crate::downstream::Head;
 use crate::entrance::Entered;
 use crate::gate::Gate;
+use crate::stages::intake;
 use crate::trace;
 use ::h2::server::SendResponse;
 use bytes::Bytes;
@@ -67,7 +68,7 @@ fn write(out: &mut Vec<u8>, parts: &Parts, limits: &Limits) -> Result<(), H1Erro
 
 /// Answers a head that cannot be read.
 pub(super) fn refuse(gate: &Gate, entered: &Entered, respond: &mut SendResponse<Bytes>, error: H1Error) {
-    trace::unreadable(gate, entered.peer, error, |head, text| {
+    trace::unreadable(gate, entered.peer, &intake::unreadable(error), |head, text| {
         // Small enough to wait in the library until the client takes it; one that left is not told.
         if let Ok(mut body) = respond.send_response(super::out::head(head, false, entered.hsts()), false) {
             let _gone = body.send_data(text.into_bytes().into(), true);

@@ -1,7 +1,8 @@
 //! A socket from which a client that nobody knows gets so much kept and no more: a handshake is kept in memory until each of its
 //! messages is whole, and one may say of itself that it has 64 KiB.
 //!
-//! Counts bytes until the bound is lifted; never looks at them.
+//! Counts bytes until the bound is lifted, and looks at the first one: whoever begins with a letter speaks HTTP without TLS. Nothing of
+//! that reaches TLS, which would send an alert before anything that such a client understands.
 
 use std::io;
 use std::pin::Pin;
@@ -19,15 +20,22 @@ pub(crate) struct Bounded {
     socket: TcpStream,
     /// Bytes that may still be read; none where there is no bound any more.
     left: Option<usize>,
+    /// Its client speaks HTTP without TLS.
+    is_plain: bool,
 }
 
 impl Bounded {
     pub(super) fn new(socket: TcpStream) -> Self {
-        Self { socket, left: Some(HANDSHAKE) }
+        Self { socket, left: Some(HANDSHAKE), is_plain: false }
     }
 
     pub(super) fn socket(&self) -> &TcpStream {
         &self.socket
+    }
+
+    /// The socket of a client that speaks HTTP without TLS; what it has said so far is gone.
+    pub(super) fn plain(self) -> Option<TcpStream> {
+        self.is_plain.then_some(self.socket)
     }
 
     /// The handshake is over: what comes now has bounds of its own.
@@ -50,6 +58,12 @@ impl Bounded {
         let mut part = ReadBuf::new(into.initialize_unfilled_to(most));
         ready!(Pin::new(&mut self.socket).poll_read(cx, &mut part))?;
         let read = part.filled().len();
+        // The first byte of TLS is the type of its first record, 22 (RFC 8446, 5.1); that of HTTP is a method's.
+        if left == HANDSHAKE && part.filled().first().is_some_and(u8::is_ascii_alphabetic) {
+            self.is_plain = true;
+            let text = "it speaks HTTP without TLS";
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, text)));
+        }
         into.advance(read);
         self.left = Some(left - read);
         Poll::Ready(Ok(()))
