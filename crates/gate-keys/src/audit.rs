@@ -97,7 +97,11 @@ impl fmt::Display for AuditLine {
         write!(f, "key {}: {} (id {}) by {}", self.act.as_str(), self.name, self.key.0, self.who)?;
         write!(f, ", {}, scopes {}, models {models}", self.kind.as_str(), self.scopes)?;
         match self.expires {
-            Some(end) => write!(f, ", expires @{end}"),
+            // What no calendar has stays a number.
+            Some(end) => match jiff::Timestamp::from_second(end) {
+                Ok(moment) => write!(f, ", expires {moment}"),
+                Err(_none) => write!(f, ", expires @{end}"),
+            },
             None => Ok(()),
         }
     }
@@ -130,7 +134,7 @@ mod tests {
             expires: Some(9),
         };
         let told =
-            "key set: first (id 7) by alice, secret, scopes infer,embed,read, models qwen3:*, expires @9";
+            "key set: first (id 7) by alice, secret, scopes infer,embed,read, models qwen3:*, expires 1970-01-01T00:00:09Z";
         assert_eq!(line.to_string(), told);
     }
 }
