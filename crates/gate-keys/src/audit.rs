@@ -133,8 +133,7 @@ mod tests {
             models: "qwen3:*".to_owned(),
             expires: Some(9),
         };
-        let told =
-            "key set: first (id 7) by alice, secret, scopes infer,embed,read, models qwen3:*, expires 1970-01-01T00:00:09Z";
+        let told = "key set: first (id 7) by alice, secret, scopes infer,embed,read, models qwen3:*, expires 1970-01-01T00:00:09Z";
         assert_eq!(line.to_string(), told);
     }
 }
