@@ -119,6 +119,15 @@ pub(crate) fn run(args: &DeployArgs, flags: &Flags, out: &mut dyn Write, talk: &
     if !(*write || *undo) && (*yes || *run || root.is_some()) {
         return wrong(&anyhow!("--yes, --run and --root go with --write or --undo"), EXIT_USAGE, talk);
     }
+    // clap sees no conflict where one stands before the kind and the other after it.
+    if *run && root.is_some() {
+        let why =
+            "--run goes without --root: its commands are for this machine, and change nothing below a folder";
+        return wrong(&anyhow!(why), EXIT_USAGE, talk);
+    }
+    if (*write && *undo) || (only.is_some() && (*write || *undo)) {
+        return wrong(&anyhow!("--write, --undo and --only go without each other"), EXIT_USAGE, talk);
+    }
     let printed_alone = args.kind.is_printed_alone();
     if let (Some(why), true) = (&printed_alone, *write || *undo) {
         return wrong(&anyhow!("nothing was written: {why}"), EXIT_USAGE, talk);
@@ -245,12 +254,21 @@ struct Desk {
 impl Desk {
     fn write(&self, deployment: &Deployment, talk: &mut dyn Write) -> anyhow::Result<()> {
         let before = self.disk.record()?;
+        if deployment.base == Base::System
+            && let Some((kind, path)) = self.disk.taken(&deployment.files)?
+        {
+            bail!(
+                "{} is a file of `herdgate deploy {kind}`, whose --undo would take it away\nhint: `herdgate deploy {kind} --undo` first, or write that kind anew if it was another version's",
+                path.display()
+            );
+        }
         let plan = plan(deployment, &before, |path| self.disk.look(path))?;
         tell_astray("note", &deployment.astray, talk)?;
         tell_notes(&deployment.notes, talk)?;
         if plan.steps.is_empty() {
             writeln!(talk, "everything is as it should be; nothing was changed")?;
-            return Ok(());
+            // The files may stand there without having come into force: they were written without --run, or a command failed.
+            return if self.run { self.follow(&deployment.then, talk) } else { Ok(()) };
         }
         self.ask(&plan, "Write this?", talk)?;
         // What the settings of an earlier time had set, and these do not: a rule, a unit.
@@ -327,7 +345,7 @@ impl Desk {
                 .with_context(|| format!("cannot start {program}"))?;
             if !ended.success() {
                 bail!(
-                    "`{act}` failed: {ended}\nhint: the files are in place; what is left to do begins with this command"
+                    "`{act}` failed: {ended}\nhint: the files are in place: once it is mended, the same with --run begins again with the first of the commands"
                 );
             }
         }

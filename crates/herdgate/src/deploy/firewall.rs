@@ -2,7 +2,8 @@
 //!
 //! These rules turn away, at these ports alone; they open nothing that another rule closes, and no policy is changed. A port that
 //! Docker publishes does not pass INPUT: its packets are sent on to a container before any rule there, with the container's address
-//! and port. They are known by the port that they were sent to at first (conntrack), in `DOCKER-USER` or before it.
+//! and port. They are known by the port that they were sent to at first (conntrack), in `DOCKER-USER` or before it. What is sent straight
+//! to a container's address, by a neighbour that has a route there, is known by the bridge that it goes to and the port there.
 
 mod firewalld;
 mod iptables;
@@ -14,11 +15,15 @@ mod ufw;
 use super::{Base, Deployment, Ground};
 use clap::Args;
 use gate_types::Cidr;
+use std::net::IpAddr;
 
 /// The word of the command.
 pub(crate) const KIND: &str = "firewall";
 /// Ollama's port, unless somebody gave it another.
 pub(crate) const OLLAMA_PORT: u16 = 11434;
+
+/// How the names of bridges begin on which containers are.
+const BRIDGES: [&str; 3] = ["docker", "br-", "podman"];
 
 /// Options of `herdgate deploy firewall`.
 #[derive(Debug, Args)]
@@ -51,11 +56,27 @@ pub(crate) struct ToolArgs {
     pub(crate) iptables: bool,
 }
 
+/// What the rules of one kind are called. Each kind has names of its own: all hold at once, and none takes back another's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Names {
+    /// Of the table, the policy, and of files.
+    pub(crate) table: &'static str,
+    /// Of the script and its service.
+    pub(crate) script: &'static str,
+    /// Of the chains of iptables.
+    pub(crate) chain: &'static str,
+}
+
+/// Those of `herdgate deploy firewall`.
+const NAMES: Names = Names { table: "herdgate", script: "herdgate-firewall", chain: "HERDGATE" };
+
 /// One TCP port, and who may reach it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Port {
     pub(crate) number: u16,
     pub(crate) allow: Vec<Cidr>,
+    /// The one address of this machine that it is at; none: all of them.
+    pub(crate) at: Option<IpAddr>,
     /// Whose it is, as part of a comment.
     pub(crate) whose: &'static str,
 }
@@ -68,7 +89,7 @@ pub(crate) fn make(asked: &FirewallArgs, ground: &Ground<'_>) -> anyhow::Result<
     let mut notes = Vec::new();
     let ports = ports(asked, ground, &mut notes);
     let mut deployment = Deployment::new(KIND, Base::System, Vec::new());
-    guard(&mut deployment, &ports, &asked.tool, ground);
+    guard(&mut deployment, NAMES, &ports, &asked.tool, ground);
     deployment.notes.splice(0..0, notes);
     Ok(deployment)
 }
@@ -99,11 +120,13 @@ fn ports(asked: &FirewallArgs, ground: &Ground<'_>, notes: &mut Vec<String>) -> 
     let gate = numbers.iter().map(|number| Port {
         number: *number,
         allow: distinct(&asked.allow),
+        at: None,
         whose: "the gate's",
     });
     let ollama = ollama_ports(ground).into_iter().filter(|port| !numbers.contains(port));
     let allow = distinct(&asked.allow_ollama);
-    gate.chain(ollama.map(|number| Port { number, allow: allow.clone(), whose: "Ollama's" })).collect()
+    gate.chain(ollama.map(|number| Port { number, allow: allow.clone(), at: None, whose: "Ollama's" }))
+        .collect()
 }
 
 /// The usual one, and those at which the settings have an upstream on this machine.
@@ -126,15 +149,21 @@ fn distinct(networks: &[Cidr]) -> Vec<Cidr> {
 }
 
 /// Adds the rules to a deployment: their files, what must follow, and how they are taken back.
-pub(crate) fn guard(deployment: &mut Deployment, ports: &[Port], tool: &ToolArgs, ground: &Ground<'_>) {
+pub(crate) fn guard(
+    deployment: &mut Deployment,
+    names: Names,
+    ports: &[Port],
+    tool: &ToolArgs,
+    ground: &Ground<'_>,
+) {
     if tool.ufw {
-        ufw::add(deployment, ports, ground);
+        ufw::add(deployment, names, ports, ground);
     } else if tool.firewalld {
-        firewalld::add(deployment, ports, ground);
+        firewalld::add(deployment, names, ports, ground);
     } else if tool.iptables {
-        iptables::add(deployment, ports, ground, iptables::Reach::All);
+        iptables::add(deployment, names, ports, ground, iptables::Reach::All);
     } else {
-        nftables::add(deployment, ports, ground);
+        nftables::add(deployment, names, ports, ground);
     }
     deployment.notes.push(
         "a container of this machine comes from its bridge's network (docker network inspect NAME): allow that too where one is a client"

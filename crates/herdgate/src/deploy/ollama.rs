@@ -7,7 +7,7 @@
 #[cfg(test)]
 mod tests;
 
-use super::firewall::{self, OLLAMA_PORT, Port, ToolArgs};
+use super::firewall::{self, Names, OLLAMA_PORT, Port, ToolArgs};
 use super::{Act, Base, Deployment, Ground, Made, is_loopback};
 use anyhow::bail;
 use clap::Args;
@@ -17,6 +17,9 @@ use std::path::Path;
 
 /// The word of the command.
 pub(crate) const KIND: &str = "ollama-override";
+/// What its rules are called.
+const NAMES: Names =
+    Names { table: "herdgate-ollama", script: "herdgate-ollama-firewall", chain: "HERDGATE-OLLAMA" };
 const DROP_IN: &str = "/etc/systemd/system/ollama.service.d/zz-herdgate.conf";
 
 /// Options of `herdgate deploy ollama-override`.
@@ -63,8 +66,13 @@ pub(crate) fn make(asked: &OllamaArgs, ground: &Ground<'_>) -> anyhow::Result<De
     let mut deployment =
         Deployment::new(KIND, Base::System, vec![Made::new(DROP_IN, text(asked, ground, address)?)]);
     if asked.bind.is_some() {
-        let port = Port { number: address.port(), allow: asked.allow.clone(), whose: "Ollama's" };
-        firewall::guard(&mut deployment, &[port], &asked.tool, ground);
+        let (number, at) = (address.port(), Some(address.ip()));
+        let port = Port { number, allow: asked.allow.clone(), at, whose: "Ollama's" };
+        firewall::guard(&mut deployment, NAMES, &[port], &asked.tool, ground);
+        deployment.notes.push(
+            "where `herdgate deploy firewall` is in force on this machine as well, both must let that gate in: --allow-ollama there"
+                .to_owned(),
+        );
     }
     // The rules stand before anybody can come in.
     deployment.then.extend([

@@ -138,16 +138,25 @@ fn back(
     let is = present(&entry.path, look(&entry.path))?;
     let is_as_written = is.as_ref().is_none_or(|is| digest(&is.bytes) == entry.wrote);
     let shall = match &is {
-        // Somebody changed the rest of the file since: that is theirs.
-        Some(is) if entry.is_block && !is_as_written => {
-            Some(Kept { bytes: without_block(&is.bytes, kind), ..is.clone() })
-        }
+        Some(is) if entry.is_block => rest_of(is, entry, kind),
         Some(_) | None => entry.was.clone(),
     };
     if !is_as_written && !entry.is_block && is != shall {
         notes.push(format!("{} was changed since it was written: the change is lost", entry.path.display()));
     }
     Ok((is != shall).then(|| Step { path: entry.path.clone(), is, shall }))
+}
+
+/// A shared file without our part. Whatever else was changed in it since is somebody's, another kind's part too.
+fn rest_of(is: &Kept, entry: &Entry, kind: &str) -> Option<Kept> {
+    let rest = without_block(&is.bytes, kind);
+    let bare = |bytes: &[u8]| bytes.strip_suffix(b"\n").unwrap_or(bytes).to_vec();
+    match &entry.was {
+        None if rest.is_empty() => None,
+        // To the byte: a last line without its break got one.
+        Some(was) if bare(&without_block(&was.bytes, kind)) == bare(&rest) => Some(was.clone()),
+        Some(_) | None => Some(Kept { bytes: rest, ..is.clone() }),
+    }
 }
 
 fn present(path: &Path, found: io::Result<Found>) -> anyhow::Result<Option<Kept>> {

@@ -107,6 +107,59 @@ fn every_kind_is_written_once_and_taken_back_to_the_byte() {
 }
 
 #[test]
+fn two_kinds_of_rules_stand_side_by_side_and_each_way_back_takes_its_own() {
+    for tool in ["--nftables", "--iptables", "--ufw", "--firewalld"] {
+        let firewall = ["deploy", "firewall", "--allow", "10.0.0.0/8", tool];
+        let ollama = ["deploy", "ollama-override", "--bind", "192.168.1.100", "--allow", "192.168.1.2", tool];
+        for (first, second) in [(&firewall[..], &ollama[..]), (&ollama[..], &firewall[..])] {
+            let home = Home::new();
+            let root = machine(&home, "root");
+            let run = |kind: &[&str], what: &str| {
+                let ran = home.run(&[kind, &[what, "--yes", "--root", root.to_str().unwrap()]].concat());
+                assert_eq!(ran.code, 0, "{tool}: {}", ran.err);
+                ran.err
+            };
+            let before = picture(&root);
+            run(first, "--write");
+            let one = picture(&root);
+            run(second, "--write");
+            let both = picture(&root);
+            let untouched = |(path, was): (&PathBuf, &(Vec<u8>, u32))| {
+                path.ends_with("nftables.conf") || both.get(path) == Some(was)
+            };
+            assert!(one.iter().all(untouched), "{tool}: the second wrote over the first");
+            // In the order of their writing, and written anew in between: the hardest for what they share.
+            run(first, "--undo");
+            run(second, "--write");
+            let said = run(second, "--undo");
+            assert!(!said.contains("is lost"), "{tool}: {said}");
+            assert_eq!(picture(&root), before, "{tool}");
+        }
+    }
+}
+
+#[test]
+fn a_file_that_is_another_kinds_is_left_to_it() {
+    let home = Home::new();
+    let root = machine(&home, "root");
+    let place = ["--yes", "--root", root.to_str().unwrap()];
+    let allow = ["deploy", "firewall", "--allow", "10.0.0.0/8", "--write"];
+    assert_eq!(home.run(&[&allow, &place[..]].concat()).code, 0);
+    // As a version before had it, in which both kinds wrote that file.
+    let records = root.join("var/lib/herdgate-deploy");
+    fs::rename(records.join("firewall"), records.join("ollama-override")).unwrap();
+    let before = picture(&root);
+    let refused = home.run(&[&allow, &place[..]].concat());
+    assert_eq!(refused.code, 1, "{}", refused.err);
+    assert!(
+        refused.err.contains("/etc/nftables.d/herdgate.nft is a file of `herdgate deploy ollama-override`"),
+        "{}",
+        refused.err
+    );
+    assert_eq!(picture(&root), before);
+}
+
+#[test]
 fn one_file_of_several_is_printed_alone() {
     let home = Home::new().settings("[listen]\naddress = \":443\"\n");
     let all = home.run(&["deploy", "systemd"]);
@@ -221,6 +274,11 @@ fn what_must_follow_is_run_where_that_is_asked_for() {
     assert_eq!(written.code, 0, "{}", written.err);
     let said = || fs::read_to_string(home.path("said")).unwrap_or_default();
     assert_eq!(said(), "nginx -t\nsystemctl reload nginx.service\n");
+    // Nothing is left to write, and whether it is in force is another question.
+    let again = home.run(&[&words[..], &["--write", "--yes", "--run"]].concat());
+    assert_eq!(again.code, 0, "{}", again.err);
+    assert!(again.err.contains("nothing was changed\n+ nginx -t\n"), "{}", again.err);
+    assert_eq!(said(), "nginx -t\nsystemctl reload nginx.service\n".repeat(2));
     assert!(home.path("etc-nginx/conf.d/herdgate.conf").exists());
     let back = home.run(&[&words[..], &["--undo", "--yes"]].concat());
     assert_eq!(back.code, 0, "{}", back.err);
@@ -237,6 +295,29 @@ fn what_must_follow_is_run_where_that_is_asked_for() {
     assert_eq!(failed.code, 1, "{}", failed.err);
     assert!(failed.err.contains("error: `nginx -t` failed"), "{}", failed.err);
     assert_eq!(said(), "nginx -t\n");
+    // The hint of the failure holds.
+    fs::remove_file(home.path("fails")).unwrap();
+    let mended = home.run(&[&words[..], &["--write", "--yes", "--run"]].concat());
+    assert_eq!(mended.code, 0, "{}", mended.err);
+    assert_eq!(said(), "nginx -t\nnginx -t\nsystemctl reload nginx.service\n");
+}
+
+#[test]
+fn below_a_folder_no_command_is_run_wherever_the_word_stands() {
+    let Some(home) = machine_of_its_own() else { return };
+    let root = machine(&home, "root");
+    let root = root.to_str().unwrap();
+    let kind = ["nginx", "--name", "a.example", "--write", "--yes"];
+    for words in [
+        [&["deploy", "--root", root], &kind[..], &["--run"]].concat(),
+        [&["deploy", "--run"], &kind[..], &["--root", root]].concat(),
+        [&["deploy"], &kind[..], &["--run", "--root", root]].concat(),
+    ] {
+        let refused = home.run(&words);
+        assert_eq!(refused.code, 64, "{words:?}: {}", refused.err);
+        assert!(!home.path("said").exists(), "{words:?}");
+        assert!(!Path::new(root).join("var/lib/herdgate-deploy").exists(), "{words:?}");
+    }
 }
 
 /// The two commands of the service, as systemd gives them to the shell.

@@ -21,11 +21,14 @@ const SETTINGS: &str = "[[listen]]\naddress = \":7860\"\n[[listen]]\naddress = \
 impl Town {
     fn build() -> Option<Self> {
         let net = Networks::make(&["server", "friend", "stranger", "inside"])?;
-        for (name, number) in [("friend", 1), ("stranger", 2), ("inside", 3)] {
-            net.ip(&format!("link add eth0 netns {name} type veth peer name to-{name} netns server"));
-            net.ip(&format!("-n server addr add 10.99.{number}.1/24 dev to-{name}"));
-            net.ip(&format!("-n server addr add fd99:{number}::1/64 dev to-{name} nodad"));
-            net.ip(&format!("-n server link set to-{name} up"));
+        // By its name, the container stands on a bridge of Docker's.
+        for (name, number, to) in
+            [("friend", 1, "to-friend"), ("stranger", 2, "to-stranger"), ("inside", 3, "br-0123456789ab")]
+        {
+            net.ip(&format!("link add eth0 netns {name} type veth peer name {to} netns server"));
+            net.ip(&format!("-n server addr add 10.99.{number}.1/24 dev {to}"));
+            net.ip(&format!("-n server addr add fd99:{number}::1/64 dev {to} nodad"));
+            net.ip(&format!("-n server link set {to} up"));
             net.ip(&format!("-n {name} addr add 10.99.{number}.2/24 dev eth0"));
             net.ip(&format!("-n {name} addr add fd99:{number}::2/64 dev eth0 nodad"));
             net.ip(&format!("-n {name} link set eth0 up"));
@@ -35,8 +38,10 @@ impl Town {
         let at = |name: &str, ports: &[u16]| -> Vec<TcpListener> {
             net.within(name, || ports.iter().map(|port| TcpListener::bind(("::", *port)).unwrap()).collect())
         };
-        let listeners =
-            at("server", &[7861, 11434, 9000]).into_iter().chain(at("inside", &[80, 81])).collect();
+        let listeners = at("server", &[7861, 11434, 9000])
+            .into_iter()
+            .chain(at("inside", &[80, 81, 7860, 11434]))
+            .collect();
         let town = Self { net, _listeners: listeners };
         town.sh("echo 1 >/proc/sys/net/ipv4/ip_forward; echo 1 >/proc/sys/net/ipv6/conf/all/forwarding");
         // As Docker does it: DOCKER-USER first, then whatever is published is let through.
@@ -91,15 +96,29 @@ impl Town {
         for own in ["127.0.0.1:11434", "[::1]:11434", "10.99.1.1:11434", "127.0.0.1:7861"] {
             assert!(self.reaches("server", own), "the server itself does not reach {own}");
         }
-        // A container and its neighbours are no published port.
-        assert!(self.reaches("stranger", "10.99.3.2:80"), "what is not published is not the gate's business");
+        // Whoever has a route to a container's own address: a packet to it is no published port's.
+        for container in ["10.99.3.2", "[fd99:3::2]"] {
+            assert!(self.reaches("stranger", &format!("{container}:80")), "that is not the gate's business");
+            assert!(self.reaches("friend", &format!("{container}:7860")), "the gate in its container");
+            for (name, port) in [("stranger", 7860), ("stranger", 11434), ("friend", 11434)] {
+                let to = format!("{container}:{port}");
+                assert!(!self.reaches(name, &to), "{name} reaches {to}, past what is published");
+            }
+        }
+        // A container asks the gate, or its clients, as before.
+        assert!(self.reaches("inside", "10.99.2.1:9000") && self.reaches("server", "10.99.3.2:11434"));
     }
 
     #[track_caller]
     fn is_open(&self) {
-        for to in
-            ["10.99.2.1:7860", "10.99.2.1:7861", "10.99.2.1:11434", "[fd99:2::1]:7860", "[fd99:2::1]:11434"]
-        {
+        for to in [
+            "10.99.2.1:7860",
+            "10.99.2.1:7861",
+            "10.99.2.1:11434",
+            "[fd99:2::1]:7860",
+            "[fd99:2::1]:11434",
+            "10.99.3.2:11434",
+        ] {
             until(&format!("{to} to be open, without a rule"), || self.reaches("stranger", to).then_some(()));
         }
     }
@@ -164,6 +183,51 @@ fn the_script_of_iptables_lets_friends_in_alone_and_goes_without_a_trace() {
     let read = |file: &str| std::fs::read_to_string(home.path(file)).unwrap();
     assert_eq!(read("after"), read("before"));
     town.is_open();
+}
+
+#[test]
+fn the_rules_of_the_gate_and_of_an_ollama_for_another_gate_hold_together_and_go_apart() {
+    for (tool, program) in [("--nftables", "nft"), ("--iptables", "iptables")] {
+        if !has(program) || !has("iptables") {
+            return;
+        }
+        let Some(town) = Town::build() else { return };
+        let home = Home::new().settings(SETTINGS);
+        let root = home.path("root");
+        let place = [tool, "--yes", "--root", root.to_str().unwrap()];
+        let firewall = ["deploy", "firewall", "--allow", "10.99.1.0/24", "--allow-ollama", "10.99.1.0/24"];
+        let ollama = ["deploy", "ollama-override", "--bind", "10.99.1.1", "--allow", "10.99.1.2"];
+        for (first, second) in [(&firewall[..], &ollama[..]), (&ollama, &firewall)] {
+            for kind in [first, second] {
+                let written = home.run(&[kind, &["--write"], &place].concat());
+                assert_eq!(written.code, 0, "{}", written.err);
+            }
+            let both = ["herdgate", "herdgate-ollama"];
+            let all = |what: &dyn Fn(&str) -> String| both.map(what).join(" && ");
+            let root = root.display();
+            let is_nft = program == "nft";
+            town.sh(&all(&|name| match is_nft {
+                true => format!("nft -f {root}/etc/nftables.d/{name}.nft"),
+                false => format!("{root}/usr/local/sbin/{name}-firewall start"),
+            }));
+            let open = |to: &str| town.reaches("stranger", to);
+            assert!(town.reaches("friend", "10.99.1.1:7861") && town.reaches("friend", "10.99.1.1:11434"));
+            assert!(!open("10.99.2.1:7861") && !open("10.99.2.1:11434"), "{tool}: both hold");
+            // The way back of Ollama's rules leaves the gate's in force.
+            let off = |name: &str| match is_nft {
+                true => format!("nft delete table inet {name}"),
+                false => format!("{root}/usr/local/sbin/{name}-firewall stop"),
+            };
+            town.sh(&off("herdgate-ollama"));
+            assert!(!open("10.99.2.1:7861") && !open("10.99.2.1:11434"), "{tool}: those of the gate hold");
+            town.sh(&off("herdgate"));
+            town.is_open();
+            for kind in [first, second] {
+                let back = home.run(&[kind, &["--undo"], &place].concat());
+                assert_eq!(back.code, 0, "{}", back.err);
+            }
+        }
+    }
 }
 
 #[test]

@@ -2,29 +2,30 @@
 //! zone, and a rich rule cannot see the port that was asked for: for those there is the script of `iptables`.
 
 use super::iptables::{self, Reach};
-use super::{Port, of_family};
+use super::{Names, Port, of_family};
 use crate::deploy::{Act, Deployment, Ground, Made};
 use std::fmt::Write as _;
 
-const POLICY: &str = "/etc/firewalld/policies/herdgate.xml";
-
-pub(super) fn add(deployment: &mut Deployment, ports: &[Port], ground: &Ground<'_>) {
-    deployment.files.push(Made::new(POLICY, policy(ports)));
+pub(super) fn add(deployment: &mut Deployment, names: Names, ports: &[Port], ground: &Ground<'_>) {
+    let path = format!("/etc/firewalld/policies/{}.xml", names.table);
+    let policy = policy(names, &path, ports);
+    deployment.files.push(Made::new(path, policy));
     deployment.then.extend([Act::of("firewall-cmd --check-config"), Act::of("firewall-cmd --reload")]);
-    iptables::add(deployment, ports, ground, Reach::Published);
+    iptables::add(deployment, names, ports, ground, Reach::Published);
     deployment.after_undo.push(Act::of("firewall-cmd --reload"));
 }
 
-fn policy(ports: &[Port]) -> String {
+fn policy(names: Names, path: &str, ports: &[Port]) -> String {
     let mut text = format!(
         "<?xml version=\"1.0\" encoding=\"utf-8\"?>\n\
          <!-- Who reaches the gate and Ollama, for firewalld.\n     \
-         Made by `herdgate deploy`; belongs at {POLICY}. -->\n\
+         Made by `herdgate deploy`; belongs at {path}. -->\n\
          <policy priority=\"-100\" target=\"CONTINUE\">\n  \
-         <short>herdgate</short>\n  \
+         <short>{}</short>\n  \
          <description>Only some networks reach the gate, and nobody Ollama past it.</description>\n  \
          <ingress-zone name=\"ANY\"/>\n  \
-         <egress-zone name=\"HOST\"/>\n"
+         <egress-zone name=\"HOST\"/>\n",
+        names.table
     );
     for port in ports {
         let number = port.number;

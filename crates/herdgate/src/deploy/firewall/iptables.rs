@@ -1,13 +1,10 @@
 //! iptables and ip6tables: chains of their own, called first by INPUT and DOCKER-USER, set by a script that a small service runs when
 //! the machine starts. ufw and firewalld use the half of it that is for published ports, which pass by theirs.
 
-use super::{Port, of_family};
+use super::{BRIDGES, Names, Port, of_family};
 use crate::deploy::{Act, Deployment, Ground, Made};
 use std::fmt::Write as _;
 use std::path::Path;
-
-const SCRIPT: &str = "/usr/local/sbin/herdgate-firewall";
-const UNIT: &str = "/etc/systemd/system/herdgate-firewall.service";
 
 /// Which packets the script is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,12 +15,21 @@ pub(super) enum Reach {
     Published,
 }
 
-pub(super) fn add(deployment: &mut Deployment, ports: &[Port], ground: &Ground<'_>, reach: Reach) {
-    let script = script(ports, ground, reach);
-    deployment.files.push(Made { mode: 0o755, ..Made::new(SCRIPT, script) });
-    let head = ground.head(Path::new(UNIT), "Sets the rules of herdgate-firewall when the machine starts.");
+pub(super) fn add(
+    deployment: &mut Deployment,
+    names: Names,
+    ports: &[Port],
+    ground: &Ground<'_>,
+    reach: Reach,
+) {
+    let name = names.script;
+    let path = format!("/usr/local/sbin/{name}");
+    let unit = format!("/etc/systemd/system/{name}.service");
+    let script = script(names, &path, ports, ground, reach);
+    deployment.files.push(Made { mode: 0o755, ..Made::new(&path, script) });
+    let head = ground.head(Path::new(&unit), &format!("Sets the rules of {name} when the machine starts."));
     deployment.files.push(Made::new(
-        UNIT,
+        unit,
         format!(
             "{head}\n\
              [Unit]\n\
@@ -35,37 +41,40 @@ pub(super) fn add(deployment: &mut Deployment, ports: &[Port], ground: &Ground<'
              [Service]\n\
              Type=oneshot\n\
              RemainAfterExit=yes\n\
-             ExecStart={SCRIPT} start\n\
-             ExecStop={SCRIPT} stop\n\n\
+             ExecStart={path} start\n\
+             # Other rules take the place of these in one step.\n\
+             ExecReload={path} start\n\
+             ExecStop={path} stop\n\n\
              [Install]\n\
              WantedBy=multi-user.target\n"
         ),
     ));
     deployment.then.extend([
         Act::of("systemctl daemon-reload"),
-        Act::of("systemctl enable herdgate-firewall.service"),
-        Act::of("systemctl restart herdgate-firewall.service"),
+        Act::of(&format!("systemctl enable {name}.service")),
+        Act::of(&format!("systemctl reload-or-restart {name}.service")),
     ]);
-    deployment.before_undo.push(Act::of("systemctl disable --now herdgate-firewall.service"));
+    deployment.before_undo.push(Act::of(&format!("systemctl disable --now {name}.service")));
     deployment.after_undo.push(Act::of("systemctl daemon-reload"));
 }
 
-fn script(ports: &[Port], ground: &Ground<'_>, reach: Reach) -> String {
-    let head = ground.head(Path::new(SCRIPT), "Who reaches the gate and Ollama, for iptables and ip6tables.");
+fn script(names: Names, path: &str, ports: &[Port], ground: &Ground<'_>, reach: Reach) -> String {
+    let head = ground.head(Path::new(path), "Who reaches the gate and Ollama, for iptables and ip6tables.");
+    let docker = format!("{}-DOCKER", names.chain);
     let hooks: &[(&str, &str)] = match reach {
-        Reach::All => &[("INPUT", "HERDGATE"), ("DOCKER-USER", "HERDGATE-DOCKER")],
-        Reach::Published => &[("DOCKER-USER", "HERDGATE-DOCKER")],
+        Reach::All => &[("INPUT", names.chain), ("DOCKER-USER", &docker)],
+        Reach::Published => &[("DOCKER-USER", &docker)],
     };
     let each = |word: &str| -> String {
         hooks.iter().map(|(chain, own)| format!("    {word} \"$1\" {chain} {own}\n")).collect()
     };
     let remove: String =
         hooks.iter().map(|(_, own)| format!("    \"$1\" -w -F {own}\n    \"$1\" -w -X {own}\n")).collect();
-    let (rules4, rules6) = (rules(ports, reach, false), rules(ports, reach, true));
+    let (rules4, rules6) = (rules(names, ports, reach, false), rules(names, ports, reach, true));
     let (hook, unhook) = (each("hook"), each("unhook"));
     format!(
         "#!/bin/sh\n{head}\
-         # herdgate-firewall start | stop; herdgate-firewall.service does it. Twice is as good as once.\n\
+         # {name} start | stop; {name}.service does it. Twice is as good as once.\n\
          set -eu\n\n\
          rules_iptables() {{\n    cat <<'END'\n{rules4}END\n}}\n\n\
          rules_ip6tables() {{\n    cat <<'END'\n{rules6}END\n}}\n\n\
@@ -83,30 +92,48 @@ fn script(ports: &[Port], ground: &Ground<'_>, reach: Reach) -> String {
          # Where the machine has IPv6.\n\
          [ ! -e /proc/net/if_inet6 ] || \"$1\" ip6tables\n",
         own = hooks[0].1,
+        name = names.script,
     )
 }
 
 /// As iptables-restore reads it: our chains alone.
-fn rules(ports: &[Port], reach: Reach, is_v6: bool) -> String {
+fn rules(names: Names, ports: &[Port], reach: Reach, is_v6: bool) -> String {
+    let (own, docker) = (names.chain, format!("{}-DOCKER", names.chain));
     let mut text = String::from("*filter\n");
     if reach == Reach::All {
-        text.push_str(":HERDGATE - [0:0]\n");
+        text.push_str(&format!(":{own} - [0:0]\n"));
     }
-    text.push_str(":HERDGATE-DOCKER - [0:0]\n");
+    text.push_str(&format!(":{docker} - [0:0]\n"));
     if reach == Reach::All {
-        text.push_str("-A HERDGATE -i lo -j RETURN\n");
+        text.push_str(&format!("-A {own} -i lo -j RETURN\n"));
         for port in ports {
-            chain(&mut text, "HERDGATE", port, is_v6, &format!("-p tcp --dport {}", port.number));
+            chain(&mut text, own, port, is_v6, &format!("-p tcp --dport {}", port.number));
         }
     }
     for port in ports {
         // The port that was asked for: by now the packet has the container's.
         let published =
             format!("-p tcp -m conntrack --ctstate DNAT --ctorigdstport {} --ctdir ORIGINAL", port.number);
-        chain(&mut text, "HERDGATE-DOCKER", port, is_v6, &published);
+        chain(&mut text, &docker, port, is_v6, &published);
     }
+    straight(&mut text, &docker, ports, is_v6);
     text.push_str("COMMIT\n");
     text
+}
+
+/// Packets to a container's own address, from elsewhere than a container: a neighbour may have set a route there.
+fn straight(text: &mut String, name: &str, ports: &[Port], is_v6: bool) {
+    // Writing to a text cannot fail.
+    let _written = writeln!(text, "-A {name} -m conntrack --ctstate DNAT -j RETURN");
+    let _written = writeln!(text, "-A {name} -m conntrack --ctdir REPLY -j RETURN");
+    for bridge in BRIDGES {
+        let _written = writeln!(text, "-A {name} -i {bridge}+ -j RETURN");
+    }
+    for bridge in BRIDGES {
+        for port in ports {
+            chain(text, name, port, is_v6, &format!("-o {bridge}+ -p tcp --dport {}", port.number));
+        }
+    }
 }
 
 fn chain(text: &mut String, name: &str, port: &Port, is_v6: bool, what: &str) {

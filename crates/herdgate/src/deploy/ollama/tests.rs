@@ -90,12 +90,26 @@ fn loopback_has_the_port_at_which_the_settings_find_it() {
 #[test]
 fn for_a_gate_elsewhere_the_door_is_closed_before_it_is_made() {
     let made = made("", &["--bind=192.168.1.100", "--allow=192.168.1.2"]).unwrap();
-    let table = text(&made, "herdgate.nft");
+    let table = text(&made, "herdgate-ollama.nft");
     assert!(table.contains("\tchain port-11434 {\n\t\tip saddr 192.168.1.2 accept\n\t\tdrop\n"), "{table}");
     assert!(!table.contains("port-7860"), "{table}");
     let at = |word: &str| made.then.iter().position(|act| act.to_string().contains(word)).unwrap();
     assert!(at("nft -f") < at("restart ollama"));
     assert!(text(&made, "zz-herdgate.conf").contains("[Unit]\nWants=network-online.target\n"));
+}
+
+#[test]
+fn ufw_tells_its_rules_from_those_of_the_gate_by_the_address() {
+    let words = ["--ufw", "--bind=192.168.1.100:8080", "--allow=192.168.1.2,fd00::2"];
+    let then: Vec<String> = made("", &words).unwrap().then.iter().map(ToString::to_string).collect();
+    for rule in ["deny proto tcp from any", "allow proto tcp from 192.168.1.2"] {
+        let line = format!("ufw prepend {rule} to 192.168.1.100 port 8080 comment herdgate-ollama");
+        assert!(then.contains(&line), "no {line} in {then:?}");
+    }
+    assert!(
+        !then.iter().any(|line| line.contains("fd00::2")),
+        "nobody of IPv6 comes to that address: {then:?}"
+    );
 }
 
 #[test]

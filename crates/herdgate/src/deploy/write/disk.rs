@@ -2,7 +2,7 @@
 //! what fails half-way is taken back by the same `--undo` as what did not.
 
 use super::{Found, Kept, Plan, Record, Step};
-use crate::deploy::Base;
+use crate::deploy::{Base, Made, Way};
 use anyhow::{Context as _, bail};
 use rustix::fs::{Gid, Uid};
 use std::fs::{self, File, OpenOptions, Permissions};
@@ -88,6 +88,34 @@ impl Disk {
         }
         Record::read(&text, |name| fs::read(self.folder.join(name)))
             .with_context(|| file.display().to_string())
+    }
+
+    /// The other kind that has one of these files as its own, with the file. What is a marked part of each may be several kinds'.
+    ///
+    /// # Errors
+    /// Where a record cannot be read or is damaged.
+    pub(crate) fn taken(&self, files: &[Made]) -> anyhow::Result<Option<(String, PathBuf)>> {
+        let Some(kinds) = self.folder.parent() else { return Ok(None) };
+        let entries = match fs::read_dir(kinds) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error).with_context(|| format!("cannot read {}", kinds.display())),
+        };
+        for entry in entries {
+            let folder = entry?.path();
+            if folder == self.folder || !folder.is_dir() {
+                continue;
+            }
+            let other = Disk { root: self.root.clone(), folder: folder.clone() }.record()?;
+            let held = |made: &&Made| {
+                other.entry(&made.path).is_some_and(|entry| !(entry.is_block && made.way == Way::Block))
+            };
+            if let Some(made) = files.iter().find(held) {
+                let kind = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                return Ok(Some((kind, made.path.clone())));
+            }
+        }
+        Ok(None)
     }
 
     /// Does what the plan says.
