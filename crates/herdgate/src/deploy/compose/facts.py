@@ -94,11 +94,14 @@ def promises(name, service, asked):
     """What no stack of herdgate's may have, and what each must have."""
     if name == "ollama" and "ports" in service:
         yield "Ollama is published"
-    if "network_mode" in service or "privileged" in service or "container_name" in service:
+    if "network_mode" in service or "privileged" in service:
         yield f"{name}: more of the machine than it needs"
-    for key in ("restart", "logging"):
-        if key not in service:
-            yield f"{name}: no {key}"
+    if "container_name" in service:
+        yield f"{name}: a name that one stack alone can have"
+    if "restart" not in service:
+        yield f"{name}: it is not started again"
+    if not service.get("logging", {}).get("options", {}).get("max-size"):
+        yield f"{name}: logs without a bound"
     if name in ("herdgate", "ollama", "connect") and "healthcheck" not in service:
         yield f"{name}: no healthcheck"
     alone = name == "connect" or (name == "herdgate" and "--all-in-one" not in asked)
@@ -108,7 +111,7 @@ def promises(name, service, asked):
     where = "herdgate" if "--all-in-one" in asked else "ollama"
     wants = any(word in asked for word in ("--gpu=nvidia", "--gpu=amd"))
     if has_gpu != (wants and name == where):
-        yield f"{name}: GPU {has_gpu}"
+        yield f"{name}: a card that nobody asked for, or none"
     if "--gpu=nvidia" in asked and has_gpu:
         device = service["deploy"]["resources"]["reservations"]["devices"][0]
         if device != {"driver": "nvidia", "capabilities": ["gpu"]}:
@@ -128,6 +131,9 @@ def whole_stack(services, stack, asked):
         expected.add("connect")
     if set(services) != expected | apps:
         yield f"services {sorted(services)}"
+    if "ollama" in services and "herdgate" in services and "profiles" not in services["ollama"]:
+        if "ollama" not in services["herdgate"].get("depends_on", []):
+            yield "the gate does not wait for Ollama"
     # Only the gate shares a network with Ollama, except where there is no gate.
     if "ollama" in services and "herdgate" in services:
         reach = set(services["ollama"]["networks"])
@@ -143,6 +149,9 @@ def whole_stack(services, stack, asked):
             yield "Ollama is in the shared network"
     if "--coolify" in asked and "secrets" in stack:
         yield "Coolify has no files for secrets"
+    key = services.get("herdgate", {}).get("environment", [])
+    if "--coolify" in asked and "herdgate" in services and not any("${SERVICE_PASSWORD_64_HERDGATE" in line for line in key):
+        yield "Coolify makes no key"
 
 
 def by_compose(path, text):
@@ -175,6 +184,38 @@ def by_schema(file):
     return judge
 
 
+# What was asked for, what is done to that stack then, and the fault that must be told.
+WRONG = [
+    ("--open-webui", lambda stack, all: all["ollama"].update(ports=["11434:11434"]), "Ollama is published"),
+    ("--open-webui", lambda stack, all: all["connect"].update(networks=all["ollama"]["networks"]), "walks around the gate"),
+    ("--open-webui", lambda stack, all: all["connect"].update(environment=["HERDGATE_KEY=abc"]), "a secret in"),
+    ("--open-webui", lambda stack, all: all["ollama"].pop("restart"), "it is not started again"),
+    ("--open-webui", lambda stack, all: all["ollama"].pop("logging"), "logs without a bound"),
+    ("--open-webui", lambda stack, all: all["ollama"].update(devices=["/dev/kfd"]), "a card that nobody asked for, or none"),
+    ("--gpu=amd", lambda stack, all: all["ollama"].pop("devices"), "a card that nobody asked for, or none"),
+    ("--open-webui", lambda stack, all: all["ollama"].update(container_name="ollama"), "a name that one stack alone can have"),
+    ("--open-webui", lambda stack, all: all["ollama"].update(network_mode="host"), "more of the machine than it needs"),
+    ("--provider", lambda stack, all: all["herdgate"].pop("depends_on"), "the gate does not wait for Ollama"),
+    ("--network=shared-network", lambda stack, all: stack["networks"].update(shared={"name": "other"}), "shared network"),
+    (
+        "--network=shared-network",
+        lambda stack, all: all["ollama"].update(networks=["models", "shared"]),
+        "Ollama is in the shared network",
+    ),
+    ("--coolify", lambda stack, all: all["herdgate"].update(environment=[]), "Coolify makes no key"),
+]
+
+
+def says_no(texts):
+    """It must be able to: each fault is told of a stack that has it."""
+    for words, spoil, fault in WRONG:
+        text = next(text for text in texts if text.startswith(f"# asked: {words}\n") and "  ollama:\n    image" in text and "profiles:" not in text)
+        stack = yaml.load(text, Strict)
+        spoil(stack, stack["services"])
+        told = list(judge(f"# asked: {words}\n{yaml.safe_dump(stack)}"))
+        assert any(fault in one for one in told), (words, fault, told)
+
+
 def main(folder, schema=None):
     names = sorted(name for name in os.listdir(folder) if name.endswith(".yaml"))
     try:
@@ -186,12 +227,13 @@ def main(folder, schema=None):
         has_compose = True
     if not has_compose and os.environ.get("HERDGATE_TEST_REQUIRE") == "1":
         sys.exit("there is no docker-compose")
-    faults, read = 0, set()
+    faults, read, texts = 0, set(), []
     fits = by_schema(schema) if schema else lambda text: ()
     for name in names:
         path = os.path.join(folder, name)
         with open(path, encoding="utf-8") as file:
             text = file.read()
+        texts.append(text)
         found = list(judge(text))
         # What options and settings left as it was is read once.
         said = "\n".join(line for line in text.split("\n") if not line.lstrip().startswith("#"))
@@ -212,6 +254,7 @@ def main(folder, schema=None):
             break
     if not names or faults:
         sys.exit(f"{faults} of {len(names)} files at fault")
+    says_no(texts)
     print(f"{len(names)} files")
 
 
