@@ -13,6 +13,7 @@ mod environment;
 mod exported;
 mod firewall;
 mod front;
+mod gate;
 mod gpu;
 #[cfg(test)]
 mod hostile;
@@ -38,7 +39,7 @@ mod update;
 mod version;
 
 use super::facts::{Facts, Machine, Place, Role};
-use super::finding::{Cure, Finding};
+use super::finding::{Cure, Finding, Mark};
 use super::foreign;
 
 /// What findings about this machine are about.
@@ -72,6 +73,7 @@ const ALL: &[fn(&Facts) -> Vec<Finding>] = &[
     port::judge,
     certificate::judge,
     answer::judge,
+    gate::judge,
     clock::judge,
     key::judge,
     client::judge,
@@ -100,6 +102,12 @@ fn all(facts: &Facts) -> Vec<Finding> {
         let mut of = facts.places.iter().filter(|place| place.url == finding.about);
         finding.check == inside::CHECK || !of.any(is_of_gate)
     });
+    let told: Vec<String> = findings
+        .iter()
+        .filter(|finding| finding.mark == Mark::Bad && finding.check != gate::CHECK)
+        .map(|finding| finding.about.clone())
+        .collect();
+    findings.retain(|finding| finding.check != gate::CHECK || !told.contains(&finding.about));
     let places = facts.places.iter().map(|place| place.url.clone());
     let first = facts.inside.iter().map(inside::about).chain([MACHINE.to_owned()]);
     let mut order: Vec<String> = first.chain(places).collect();

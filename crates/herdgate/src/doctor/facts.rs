@@ -14,6 +14,7 @@ mod names;
 mod places;
 mod question;
 mod resolver;
+mod running;
 mod served;
 mod tls;
 mod unit;
@@ -31,6 +32,9 @@ pub(super) use models::{Loaded, Models};
 pub(super) use names::{Names, is_local};
 pub(super) use places::{Place, Role};
 pub(super) use question::Told;
+pub(super) use running::{Behind, Pulled, Running};
+#[cfg(test)]
+pub(super) use served::Ready;
 pub(super) use served::{Failed, Served, What};
 pub(super) use tls::{Fault, TlsFacts};
 pub(super) use unit::Unit;
@@ -73,6 +77,8 @@ pub(crate) struct Facts {
     pub(super) unit: Option<Unit>,
     /// This machine, where it is judged.
     pub(super) machine: Option<Machine>,
+    /// The gate that runs here, as far as it told.
+    pub(super) running: Option<Running>,
     /// The container that was looked from.
     pub(super) inside: Option<Inside>,
 }
@@ -106,9 +112,13 @@ pub(super) async fn gather(look: &Look) -> anyhow::Result<Facts> {
     if let Some(container) = &look.container {
         let (inside, places) = Box::pin(inside::look(look, container)).await?;
         asked.model = asked.model.or_else(|| inside.container.model.clone());
-        return Ok(Facts { asked, places, unit, inside: Some(inside), machine: None });
+        return Ok(Facts { asked, places, unit, inside: Some(inside), machine: None, running: None });
     }
-    let (looked, machine) = tokio::join!(Box::pin(places::gather(look)), Box::pin(machine::gather(look)));
+    let (looked, machine, running) = tokio::join!(
+        Box::pin(places::gather(look)),
+        Box::pin(machine::gather(look)),
+        Box::pin(running::look(look)),
+    );
     let places = looked.told(look, look.model.as_deref()).await;
-    Ok(Facts { asked, places, unit, machine, inside: None })
+    Ok(Facts { asked, places, unit, machine, running, inside: None })
 }

@@ -7,7 +7,7 @@
 mod stream;
 mod trouble;
 
-pub(super) use trouble::Trouble;
+pub(super) use trouble::{Cause, Trouble};
 
 use super::prober::Latest;
 use crate::bars::Bar;

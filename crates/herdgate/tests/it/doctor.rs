@@ -6,6 +6,7 @@ mod machine;
 mod network;
 mod own;
 mod proxies;
+mod running;
 
 use crate::harness::{Home, Peer, Running, front, now, testkit};
 use gate_testkit::{Failure, Fault, Model, Ollama, Order, Setup};

@@ -53,7 +53,7 @@ pub(crate) fn slow_pull(until: &Release) -> Order {
 }
 
 /// A pull that comes to this.
-fn failing(error: &str) -> Fault {
+pub(crate) fn failing(error: &str) -> Fault {
     let lines = [json!({"status": "pulling manifest"}), json!({ "error": error })];
     let mut bytes =
         b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n"

@@ -10,7 +10,7 @@ const FAR: u64 = 100_000;
 
 pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
     let judge = |place: &Place| {
-        let finding = one(place, place.served.as_ref()?)?;
+        let finding = one(facts, place, place.served.as_ref()?)?;
         Some(match owner(facts, place).filter(|_| finding.mark == Mark::Bad) {
             Some((machine, owner)) => known(machine, place, owner, finding),
             None => finding,
@@ -38,7 +38,7 @@ fn known(machine: &Machine, place: &Place, owner: &Program, finding: Finding) ->
         .cured(cure)
 }
 
-fn one(place: &Place, served: &Served) -> Option<Finding> {
+fn one(facts: &Facts, place: &Place, served: &Served) -> Option<Finding> {
     if place.tls.as_ref().is_some_and(|tls| tls.fault.is_some()) {
         return None;
     }
@@ -53,7 +53,7 @@ fn one(place: &Place, served: &Served) -> Option<Finding> {
         What::Ollama(version) => format!("Ollama {version}"),
         What::Engine(level) => format!("herdgate-engine (as Ollama {level})"),
         What::Gate(Some(version)) => format!("a herdgate, Ollama {version} behind it"),
-        What::Gate(None) => return Some(empty_gate(place)),
+        What::Gate(None) => return Some(empty_gate(facts, place)),
         What::Guarded(status) => return Some(guarded(place, *status)),
         What::HostCheck => return Some(host_check(place)),
         What::Other(status, server) => return Some(other(place, *status, server)),
@@ -101,9 +101,22 @@ fn unheard(place: &Place, failed: &Failed) -> Finding {
     )
 }
 
-fn empty_gate(place: &Place) -> Finding {
-    let finding = Finding::bad(CHECK, &place.url, "a herdgate, and no model server behind it answers");
-    finding.because("every request gets 503").cured(Cure::run("herdgate doctor").on(place.host.clone()))
+/// Where the servers behind it are looked at, too, the cure is theirs.
+fn empty_gate(facts: &Facts, place: &Place) -> Finding {
+    let finding = Finding::bad(CHECK, &place.url, "a herdgate, and no model server behind it answers")
+        .because("every request gets 502 or 503");
+    if place.role != Role::Listener {
+        return finding.cured(Cure::run("herdgate doctor").on(place.host.clone()));
+    }
+    let is_away = |place: &&Place| place.role == Role::Upstream && place.open().is_none();
+    let models = Cure::run("herdgate models").note("tells what the gate hears of each of them");
+    finding.cured(match facts.places.iter().find(is_away) {
+        Some(away) if away.is_own => {
+            Cure::run("sudo systemctl start ollama").or(Cure::run("ollama serve")).or(models)
+        }
+        Some(away) => Cure::run("sudo systemctl start ollama").on(away.host.clone()).or(models),
+        None => models,
+    })
 }
 
 fn guarded(place: &Place, status: u16) -> Finding {
@@ -240,6 +253,20 @@ mod tests {
         let place = Place { url: "http://gpu1:11434/v1".into(), served, ..Place::default() };
         let found_below = judge(&Facts { places: vec![place], ..Facts::default() }).remove(0);
         assert_eq!(found_below.cure.unwrap().run, ["herdgate doctor http://gpu1:11434"]);
+        let listener = Place {
+            url: "http://gate:7860".into(),
+            role: Role::Listener,
+            served: Some(is(What::Gate(None))),
+            ..Place::default()
+        };
+        let away = Place { role: Role::Upstream, is_own: true, ..Place::default() };
+        for (places, cure) in [
+            (vec![listener.clone()], "herdgate models"),
+            (vec![away, listener], "sudo systemctl start ollama"),
+        ] {
+            let told = judge(&Facts { places, ..Facts::default() }).remove(0);
+            assert_eq!(told.cure.unwrap().run, [cure]);
+        }
         for failed in [Failed::Closed, Failed::NoHttp, Failed::Silent, Failed::Other("x".into())] {
             let served = Served { failed: Some(failed), ..Served::default() };
             assert_eq!(found(Role::Target, served).mark, Bad);

@@ -143,7 +143,10 @@ fn pull(place: &Place, name: &str) -> Cure {
     match (is_gate, place.role) {
         (true, Role::Listener) => Cure::run(format!("herdgate pull {name}")),
         (true, _) => Cure::run(format!("herdgate pull {name} --url {}", place.url))
-            .note("with a key that manages models"),
+            .note("with a key that manages models")
+            .or(Cure::run("herdgate models")
+                .on(place.host.clone())
+                .note("tells what is on its way there, and what does not come")),
         (false, _) => Cure::run(format!("OLLAMA_HOST={} ollama pull {name}", place.url))
             .or(Cure::run(format!("docker exec -it ollama ollama pull {name}"))
                 .note("where it runs in a container")),

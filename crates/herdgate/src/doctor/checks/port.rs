@@ -1,7 +1,7 @@
 //! Does somebody listen: open, refused, turned away by a firewall, or nothing at all.
 
 use super::{GATE, at, inside, time};
-use crate::doctor::facts::{Around, Dial, End, Facts, Place, Role, Socket};
+use crate::doctor::facts::{Around, Dial, End, Facts, Place, Role, Socket, What};
 use crate::doctor::finding::{Cure, Finding};
 
 const CHECK: &str = "port";
@@ -11,8 +11,33 @@ const FIREWALL: &str =
 pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
     let places = facts.places.iter().filter(|place| !inside::is_told(facts, place));
     places
-        .filter_map(|place| other_port(facts, place).or_else(|| one(place, is_gates(facts, place))))
+        .filter_map(|place| {
+            let known = || needless(facts, place).or_else(|| other_port(facts, place));
+            known().or_else(|| one(facts, place))
+        })
         .collect()
+}
+
+/// Nobody named it, and the gate that runs asks another: one that it has started, or was told of.
+fn needless(facts: &Facts, place: &Place) -> Option<Finding> {
+    let running = facts.running.as_ref().filter(|running| running.asks(&place.url).is_none())?;
+    let first = place.dials.first().filter(|first| place.is_guess && first.end == End::Refused)?;
+    let asked: Vec<&str> = running.behind.iter().map(|one| one.url.as_str()).collect();
+    let asked = if asked.is_empty() { "none".to_owned() } else { asked.join(", ") };
+    let seen = format!("no Ollama listens on {}; the gate that runs asks {asked}", first.address);
+    Some(Finding::ok(CHECK, &place.url, seen))
+}
+
+/// Whether a gate runs that has nothing else to ask: by its own word, or because nothing is behind it.
+fn is_needed(facts: &Facts, place: &Place) -> bool {
+    let is_empty = |place: &Place| {
+        place.role == Role::Listener
+            && place.served.as_ref().is_some_and(|served| served.what == What::Gate(None))
+    };
+    match &facts.running {
+        Some(running) => running.asks(&place.url).is_some(),
+        None => facts.places.iter().any(is_empty),
+    }
 }
 
 /// The Ollama of this machine has another port than the gate asks it at.
@@ -46,7 +71,8 @@ fn is_gates(facts: &Facts, place: &Place) -> bool {
     facts.asked.as_client || place.port == GATE
 }
 
-fn one(place: &Place, is_gates: bool) -> Option<Finding> {
+fn one(facts: &Facts, place: &Place) -> Option<Finding> {
+    let is_gates = is_gates(facts, place);
     if let Some(open) = place.open() {
         let seen = format!("{} is open ({})", open.address, time(open.micros));
         return Some(Finding::ok(CHECK, &place.url, seen));
@@ -58,7 +84,7 @@ fn one(place: &Place, is_gates: bool) -> Option<Finding> {
         return Some(Finding::warn(CHECK, &place.url, seen).cured(Cure::run("herdgate serve")));
     }
     let address = first.address;
-    if place.is_guess && first.end == End::Refused {
+    if place.is_guess && first.end == End::Refused && !is_needed(facts, place) {
         let seen = format!("no Ollama listens on {address}, where one would be");
         let finding = Finding::warn(CHECK, &place.url, seen);
         return Some(
@@ -201,6 +227,7 @@ fn let_in(place: &Place, is_gates: bool) -> Cure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::doctor::facts::{Behind, Running};
     use crate::doctor::finding::Mark;
 
     fn found(role: Role, end: End, is_own: bool, around: Around) -> Finding {
@@ -287,6 +314,24 @@ mod tests {
                 vec![Place { dials: vec![dial.clone()], is_guess, role: Role::Upstream, ..Place::default() }];
             assert_eq!(judge(&facts)[0].mark == Mark::Warn, is_guess);
         }
+        facts.places[0] = Place {
+            is_guess: true,
+            is_own: true,
+            url: "http://127.0.0.1:11434".into(),
+            ..facts.places[0].clone()
+        };
+        let runs =
+            |url: &str| Some(Running { behind: vec![Behind { url: url.into(), ..Behind::default() }] });
+        facts.running = runs("http://127.0.0.1:11434");
+        let needed = judge(&facts).remove(0);
+        assert_eq!(
+            (needed.mark, needed.cure.unwrap().run[0].as_str()),
+            (Mark::Bad, "sudo systemctl start ollama")
+        );
+        facts.running = runs("http://127.0.0.1:40897");
+        let other = judge(&facts).remove(0);
+        assert_eq!(other.mark, Mark::Ok, "the gate asks another");
+        assert!(other.seen.ends_with("asks http://127.0.0.1:40897"), "{}", other.seen);
     }
 
     #[test]

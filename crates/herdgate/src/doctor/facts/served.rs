@@ -61,6 +61,16 @@ pub(in crate::doctor) struct Served {
     pub(in crate::doctor) ahead: Option<i64>,
     /// The status of `GET /api/tags` without a key.
     pub(in crate::doctor) keyless: Option<u16>,
+    /// What a gate says of itself.
+    pub(in crate::doctor) ready: Option<Ready>,
+}
+
+/// The answer to `GET /readyz`.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(in crate::doctor) struct Ready {
+    pub(in crate::doctor) status: u16,
+    pub(in crate::doctor) word: String,
 }
 
 /// Shakes hands where it should, and asks what it is.
@@ -90,11 +100,21 @@ pub(super) async fn look(way: &Way) -> (Option<TlsFacts>, Served) {
         };
         let stranger = way.as_stranger();
         let tags = Question::get("/api/tags");
-        let (least, keyless) = tokio::join!(least, stranger.ask(&tags));
+        let is_gate = matches!(served.what, What::Gate(_));
+        let (least, keyless, ready) = tokio::join!(least, stranger.ask(&tags), ready(&stranger, is_gate));
+        served.ready = ready;
         served.micros = least;
         served.keyless = keyless.ok().map(|heard| heard.status);
     }
     (tls, served)
+}
+
+async fn ready(stranger: &Way, is_gate: bool) -> Option<Ready> {
+    if !is_gate {
+        return None;
+    }
+    let heard = stranger.ask(&Question::get("/readyz")).await.ok()?;
+    Some(Ready { status: heard.status, word: short(String::from_utf8_lossy(&heard.body).trim()) })
 }
 
 impl Way {

@@ -3,6 +3,7 @@
 use super::out::Out;
 use super::{Admin, Asked, Refusal, json_answer};
 use crate::progress::{bytes, plain};
+use crate::server::pulls::Cause;
 use crate::together::together;
 use gate_proxy::{Pull, percent};
 use gate_types::{ModelName, UpstreamId};
@@ -28,15 +29,15 @@ impl Admin {
 
     async fn models_of(&self, id: UpstreamId) -> Value {
         let pulls = self.puller.shared.pulls.all();
-        let pulling: Vec<Value> = pulls
-            .iter()
-            .filter(|(at, _, _)| *at == id)
-            .map(|(_, model, pull)| json!({"model": model.short(), "state": words(pull)}))
-            .collect();
+        let pulling: Vec<Value> =
+            pulls.iter().filter(|(at, _, _)| *at == id).map(|(_, model, pull)| pulled(model, pull)).collect();
+        let url = self.roster.get(id).map(gate_upstream::Endpoint::url);
+        let mut told = json!({"upstream": self.name(id), "url": url, "pulling": pulling});
         match self.listed(id).await {
-            Ok(models) => json!({"upstream": self.name(id), "models": models, "pulling": pulling}),
-            Err(error) => json!({"upstream": self.name(id), "error": error, "pulling": pulling}),
+            Ok(models) => told["models"] = models.into(),
+            Err(error) => told["error"] = error.into(),
         }
+        told
     }
 
     /// The models on its disk, with what is in memory of them.
@@ -133,6 +134,16 @@ impl Admin {
             Err(error) => json!({"upstream": self.name(id), "error": error}),
         }
     }
+}
+
+/// How it stands with a pull; where it fails, why, and what to do about it.
+fn pulled(model: &ModelName, pull: &Pull) -> Value {
+    let why = match pull {
+        Pull::Waiting | Pull::Running { .. } => None,
+        Pull::Again { why, .. } | Pull::Failed { why } => Some(*why),
+    };
+    let cure = why.and_then(Cause::of).map(|cause| cause.cure(model));
+    json!({"model": model.short(), "state": words(pull), "failing": why, "hint": cure})
 }
 
 fn words(pull: &Pull) -> String {

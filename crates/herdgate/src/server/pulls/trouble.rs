@@ -45,7 +45,6 @@ pub(in crate::server) enum Cause {
 
 impl Cause {
     /// Each of them, in their order.
-    #[cfg(test)]
     const ALL: [Self; 11] = [
         Cause::NoSuchModel,
         Cause::Refused,
@@ -89,6 +88,11 @@ impl Cause {
             Cause::Broken => "the server that pulls it is away",
             Cause::Other => "it has failed",
         }
+    }
+
+    /// The one that callers are told of in these words.
+    pub(in crate::server) fn of(public: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|cause| cause.public() == public)
     }
 
     /// What to do about it.
