@@ -128,6 +128,9 @@ fn unheard(client: &Client, id: UpstreamId, error: &UpstreamError) -> Reason {
             Reason(format!("its answer to / is no HTTP: {cause}{hint}"))
         }
         UpstreamError::Unasked { what, .. } => Reason(format!("answered / with {what}")),
+        UpstreamError::Connect { cause, .. } if cause.kind() == std::io::ErrorKind::ConnectionRefused => {
+            Reason("connection refused: nobody listens there".to_owned())
+        }
         UpstreamError::Resolve { .. }
         | UpstreamError::Connect { .. }
         | UpstreamError::ConnectTimeout { .. }

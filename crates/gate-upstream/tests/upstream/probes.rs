@@ -131,6 +131,9 @@ async fn nobody_there_is_told_once_for_all() {
     assert_eq!(found.version.unwrap_err().as_str(), reason);
     assert_eq!(found.models.unwrap_err().as_str(), reason);
     assert_eq!(found.loaded.unwrap_err().as_str(), reason);
+    // One that is no Ollama is not missed as one.
+    let other = probe::reach(&client, ID, false).await;
+    assert_eq!(other.version.unwrap_err().as_str(), "connection refused: nobody listens there");
 }
 
 #[tokio::test(start_paused = true)]

@@ -56,6 +56,7 @@ fn one(facts: &Facts, place: &Place, served: &Served) -> Option<Finding> {
         What::Gate(None) => return Some(empty_gate(facts, place)),
         What::Guarded(status) => return Some(guarded(place, *status)),
         What::HostCheck => return Some(host_check(place)),
+        What::Moved(status, there) => return Some(moved(facts, place, *status, there)),
         What::Other(status, server) => return Some(other(place, *status, server)),
     };
     if place.role == Role::Listener && !matches!(served.what, What::Gate(_)) {
@@ -149,6 +150,28 @@ fn host_check(place: &Place) -> Finding {
         )
 }
 
+/// A listener that is there for who forgot the "s".
+fn moved(facts: &Facts, place: &Place, status: u16, there: &str) -> Finding {
+    let seen = format!("only points to {there} ({status})");
+    if place.role == Role::Listener {
+        return Finding::ok(CHECK, &place.url, seen);
+    }
+    let (option, note) = if facts.asked.as_client {
+        (
+            " --as-client",
+            "; the key was not shown here; one that programs showed here was readable: herdgate key rotate NAME",
+        )
+    } else {
+        ("", "")
+    };
+    Finding::bad(CHECK, &place.url, seen)
+        .because("nothing is served in clear there, and most programs that speak to Ollama do not follow")
+        .cured(
+            Cure::run(format!("herdgate doctor{option} {there}"))
+                .note(format!("write this URL wherever the other stands{note}")),
+        )
+}
+
 fn other(place: &Place, status: u16, server: &str) -> Finding {
     let named = if server.is_empty() { String::new() } else { format!(" ({server})") };
     let port = place.port;
@@ -224,6 +247,7 @@ mod tests {
     fn what_answers_is_named() {
         use Mark::{Bad, Ok, Warn};
         let ollama = || What::Ollama("0.24.0".into());
+        let moved = || What::Moved(308, "https://gpu1:7860".into());
         for (role, served, mark, seen) in [
             (Role::Target, is(ollama()), Ok, "Ollama 0.24.0, answers in under 1 ms"),
             (Role::Target, Served { micros: Some(250_000), ..is(ollama()) }, Warn, "answers in 250 ms"),
@@ -235,6 +259,8 @@ mod tests {
             (Role::Upstream, is(What::Guarded(401)), Bad, "answers 401 before"),
             (Role::Target, is(What::HostCheck), Bad, "Host check refuses \"gpu1\""),
             (Role::Target, is(What::Other(302, String::new())), Bad, "answers 302"),
+            (Role::Target, is(moved()), Bad, "only points to https://gpu1:7860 (308)"),
+            (Role::Listener, is(moved()), Ok, "only points to https://gpu1:7860 (308)"),
             (
                 Role::Target,
                 is(What::Other(502, "nginx".into())),

@@ -31,7 +31,9 @@ fn one(facts: &Facts, place: &Place, served: &Served) -> Option<Finding> {
     let is_gate = match served.what {
         What::Gate(_) => true,
         What::Ollama(_) | What::Engine(_) => false,
-        What::Unknown | What::Guarded(_) | What::HostCheck | What::Other(..) => return None,
+        What::Unknown | What::Guarded(_) | What::HostCheck | What::Moved(..) | What::Other(..) => {
+            return None;
+        }
     };
     let status = served.keyless?;
     if !(200..300).contains(&status) {

@@ -8,6 +8,8 @@ const CHECK: &str = "keys";
 /// Days after which a key that nobody has used, or uses any more, is worth a look.
 const UNUSED: i64 = 30;
 const LEFT: i64 = 180;
+/// Days that a key may live that does not end by itself: those of the cure.
+const LIFE: i64 = 90;
 /// Names in a line.
 const SHOWN: usize = 5;
 
@@ -22,7 +24,7 @@ fn all(machine: &Machine) -> Vec<Finding> {
     };
     let unused = picked(&|key| !key.was_used && key.age >= UNUSED);
     let left = picked(&|key| key.was_used && key.idle >= LEFT);
-    let for_ever = picked(&|key| !key.expires && !unused.contains(&key.name.as_str()));
+    let for_ever = picked(&|key| !key.expires && key.age >= LIFE && !unused.contains(&key.name.as_str()));
     let needless = "a key that nobody needs can only be misused";
     let copied = "a secret that was copied somewhere works until somebody notices";
     let mut findings = Vec::new();
@@ -40,7 +42,12 @@ fn all(machine: &Machine) -> Vec<Finding> {
         );
     }
     if findings.is_empty() && !keys.is_empty() {
-        findings.push(Finding::ok(CHECK, MACHINE, format!("{} in use, all of which end", keys.len())));
+        let young = picked(&|key| !key.expires).len();
+        let seen = match young {
+            0 => format!("{} in use, all of which end", keys.len()),
+            _ => format!("{} in use; {young} of them, made within {LIFE} days, have no end", keys.len()),
+        };
+        findings.push(Finding::ok(CHECK, MACHINE, seen));
     }
     findings
 }
@@ -68,6 +75,8 @@ mod tests {
     fn keys_are_told_that_nobody_needs_or_that_never_end() {
         assert!(told(Vec::new()).is_empty());
         assert_eq!(told(vec![key("app", true, true, 400, 2)]), ["1 in use, all of which end"]);
+        let fresh = vec![key("app", true, true, 400, 2), key("first", false, true, 3, 2)];
+        assert_eq!(told(fresh), ["2 in use; 1 of them, made within 90 days, have no end"]);
         let keys = vec![
             key("old", false, false, 40, 40),
             key("app", false, true, 400, 2),

@@ -2,6 +2,7 @@
 
 use super::ask::{Heard, Question, Unheard, Way};
 use super::tls::{Fault, TlsFacts};
+use gate_config::UpstreamUrl;
 use gate_upstream::Mark;
 use gate_upstream::probe::HOPS;
 use http::{HeaderName, HeaderValue, header};
@@ -30,6 +31,8 @@ pub(in crate::doctor) enum What {
     Guarded(u16),
     /// Ollama's Host check refuses the name that it was called by.
     HostCheck,
+    /// A listener in clear that serves nothing, and names a URL in its place.
+    Moved(u16, String),
     /// A server of another kind: its status and what it calls itself.
     Other(u16, String),
 }
@@ -80,7 +83,26 @@ pub(super) async fn look(way: &Way) -> (Option<TlsFacts>, Served) {
         Err(unheard) => return unopened(way, unheard).await,
     };
     let tls = open.tls.take();
-    let first = way.ask_on(&mut open, &version()).await;
+    let mut first = None;
+    if !way.url.tls {
+        // What only points to TLS is not shown what it must not hear in clear.
+        let heard = way.as_stranger().ask_on(&mut open, &version()).await;
+        if let Ok(heard) = &heard
+            && let Some(there) = moved(heard)
+        {
+            return (tls, Served { what: What::Moved(heard.status, there), ..Served::default() });
+        }
+        if way.trust.fields.is_empty() {
+            first = Some(heard);
+        } else if let Ok(again) = way.open().await {
+            // Who closes behind each answer is asked over another one.
+            open = again;
+        }
+    }
+    let first = match first {
+        Some(heard) => heard,
+        None => way.ask_on(&mut open, &version()).await,
+    };
     let mut served = match first {
         Ok(heard) => of(&heard),
         Err(unheard) => Served { failed: Some(failed(unheard)), ..Served::default() },
@@ -134,6 +156,14 @@ fn version() -> Question {
         question.fields.push((name, value));
     }
     question
+}
+
+/// The URL that it sends clients to, where that is the same over TLS.
+fn moved(heard: &Heard) -> Option<String> {
+    let location = heard.field(header::LOCATION).filter(|_| matches!(heard.status, 301 | 302 | 307 | 308))?;
+    let base = location.strip_suffix("/api/version")?;
+    let url = UpstreamUrl::parse(base).ok().filter(|url| url.tls)?;
+    Some(url.to_string())
 }
 
 async fn unopened(way: &Way, unheard: Unheard) -> (Option<TlsFacts>, Served) {

@@ -42,6 +42,9 @@ fn keys_that_nobody_needs_or_that_never_end() {
     let database = database.into_iter().find(|path| path.extension().is_some_and(|end| end == "db")).unwrap();
     let store = rusqlite::Connection::open(database).unwrap();
     store.execute("UPDATE keys SET created = created - 40 * 86400 WHERE name = 'old'", []).unwrap();
+    // One that has outlived the time that keys have, and is in use.
+    let app = "UPDATE keys SET created = created - 100 * 86400, last_used = created WHERE name = 'app'";
+    store.execute(app, []).unwrap();
     drop(store);
     let follow = |finding: &Value| {
         for command in commands(&finding["cure"]) {
@@ -121,7 +124,18 @@ fn output_that_grows_for_ever() {
     if Path::new("/usr/sbin/logrotate").is_file() {
         server.run("/usr/sbin/logrotate --debug /etc/logrotate.d/herdgate");
     }
+    // A report that somebody writes into a file ends by itself.
+    fs::remove_file(rules.join("herdgate")).unwrap();
     drop(gate);
+    let report = server.here.path("report.json");
+    server.run(&format!(
+        "HOME={0} HERDGATE_DATA={0}/data {1} doctor --json --no-inference > {2} 2>&1 || true",
+        server.here.path("").display(),
+        script.display(),
+        report.display()
+    ));
+    let text = fs::read_to_string(&report).unwrap();
+    assert!(text.contains("\"findings\"") && !text.contains("report.json"), "{text}");
     fs::remove_dir_all(server.wire.net.folder("server")).unwrap();
 }
 

@@ -6,6 +6,9 @@ use crate::harness::{Gate, Home, now, until};
 use crate::pulling::{empty_kit, failing, home_with};
 use gate_testkit::Order;
 use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpListener;
+use std::sync::{Arc, Mutex};
 
 /// Settings by which a gate with a port of its own is found.
 #[track_caller]
@@ -90,4 +93,47 @@ fn an_ollama_that_ends_behind_a_gate() {
     server.wire.net.within("server", || now(ollama.accept()).unwrap());
     server.doctor().is_well("port");
     gate.end();
+}
+
+/// Who forgot the "s" asks a listener that only points to TLS: it is named as that, and no key is blamed.
+#[test]
+fn a_listener_that_only_points_to_tls() {
+    let ollama = super::slow(0);
+    let listens = "[[listen]]\naddress = \"127.0.0.1:0\"\n";
+    let home =
+        Home::new().settings(&format!("[tls]\nself_signed = true\n{listens}{listens}redirect = true\n"));
+    let gate = home.serve_as_set(&["--upstream", &ollama.url()]);
+    let [secure, pointing] = gate.addresses()[..] else { panic!("{}", gate.running.err()) };
+    let client = Home::new().env("HERDGATE_KEY", gate.first_key());
+    let report = doctor(&client, &["--as-client", &format!("http://{pointing}")]);
+    let cure = report.cure("answer", &format!("only points to https://{secure} (308)"));
+    assert_eq!(cure, [format!("herdgate doctor --as-client https://{secure}")]);
+    let is_of_key = |finding: &&serde_json::Value| finding["check"] == "client" || finding["check"] == "key";
+    assert_eq!(report.findings.iter().find(is_of_key), None);
+    gate.end();
+}
+
+/// The key is not shown in clear to what sends clients to TLS.
+#[test]
+fn no_key_in_clear_where_tls_is_pointed_to() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let heard = Arc::new(Mutex::new(String::new()));
+    let hears = Arc::clone(&heard);
+    std::thread::spawn(move || {
+        for mut client in listener.incoming().flatten() {
+            let mut lines = BufReader::new(client.try_clone().unwrap()).lines();
+            let head: Vec<String> =
+                lines.by_ref().map_while(Result::ok).take_while(|line| !line.is_empty()).collect();
+            hears.lock().unwrap().push_str(&head.join("\n"));
+            let answer = "HTTP/1.1 308 Permanent Redirect\r\nLocation: https://gate.example/api/version\r\n\
+                          Content-Length: 0\r\nConnection: close\r\n\r\n";
+            drop(client.write_all(answer.as_bytes()));
+        }
+    });
+    let client = Home::new().env("HERDGATE_KEY", "sk-hg-0000000000000000000000000000000000000000");
+    let report = doctor(&client, &["--as-client", &format!("http://{address}")]);
+    report.first("answer", "only points to https://gate.example:443 (308)");
+    let heard = heard.lock().unwrap();
+    assert!(heard.contains("GET /api/version") && !heard.contains("sk-hg-"), "{heard}");
 }

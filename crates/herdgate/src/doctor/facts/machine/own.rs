@@ -150,7 +150,8 @@ pub(super) fn logs(programs: &[Program]) -> Vec<LogFile> {
     let rotated: String = rules.filter_map(|file| fs::read_to_string(file.path()).ok()).collect();
     let mut logs: Vec<LogFile> = Vec::new();
     let is_server = |program: &&Program| {
-        (program.is("herdgate") && program.pid != std::process::id()) || program.is("ollama")
+        (program.is("herdgate") || program.is("ollama"))
+            && is_lasting(&fs::read(format!("/proc/{}/cmdline", program.pid)).unwrap_or_default())
     };
     for program in programs.iter().filter(is_server) {
         for descriptor in [1, 2] {
@@ -164,6 +165,11 @@ pub(super) fn logs(programs: &[Program]) -> Vec<LogFile> {
         }
     }
     logs
+}
+
+/// Whether a command line (proc(5)) is of what goes on writing: what a command writes ends with it.
+fn is_lasting(words: &[u8]) -> bool {
+    words.split(|byte| *byte == 0).skip(1).any(|word| matches!(word, b"serve" | b"connect"))
 }
 
 #[cfg(test)]
@@ -186,9 +192,19 @@ mod tests {
     }
 
     #[test]
-    fn the_hard_limit_is_the_second_number() {
+    fn limits_and_command_lines_are_read() {
         let limits = "Limit                     Soft Limit           Hard Limit           Units\nMax open files            1024                 524288               files\n";
         assert_eq!(hard(limits), Some(524_288));
+        for (words, is) in [
+            (&b"herdgate\0--data\0dd\0serve\0"[..], true),
+            (b"ollama\0serve\0", true),
+            (b"herdgate\0connect\0https://gate\0", true),
+            (b"herdgate\0doctor\0", false),
+            (b"herdgate\0key\0list\0", false),
+            (b"", false),
+        ] {
+            assert_eq!(is_lasting(words), is, "{words:?}");
+        }
         assert_eq!(hard("Max open files            unlimited            unlimited            files\n"), None);
     }
 }
