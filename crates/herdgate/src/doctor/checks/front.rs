@@ -39,6 +39,13 @@ fn front(machine: &Machine, front: &Front) -> Finding {
         Finding::bad(CHECK, MACHINE, seen)
             .because("whoever reaches it uses, pulls and deletes models without a key")
     };
+    if front.is_foreign {
+        let why = format!(
+            "{}; others than root choose what is in that file, so that no command of root's should name it: ask who started {program}",
+            finding.why
+        );
+        return finding.because(why);
+    }
     finding.cured(cure)
 }
 
@@ -89,4 +96,30 @@ fn reload(program: &str, file: &str) -> Option<(String, String)> {
         "apache2" => service("sudo apachectl configtest"),
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_command_names_a_file_that_others_choose() {
+        let told = |is_foreign| {
+            let front = Front {
+                program: "nginx".into(),
+                file: "/srv/n.conf".into(),
+                line: 3,
+                to: "localhost:11434".into(),
+                is_running: true,
+                is_foreign,
+                ..Front::default()
+            };
+            let machine = Machine { fronts: vec![front], ..Machine::default() };
+            judge(&Facts { machine: Some(machine), ..Facts::default() }).remove(0)
+        };
+        let run = told(false).cure.unwrap().run;
+        assert_eq!(run[1..], ["sudo nginx -t -c /srv/n.conf", "sudo nginx -s reload -c /srv/n.conf"]);
+        let foreign = told(true);
+        assert!(foreign.seen.contains("/srv/n.conf:3") && foreign.cure.is_none(), "{foreign:?}");
+    }
 }

@@ -72,7 +72,7 @@ fn no_word_from_outside_gets_a_command_into_a_cure() {
                     commands(&harmless).iter().map(|(_, run)| skeleton(run)).collect();
                 for (_, run) in commands(&hostile) {
                     assert!(!run.contains("PWNED"), "{name}, {place}: {run}");
-                    let run = run.replace("; NAME is not written here: a shell would read more than a name in it; look for it above, and write it in quotes", "");
+                    let run = run.replace("'NAME'", "NAME").replace("; NAME is not written here: a shell would read more than a name in it; look for it above, and write it in quotes", "");
                     let bare = skeleton(&run);
                     assert!(
                         known.contains(&bare) || run.starts_with("NAME is"),

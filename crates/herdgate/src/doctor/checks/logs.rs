@@ -14,9 +14,15 @@ pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
 fn one(log: &LogFile) -> Finding {
     let LogFile { program, path, bytes, .. } = log;
     let seen = format!("the output of {program} goes into {path} ({} MiB), which nothing cuts", bytes >> 20);
+    let finding = Finding::warn(CHECK, MACHINE, seen);
+    if log.is_foreign {
+        return finding.because(
+            "it grows until the disk is full; others than root choose what lies there, so that no command of root's should name it: start the program as a service, whose output the journal keeps",
+        );
+    }
     let rule =
         format!("{path} {{\\n  size 100M\\n  rotate 4\\n  compress\\n  copytruncate\\n  missingok\\n}}\\n");
-    Finding::warn(CHECK, MACHINE, seen)
+    finding
         .because("it grows until the disk is full")
         .cured(Cure::run(format!("printf '{rule}' | sudo tee /etc/logrotate.d/{program}")))
 }
@@ -37,6 +43,7 @@ mod tests {
             path: "/var/log/ollama.log".into(),
             bytes: 700 << 20,
             is_rotated,
+            is_foreign: false,
         };
         let machine = Machine { logs: vec![log(true), log(false)], ..Machine::default() };
         let told = judge(&Facts { machine: Some(machine), ..Facts::default() });

@@ -3,6 +3,7 @@
 mod disks;
 pub(super) mod docker;
 mod exported;
+pub(super) mod files;
 mod firewall;
 pub(super) mod fronts;
 pub(super) mod gpu;
@@ -112,10 +113,13 @@ pub(super) async fn gather(look: &Look) -> Option<Machine> {
     let is_ollamas = |socket: &Socket| socket.owner.as_ref().is_some_and(|owner| owner.is("ollama"));
     machine.sockets = sockets.into_iter().filter(|socket| is_ours(socket) || is_ollamas(socket)).collect();
     ask_sockets(&mut machine).await;
-    (machine.fronts, machine.tunnels) = fronts::look(&programs, &machine.ollama_ports);
+    let (ports, all) = (machine.ollama_ports.clone(), programs.clone());
+    // What lies on a server that is away is not waited for.
+    let read = tokio::task::spawn_blocking(move || (fronts::look(&all, &ports), own::logs(&all)));
+    ((machine.fronts, machine.tunnels), machine.logs) =
+        within(async { read.await.unwrap_or_default() }).await;
     let mut owners = machine.sockets.iter().filter_map(|socket| socket.owner.as_ref());
     machine.files = own::files(owners.find(|owner| owner.is("herdgate")));
-    machine.logs = own::logs(&programs);
     machine.models = disks::models(&services);
     machine.keys = own::keys(machine.rights.as_ref());
     machine.backups = services.iter().find(|service| !service.is_ollama()).and_then(|_| own::backups());

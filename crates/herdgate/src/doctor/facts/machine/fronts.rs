@@ -2,10 +2,13 @@
 //!
 //! Of a command line only the one word that names the port is kept: others may be secrets.
 
+use super::files;
 use super::sockets::Program;
 use crate::doctor::facts::dial::is_own;
 use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
 use std::fs;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 /// Where they keep what they are told, by the program.
@@ -23,7 +26,9 @@ const PLACES: [(&str, &[&str]); 6] = [
 /// Ollama's own port, on whatever machine.
 const OLLAMA: u16 = 11434;
 const MOST_FILES: usize = 200;
-const MOST_BYTES: u64 = 256 << 10;
+const MOST_NAMED: usize = 4096;
+/// Words of a command line.
+const MOST_WORDS: u64 = 64 << 10;
 /// Programs that make a port of this machine reachable from elsewhere by their command line alone.
 const TUNNELS: [&str; 9] =
     ["cloudflared", "ngrok", "ssh", "autossh", "tailscale", "lt", "bore", "socat", "zrok"];
@@ -52,6 +57,8 @@ pub(in crate::doctor) struct Front {
     /// Whether the file asks for a credential somewhere.
     pub(in crate::doctor) asks_credential: bool,
     pub(in crate::doctor) is_running: bool,
+    /// Whether others than root, or who asks, choose what is in the file: no command names it.
+    pub(in crate::doctor) is_foreign: bool,
 }
 
 /// A program that leads to Ollama by what it was started with.
@@ -84,11 +91,11 @@ pub(super) fn has_unseen(programs: &[Program]) -> bool {
 /// `ports` are Ollama's on this machine.
 pub(super) fn look(programs: &[Program], ports: &[u16]) -> (Vec<Front>, Vec<Tunnel>) {
     let home = std::env::var("HOME").unwrap_or_default();
-    let mut files: Vec<(String, PathBuf)> = Vec::new();
+    let mut named: Vec<Named> = Vec::new();
     for (program, folders) in PLACES {
         for folder in folders {
             let entries = fs::read_dir(folder.replace('~', &home)).into_iter().flatten().flatten();
-            files.extend(entries.map(|entry| (program.to_owned(), entry.path())));
+            named.extend(entries.map(|entry| (program.to_owned(), false, entry.path())));
         }
     }
     let mut tunnels = Vec::new();
@@ -99,39 +106,44 @@ pub(super) fn look(programs: &[Program], ports: &[u16]) -> (Vec<Front>, Vec<Tunn
             continue;
         }
         let words = command_line(program.pid);
-        files.extend(
-            is_front
-                .into_iter()
-                .flat_map(|(name, _)| files_of(&words).into_iter().map(|path| ((*name).to_owned(), path))),
-        );
+        let is_foreign = !files::is_program_ours(program.pid);
+        if let Some((name, _)) = is_front {
+            named.extend(files_of(&words).into_iter().map(|path| ((*name).to_owned(), is_foreign, path)));
+        }
         let leads = |word: &&String| {
             ports.iter().any(|port| target(word, *port).is_some() || word.parse() == Ok(*port))
         };
         if let Some(word) = words.iter().skip(1).find(leads).filter(|_| is_tunnel) {
-            tunnels.push(Tunnel { program: program.clone(), word: word.clone() });
+            tunnels.push(Tunnel { program: program.clone(), word: bare(word, ports) });
         }
     }
-    (of_files(files, programs, ports), tunnels)
+    (of_files(named, programs, ports), tunnels)
 }
 
-fn of_files(mut files: Vec<(String, PathBuf)>, programs: &[Program], ports: &[u16]) -> Vec<Front> {
-    files.retain(|(_, path)| path.is_file());
-    files.sort();
-    files.dedup_by(|one, other| fs::canonicalize(&one.1).ok() == fs::canonicalize(&other.1).ok());
+/// The program, whether who named the file may want anything by it, and the file.
+type Named = (String, bool, PathBuf);
+
+fn of_files(mut named: Vec<Named>, programs: &[Program], ports: &[u16]) -> Vec<Front> {
+    // What others name takes the place of nothing.
+    named.sort();
+    named.truncate(MOST_NAMED);
+    let mut known = HashSet::new();
+    named.retain(|(program, _, path)| known.insert((program.clone(), fs::canonicalize(path).ok())));
     let mut fronts = Vec::new();
-    for (program, path) in files.iter().take(MOST_FILES) {
-        if path.metadata().is_ok_and(|stat| stat.len() <= MOST_BYTES) {
-            let text = fs::read_to_string(path).unwrap_or_default();
-            let is_running = programs.iter().any(|one| one.is(program));
-            let found = of(program, path, &text, ports).into_iter();
-            fronts.extend(found.map(|front| Front { is_running, ..front }));
-        }
+    for (program, is_foreign, path) in named.iter().take(MOST_FILES) {
+        let Some(text) = files::read(path) else { continue };
+        let is_running = programs.iter().any(|one| one.is(program));
+        let is_foreign = *is_foreign || !files::is_ours(path);
+        let found = of(program, path, &text, ports).into_iter();
+        fronts.extend(found.map(|front| Front { is_running, is_foreign, ..front }));
     }
     fronts
 }
 
 fn command_line(pid: u32) -> Vec<String> {
-    let bytes = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let mut bytes = Vec::new();
+    let file = fs::File::open(format!("/proc/{pid}/cmdline"));
+    let _gone = file.and_then(|file| file.take(MOST_WORDS).read_to_end(&mut bytes));
     let text = String::from_utf8_lossy(&bytes);
     let words: Vec<String> = text.split('\0').filter(|word| !word.is_empty()).map(str::to_owned).collect();
     // nginx writes its whole command line into the first word: "nginx: master process nginx -c FILE".
@@ -141,13 +153,22 @@ fn command_line(pid: u32) -> Vec<String> {
     }
 }
 
+/// The word, where it is an address with what may stand before it; else the address alone: a user's name and a password stand before an
+/// `@`.
+fn bare(word: &str, ports: &[u16]) -> String {
+    let is_address = word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._:/[]".contains(&byte));
+    let target = || ports.iter().find_map(|port| target(word, *port)).unwrap_or_default();
+    if is_address { word.to_owned() } else { target() }
+}
+
 /// The files that its command line names.
 fn files_of(words: &[String]) -> Vec<PathBuf> {
     let named = |pair: &[String]| {
         ["-c", "-f", "--config"].contains(&pair[0].as_str()).then(|| PathBuf::from(&pair[1]))
     };
     let joined = words.iter().filter_map(|word| word.strip_prefix("--config=").map(PathBuf::from));
-    words.windows(2).filter_map(named).chain(joined).collect()
+    // Another's folder is not this one's.
+    words.windows(2).filter_map(named).chain(joined).filter(|path| path.is_absolute()).collect()
 }
 
 /// The lines of a file that lead to one of the ports on this machine.
@@ -166,6 +187,7 @@ fn of(program: &str, path: &Path, text: &str, ports: &[u16]) -> Vec<Front> {
             is_far,
             asks_credential,
             is_running: false,
+            is_foreign: false,
         })
     };
     code(text).filter_map(front).collect()
@@ -234,7 +256,11 @@ mod tests {
         assert_eq!(target("80:localhost:11434", 11434).unwrap(), "localhost:11434");
         assert_eq!(target("http://[::1]:11434/", 11434).unwrap(), "[::1]:11434");
         assert_eq!(target("gpu1:11434", 11434), None);
-        let words = ["nginx", "-c", "/tmp/n.conf", "--config=/tmp/x"].map(str::to_owned);
+        let words = ["nginx", "-c", "/tmp/n.conf", "--config=/tmp/x", "-c", "n.conf"].map(str::to_owned);
         assert_eq!(files_of(&words), [PathBuf::from("/tmp/n.conf"), PathBuf::from("/tmp/x")]);
+        assert_eq!(bare("80:localhost:11434", &[11434]), "80:localhost:11434");
+        for secret in ["http://me:pw@localhost:11434", "a;touch x;http://localhost:11434"] {
+            assert_eq!(bare(secret, &[11434]), "localhost:11434");
+        }
     }
 }

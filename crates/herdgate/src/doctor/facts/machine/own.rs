@@ -1,6 +1,7 @@
 //! The gate's own: how many files it may open, whether it may take low ports, its keys, where its output goes, the clock.
 
 use super::disks::Rights;
+use super::files;
 use super::sockets::Program;
 use super::tool;
 use crate::deploy::systemd::{BACKUP_UNIT, BACKUPS};
@@ -37,6 +38,8 @@ pub(in crate::doctor) struct LogFile {
     pub(in crate::doctor) bytes: u64,
     /// Whether logrotate knows it.
     pub(in crate::doctor) is_rotated: bool,
+    /// Whether others than root, or who asks, choose what lies there: no command names it.
+    pub(in crate::doctor) is_foreign: bool,
 }
 
 /// Backups of the gate's service.
@@ -147,7 +150,7 @@ pub(super) fn keys(rights: Option<&Rights>) -> Vec<KeyFacts> {
 /// The files that gates and Ollamas write their output to.
 pub(super) fn logs(programs: &[Program]) -> Vec<LogFile> {
     let rules = fs::read_dir("/etc/logrotate.d").into_iter().flatten().flatten().take(256);
-    let rotated: String = rules.filter_map(|file| fs::read_to_string(file.path()).ok()).collect();
+    let rotated: String = rules.filter_map(|file| files::read(&file.path())).collect();
     let mut logs: Vec<LogFile> = Vec::new();
     let is_server = |program: &&Program| {
         (program.is("herdgate") || program.is("ollama"))
@@ -160,7 +163,9 @@ pub(super) fn logs(programs: &[Program]) -> Vec<LogFile> {
             let path = path.display().to_string();
             if stat.is_file() && stat.nlink() > 0 && !logs.iter().any(|log| log.path == path) {
                 let is_rotated = rotated.contains(&path);
-                logs.push(LogFile { program: program.name.clone(), path, bytes: stat.size(), is_rotated });
+                let is_foreign = !files::is_ours(Path::new(&path));
+                let (program, bytes) = (program.name.clone(), stat.size());
+                logs.push(LogFile { program, path, bytes, is_rotated, is_foreign });
             }
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! Never: the value of a variable that is not Ollama's, or that could be a secret.
 
-use super::tool;
+use super::{files, tool};
 use crate::doctor::facts::unit::words;
 use crate::together::together;
 use serde::{Deserialize, Serialize};
@@ -105,7 +105,7 @@ async fn one(name: &str) -> Option<Service> {
 }
 
 fn read(path: &str) -> String {
-    if path.is_empty() { String::new() } else { fs::read_to_string(Path::new(path)).unwrap_or_default() }
+    files::read(Path::new(path)).unwrap_or_default()
 }
 
 /// Reads `systemctl show`: a property a line.

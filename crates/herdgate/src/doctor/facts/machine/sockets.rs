@@ -152,12 +152,17 @@ fn is_runner(pid: u32) -> bool {
 }
 
 /// The service and the container of a control group (cgroups(7)): `0::/system.slice/ollama.service`,
-/// `…/docker-0123….scope`, `…/docker/0123…`.
+/// `…/docker-0123….scope`, `…/docker/0123…`. Below `/system.slice` root alone names services; elsewhere whoever was given a group does.
 fn home(group: &str) -> (Option<String>, Option<String>) {
-    let parts = || group.lines().flat_map(|line| line.split('/').skip(1));
-    let unit = parts().find(|part| part.ends_with(".service") && !part.starts_with("user@"));
+    let paths = || group.lines().filter_map(|line| line.splitn(3, ':').nth(2));
+    let unit = paths().find_map(|path| {
+        let mut parts = path.strip_prefix("/system.slice/")?.split('/');
+        parts.find(|part| !part.ends_with(".slice")).filter(|part| part.ends_with(".service"))
+    });
     let is_id = |part: &&str| part.len() == 64 && part.chars().all(|c| c.is_ascii_hexdigit());
-    let container = parts()
+    let container = paths()
+        .filter(|path| !path.starts_with("/user.slice/"))
+        .flat_map(|path| path.split('/'))
         .map(|part| part.trim_end_matches(".scope"))
         .map(|part| part.strip_prefix("docker-").or_else(|| part.strip_prefix("libpod-")).unwrap_or(part))
         .find(is_id);
@@ -187,6 +192,15 @@ mod tests {
             home("0::/user.slice/user-1000.slice/user@1000.service/app.slice/x.scope\n"),
             (None, None)
         );
+        for forged in [
+            "user.slice/user-1000.slice/user@1000.service/ssh.service",
+            "ssh.service",
+            "x/system.slice/ssh.service",
+        ] {
+            assert_eq!(home(&format!("0::/{forged}\n")), (None, None));
+        }
+        assert_eq!(home("0::/system.slice/a.service/ssh.service\n").0.unwrap(), "a.service");
+        assert_eq!(home("0::/system.slice/system-a.slice/a@1.service\n").0.unwrap(), "a@1.service");
         let short = Some("abababababab".to_owned());
         assert_eq!(home(&format!("0::/system.slice/docker-{id}.scope\n")), (None, short.clone()));
         assert_eq!(home(&format!("11:memory:/docker/{id}\n")), (None, short));
