@@ -194,7 +194,7 @@ async fn ask_sockets(machine: &mut Machine) {
             _ => None,
         }
     });
-    let told = together(asked.collect()).await;
+    let told = within(together(asked.collect())).await;
     for (socket, version) in machine.sockets.iter_mut().zip(told) {
         socket.keyless_ollama = version;
     }

@@ -8,19 +8,22 @@ use super::memory::{self, Memory};
 use super::models::{self, Models};
 use super::names::{self, Eyes, Names};
 use super::question::{self, Told};
-use super::served::{self, Served, What};
+use super::served::{self, Failed, Served, What};
 use super::tls::{TlsFacts, Trust};
 use crate::together::together;
 use gate_config::{Config, Listener, Locations, UpstreamUrl};
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
+use tokio::time::timeout_at;
 
 /// Servers that are looked at; a fleet has far fewer.
 const MOST: usize = 64;
 /// All together, the question too: who waits a minute has left.
 const ALL: Duration = Duration::from_secs(57);
 
+/// A question that has less than this tells nothing of a model.
+const LEAST: Duration = Duration::from_secs(1);
 /// Of it, for names that a container does not know and this machine may.
 const AFTER: Duration = Duration::from_secs(8);
 /// Where Ollama pulls models from.
@@ -174,8 +177,9 @@ pub(super) struct Looked {
 impl Looked {
     /// Asks the one question, while this thread does nothing else: the times between its words are what is measured.
     pub(super) async fn told(mut self, look: &Look, model: Option<&str>) -> Vec<Place> {
-        if look.infers {
-            let limit = look.wait.unwrap_or_else(|| self.end.saturating_duration_since(Instant::now()));
+        let left = self.end.saturating_duration_since(Instant::now());
+        let limit = look.wait.unwrap_or(left);
+        if look.infers && limit >= LEAST {
             ask_one(&mut self.places, &self.ways, model, limit).await;
         }
         self.places
@@ -183,14 +187,14 @@ impl Looked {
 }
 
 async fn at_goals(goals: &[Goal], eyes: &Eyes, model: Option<&str>, end: Instant) -> Looked {
-    let looked = together(goals.iter().map(|goal| one(goal, eyes)).collect()).await;
+    let looked = together(goals.iter().map(|goal| one(goal, eyes, end)).collect()).await;
     let (mut places, ways): (Vec<Place>, Vec<Option<Way>>) = looked.into_iter().unzip();
     if let (Some(named), Eyes::Here) = (model, eyes) {
         let is_missing = |place: &&mut Place| {
             place.memory.is_some() && place.models.as_ref().is_some_and(|models| models.find(named).is_none())
         };
         if let Some(place) = places.iter_mut().find(is_missing) {
-            place.registry = registry().await;
+            place.registry = timeout_at(end.into(), registry()).await.ok().flatten();
         }
     }
     Looked { places, ways, end }
@@ -315,7 +319,8 @@ fn nearest(listener: &Listener, config: &Config) -> UpstreamUrl {
     }
 }
 
-async fn one(goal: &Goal, eyes: &Eyes) -> (Place, Option<Way>) {
+/// Looks at one server, until then and no longer: each step has its own limit, and who drips could use up all of them.
+async fn one(goal: &Goal, eyes: &Eyes, end: Instant) -> (Place, Option<Way>) {
     let url = &goal.url;
     let mut place = Place {
         url: url.to_string(),
@@ -326,6 +331,21 @@ async fn one(goal: &Goal, eyes: &Eyes) -> (Place, Option<Way>) {
         is_guess: goal.is_guess,
         ..Place::default()
     };
+    if let Ok(way) = timeout_at(end.into(), Box::pin(steps(goal, eyes, &mut place))).await {
+        return (place, way);
+    }
+    // What had not been told by then is an answer that did not come.
+    if place.served.is_none() && place.open().is_some() {
+        place.served = Some(Served { failed: Some(Failed::Silent), ..Served::default() });
+    } else if place.served.is_some() {
+        place.models.get_or_insert_default();
+    }
+    (place, None)
+}
+
+/// Step after step until one explains the rest. What is known stands in `place` at once.
+async fn steps(goal: &Goal, eyes: &Eyes, place: &mut Place) -> Option<Way> {
+    let url = &goal.url;
     let addresses = match url.host.parse::<IpAddr>() {
         Ok(ip) => vec![ip],
         Err(_) => {
@@ -346,10 +366,10 @@ async fn one(goal: &Goal, eyes: &Eyes) -> (Place, Option<Way>) {
         if let Some(first) = addresses.first() {
             place.around = Some(dial::around(*first, place.is_own).await);
         }
-        return (place, None);
+        return None;
     };
     if !goal.is_ollama {
-        return (place, None);
+        return None;
     }
     let way = Way { address: open, url: url.clone(), trust: goal.trust.clone() };
     let (tls, served) = served::look(&way).await;
@@ -366,5 +386,44 @@ async fn one(goal: &Goal, eyes: &Eyes) -> (Place, Option<Way>) {
     if is_ollama && place.is_own && matches!(eyes, Eyes::Here) {
         place.memory = memory::look(open.port()).await;
     }
-    (place, Some(way))
+    Some(way)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use tokio::io::AsyncWriteExt as _;
+    use tokio::net::TcpListener;
+
+    /// The limit of one question alone would be five times as long, and another try would follow it.
+    #[tokio::test]
+    async fn a_server_that_drips_has_no_more_time_than_all_have() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = UpstreamUrl::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
+        let taken = AtomicUsize::new(0);
+        let drips = async {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                taken.fetch_add(1, Ordering::Relaxed);
+                let mut next: &[u8] = b"HTTP/1.1 200 OK\r\nX-Slow: ";
+                // Who asked leaves at some time.
+                while stream.write_all(next).await.is_ok() {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                    next = b".";
+                }
+            }
+        };
+        let goal = of_target(&Look::default(), url);
+        let looking = async {
+            let look = Look { infers: true, ..Look::default() };
+            let end = Instant::now() + Duration::from_secs(1);
+            at_goals(&[goal], &Eyes::Here, None, end).await.told(&look, None).await
+        };
+        let places = tokio::select! { places = looking => places, () = drips => Vec::new() };
+        assert_eq!(places[0].served.as_ref().unwrap().failed, Some(Failed::Silent));
+        // Whether anybody listens, and one question.
+        assert_eq!(taken.load(Ordering::Relaxed), 2);
+        assert!(places[0].told.is_none());
+    }
 }
