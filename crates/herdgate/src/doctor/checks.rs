@@ -140,6 +140,11 @@ fn drop_in(variable: &str, value: &str) -> Cure {
         .then("sudo systemctl daemon-reload && sudo systemctl restart ollama")
 }
 
+/// A fact as a word of a command. Of what else a shell reads as more than a word nothing gets here (`foreign.rs`).
+fn with_blanks(text: &str) -> String {
+    if text.contains(' ') { crate::deploy::shell_word(text) } else { text.to_owned() }
+}
+
 /// A time for people.
 fn time(micros: u64) -> String {
     match micros {

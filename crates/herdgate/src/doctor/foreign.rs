@@ -15,8 +15,9 @@ const MARKS: u32 = 0xF_0000;
 const PLANE: u32 = 0x1_0000;
 /// Facts that are whole lines of others' words, by which checks tell what happened: blanks stay what they are.
 const LINES: [&str; 6] = ["last_error", "error", "failed", "listened", "hosts", "computes"];
-/// The firewall's own words, of which cures have several at a time; blanks stay where nothing else is wrong.
-const RULES: [&str; 2] = ["text", "chain"];
+/// The firewall's own words, of which cures have several at a time, and a folder, which is quoted where it stands in one; blanks stay
+/// where nothing else is wrong.
+const RULES: [&str; 3] = ["text", "chain", "OLLAMA_MODELS"];
 /// What stands in a cure for a word that cannot.
 const NAME: &str = "NAME";
 const WHY: &str = "NAME is not written here: a shell would read more than a name in it; look for it above, and write it in quotes";

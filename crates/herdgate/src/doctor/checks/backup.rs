@@ -1,7 +1,6 @@
 //! Are the keys and settings of the gate's service kept somewhere else, and lately?
 
 use super::MACHINE;
-use crate::deploy::shell_word;
 use crate::doctor::facts::{Backups, Facts};
 use crate::doctor::finding::{Cure, Finding};
 
@@ -32,8 +31,7 @@ fn cure(backups: &Backups) -> Cure {
         let now = Cure::run("sudo systemctl start herdgate-backup.service");
         return now.then("sudo systemctl enable --now herdgate-backup.timer");
     }
-    let file = format!("{}/gate.tar.zst", backups.folder);
-    Cure::run(format!("sudo herdgate backup {}", shell_word(&file)))
+    Cure::run(format!("sudo herdgate backup {}/gate.tar.zst", backups.folder))
         .note("one now; who keeps backups elsewhere may pass over this")
         .or(Cure::run("sudo herdgate deploy systemd --write --run").note(
             "with a timer that makes one a day: the service's units are written anew, so add the options that they were made with",

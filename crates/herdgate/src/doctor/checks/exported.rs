@@ -1,8 +1,7 @@
 //! Was something exported in a shell that Ollama's service should have?
 
-use super::{MACHINE, service};
+use super::{MACHINE, service, with_blanks};
 use crate::deploy::ollama::KIND;
-use crate::deploy::shell_word;
 use crate::doctor::facts::{Facts, Machine, Service};
 use crate::doctor::finding::{Cure, Finding};
 use std::collections::BTreeMap;
@@ -40,7 +39,7 @@ fn one(machine: &Machine) -> Option<Finding> {
 
 fn cure(service: &Service, missed: &BTreeMap<String, String>, shown: &[String]) -> Cure {
     let ours = service.drop_ins.iter().find(|(path, _)| path.ends_with(OURS)).map(|(_, sets)| sets);
-    let ollama_override = Cure::run(command(ours, missed, &service.lets_in));
+    let ollama_override = Cure::run(command(ours, missed, service));
     if let Some(sets) = ours {
         let mut note = "its drop-in is written anew: these are all of its options".to_owned();
         if service.lets_in.is_empty() && bound(sets).is_some() {
@@ -67,17 +66,17 @@ fn bound(sets: &BTreeMap<String, String>) -> Option<&str> {
 fn command(
     ours: Option<&BTreeMap<String, String>>,
     missed: &BTreeMap<String, String>,
-    lets_in: &[String],
+    service: &Service,
 ) -> String {
     let mut all = ours.cloned().unwrap_or_default();
     all.extend(missed.clone());
     let mut words: Vec<String> = ["sudo", "herdgate", "deploy", KIND].map(str::to_owned).into();
     if let Some(host) = bound(&all) {
         words.extend(["--bind".to_owned(), host.to_owned()]);
-        if lets_in.is_empty() {
-            words.extend(["--allow", "GATE_ADDRESS"].map(str::to_owned));
-        }
-        words.extend_from_slice(lets_in);
+        let allowed = service.lets_in.join(",");
+        let allowed = if allowed.is_empty() { "GATE_ADDRESS".to_owned() } else { allowed };
+        words.extend(["--allow".to_owned(), allowed]);
+        words.extend(service.by.iter().map(|firewall| format!("--{firewall}")));
     }
     for (name, value) in all {
         let option = match name.as_str() {
@@ -90,7 +89,7 @@ fn command(
             _ => "--env",
         };
         let value = if option == "--env" { format!("{name}={value}") } else { value };
-        words.extend([option.to_owned(), shell_word(&value)]);
+        words.extend([option.to_owned(), with_blanks(&value)]);
     }
     words.extend(["--write", "--run"].map(str::to_owned));
     words.join(" ")
@@ -110,7 +109,8 @@ mod tests {
         let service = Service { name: "ollama.service".into(), active: "active".into(), ..service };
         let machine =
             Machine { services: vec![service], exported: variables(exported), ..Machine::default() };
-        judge(&Facts { machine: Some(machine), ..Facts::default() }).pop()
+        let findings = crate::doctor::judge(&Facts { machine: Some(machine), ..Facts::default() });
+        findings.into_iter().find(|finding| finding.check == CHECK)
     }
 
     #[test]
@@ -157,15 +157,13 @@ mod tests {
     #[test]
     fn what_the_drop_in_has_reaches_it_through_a_shell_as_it_is() {
         let path = "/etc/systemd/system/ollama.service.d/zz-herdgate.conf";
-        for lets_in in [&["--allow", "192.168.1.2,10.0.0.0/24", "--ufw"][..], &[][..]] {
-            let has = variables(&[
-                ("OLLAMA_HOST", "192.168.1.100:11434"),
-                ("OLLAMA_MODELS", "/srv/my models"),
-                ("OLLAMA_NEW", "$HOME's"),
-            ]);
+        for lets_in in [&["192.168.1.2", "10.0.0.0/24"][..], &[][..]] {
+            let has =
+                variables(&[("OLLAMA_HOST", "192.168.1.100:11434"), ("OLLAMA_MODELS", "/srv/my models")]);
             let service = Service {
                 drop_ins: [(path.to_owned(), has)].into(),
                 lets_in: lets_in.iter().map(|word| (*word).to_owned()).collect(),
+                by: Some("ufw".into()),
                 ..Service::default()
             };
             let cure = told(&[("OLLAMA_KEEP_ALIVE", "24h")], service).unwrap().cure.unwrap();
@@ -176,12 +174,11 @@ mod tests {
                 assert!(cure.note.unwrap().ends_with("GATE_ADDRESS: whom it let in before"));
                 continue;
             }
-            assert_eq!(words[allow..allow + 3], lets_in[..]);
+            assert_eq!(words[allow + 1..allow + 3], [lets_in.join(","), "--ufw".to_owned()]);
             let words: Vec<&str> = words.iter().map(String::as_str).collect();
             let made = make(ollama::KIND, "", &words, ollama::make).unwrap();
             let drop_in = text(&made, "zz-herdgate.conf");
-            for pair in ["HOST=192.168.1.100:11434", "MODELS=/srv/my models", "NEW=$HOME's", "KEEP_ALIVE=24h"]
-            {
+            for pair in ["HOST=192.168.1.100:11434", "MODELS=/srv/my models", "KEEP_ALIVE=24h"] {
                 assert!(drop_in.contains(&format!("Environment=\"OLLAMA_{pair}\"\n")), "{pair}: {drop_in}");
             }
         }

@@ -1,6 +1,6 @@
 //! Do the services run, and if not, what did they say last?
 
-use super::{MACHINE, taken};
+use super::{MACHINE, taken, with_blanks};
 use crate::doctor::facts::{Facts, Machine, Service};
 use crate::doctor::finding::{Cure, Finding};
 
@@ -140,7 +140,7 @@ fn by_exit(service: &Service, is_denied: bool, restart: String) -> (String, Cure
                 service.sets.get("OLLAMA_MODELS").map_or("/usr/share/ollama/.ollama", String::as_str);
             (
                 "its files belong to somebody else: `ollama serve` was run as another user once".to_owned(),
-                Cure::run(format!("sudo chown -R {user}:{user} {models}")).then(restart),
+                Cure::run(format!("sudo chown -R {user}:{user} {}", with_blanks(models))).then(restart),
             )
         }
         _ if service.result == "start-limit-hit" => (

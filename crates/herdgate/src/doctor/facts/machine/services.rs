@@ -44,8 +44,9 @@ pub(in crate::doctor) struct Service {
     pub(in crate::doctor) own: Variables,
     /// The same of its drop-ins, by their paths.
     pub(in crate::doctor) drop_ins: BTreeMap<String, Variables>,
-    /// The options by which `herdgate deploy ollama-override` let a gate elsewhere in.
+    /// The addresses that `herdgate deploy ollama-override` let in, and the firewall that it was told to use.
     pub(in crate::doctor) lets_in: Vec<String>,
+    pub(in crate::doctor) by: Option<String>,
     /// All that is in force.
     pub(in crate::doctor) sets: Variables,
     /// What its program was started with; root alone sees it.
@@ -84,7 +85,9 @@ async fn one(name: &str) -> Option<Service> {
     for (path, sets) in &mut service.drop_ins {
         let text = read(path);
         *sets = variables(&text);
-        service.lets_in.extend(lets_in(&text));
+        if let Some((lets_in, by)) = lets_in(&text) {
+            (service.lets_in, service.by) = (lets_in, by);
+        }
     }
     if service.pid > 0 {
         service.runs_with = fs::read(format!("/proc/{}/environ", service.pid)).ok().map(|bytes| {
@@ -143,25 +146,22 @@ fn variables(text: &str) -> Variables {
     kept(all.iter().map(String::as_str))
 }
 
-/// Whom our own drop-in let in, and by which tool: its first lines say how it was made.
-fn lets_in(text: &str) -> Vec<String> {
-    let made = text.lines().find_map(|line| line.strip_prefix("# Made by `")?.split_once("`; belongs at "));
-    let words: Vec<&str> = made.map(|(command, _)| command.split(' ').collect()).unwrap_or_default();
-    let mut kept = Vec::new();
-    for (at, word) in words.iter().enumerate() {
-        let list = match word.strip_prefix("--allow") {
-            Some("") => words.get(at + 1).copied(),
-            Some(joined) => joined.strip_prefix('='),
-            None => None,
-        };
-        let is_list = |list: &str| list.split(',').all(|one| one.parse::<gate_types::Cidr>().is_ok());
-        if let Some(list) = list.filter(|list| is_list(list)) {
-            kept.extend(["--allow".to_owned(), list.to_owned()]);
-        } else if ["--ufw", "--firewalld", "--iptables", "--nftables"].contains(word) {
-            kept.push((*word).to_owned());
-        }
-    }
-    kept
+/// Whom our own drop-in let in, and by which firewall: its first lines say how it was made.
+fn lets_in(text: &str) -> Option<(Vec<String>, Option<String>)> {
+    let (command, _path) =
+        text.lines().find_map(|line| line.strip_prefix("# Made by `")?.split_once("`; belongs at "))?;
+    let words: Vec<&str> = command.split(' ').collect();
+    let list = |(at, word): (usize, &&'_ str)| match word.strip_prefix("--allow")? {
+        "" => words.get(at + 1).map(|next| (*next).to_owned()),
+        joined => joined.strip_prefix('=').map(str::to_owned),
+    };
+    let lists: Vec<String> = words.iter().enumerate().filter_map(list).collect();
+    let all = lists.iter().flat_map(|list| list.split(','));
+    let is_network = |one: &&str| one.parse::<gate_types::Cidr>().is_ok();
+    let lets_in = all.filter(is_network).map(str::to_owned).collect();
+    let mut by = words.iter().filter_map(|word| word.strip_prefix("--"));
+    let by = by.rfind(|name| ["ufw", "firewalld", "iptables", "nftables"].contains(name));
+    Some((lets_in, by.map(str::to_owned)))
 }
 
 /// Ollama's variables, and those of proxies without what stands before an `@`.
@@ -258,12 +258,16 @@ mod tests {
                 "# Ollama.\n# Made by `herdgate deploy ollama-override{options}`; belongs at /etc/x.conf.\n"
             )
         };
-        let of = |options: &str| lets_in(&head(options)).join(" ");
-        assert_eq!(of(" --bind 10.0.0.1 --allow 10.0.0.2,fd00::/8 --ufw"), "--allow 10.0.0.2,fd00::/8 --ufw");
-        assert_eq!(of(" --bind=10.0.0.1 --allow=10.0.0.2"), "--allow 10.0.0.2");
+        let of = |options: &str| {
+            let (lets_in, by) = lets_in(&head(options)).unwrap();
+            lets_in.into_iter().chain(by).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(of(" --bind 10.0.0.1 --allow 10.0.0.2,fd00::/8 --ufw"), "10.0.0.2 fd00::/8 ufw");
+        assert_eq!(of(" --bind=10.0.0.1 --allow=10.0.0.2"), "10.0.0.2");
         for none in ["", " --env 'A=--allow x'", " --allow $(reboot)"] {
             assert_eq!(of(none), "", "{none}");
         }
+        assert_eq!(lets_in("[Service]\n"), None);
         assert_eq!(variables("Environment=\"OLLAMA_X=50%%\"\n")["OLLAMA_X"], "50%");
     }
 }
