@@ -2,6 +2,7 @@
 //! was run, nothing is wrong any more.
 
 mod container;
+mod listed;
 mod machine;
 mod network;
 mod own;
@@ -74,8 +75,10 @@ impl Report {
 #[track_caller]
 fn is_understood(cure: &Value) {
     for command in cure["run"].as_array().into_iter().flatten() {
-        let text = command.as_str().unwrap();
-        let words = text.strip_prefix("sudo ").unwrap_or(text).strip_prefix("herdgate ");
+        // What nobody but the reader knows.
+        let text =
+            command.as_str().unwrap().replace("NETWORK", "192.0.2.0/24").replace("GATE_ADDRESS", "192.0.2.1");
+        let words = text.strip_prefix("sudo ").unwrap_or(&text).strip_prefix("herdgate ");
         let Some(words) = words else { continue };
         let mut program = std::process::Command::new(env!("CARGO_BIN_EXE_herdgate"));
         let done = program.args(words.split(' ')).arg("--help").output().unwrap();
@@ -102,6 +105,23 @@ fn follow(home: &Home, command: &str) -> Report {
     let words: Vec<&str> = command.split(' ').collect();
     assert_eq!(words[..2], ["herdgate", "doctor"], "{command}");
     doctor(home, &words[2..])
+}
+
+/// Runs `deploy ollama-override` as a cure tells it, below a folder of its own, and gives the variables that the drop-in sets: those
+/// with which systemd would start Ollama anew.
+#[track_caller]
+fn overridden(home: &Home, command: &str) -> Vec<(String, String)> {
+    let words: Vec<&str> = command.split(' ').filter(|word| *word != "--run").collect();
+    assert_eq!(words[..4], ["sudo", "herdgate", "deploy", "ollama-override"], "{command}");
+    let root = home.path("root");
+    let done = home.run(&[&words[2..], &["--yes", "--root", root.to_str().unwrap()]].concat());
+    assert_eq!(done.code, 0, "{command}: {}", done.err);
+    let drop_in = root.join("etc/systemd/system/ollama.service.d/zz-herdgate.conf");
+    let text = std::fs::read_to_string(drop_in).unwrap();
+    let pairs = text.lines().filter_map(|line| line.strip_prefix("Environment=\"")?.strip_suffix('"'));
+    pairs
+        .map(|pair| pair.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned())).unwrap())
+        .collect()
 }
 
 fn slow(pace: u64) -> Ollama {
@@ -154,6 +174,28 @@ fn one_question_of_sixteen_tokens_is_asked_or_none() {
     assert!(asked.len() == 1 && body["options"]["num_predict"] == 16, "{body}");
 }
 
+/// A server that says a letter now and then, and never a whole line.
+#[test]
+fn a_server_that_drips() {
+    use std::io::Write as _;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let drip = |mut stream: std::net::TcpStream| {
+        let mut next: &[u8] = b"HTTP/1.1 200 OK\r\nX-Slow: ";
+        // Who asked leaves at some time.
+        while stream.write_all(next).is_ok() {
+            std::thread::sleep(Duration::from_millis(20));
+            next = b".";
+        }
+    };
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            std::thread::spawn(move || drip(stream));
+        }
+    });
+    doctor(&Home::new(), &[&url]).first("answer", "it takes connections, and does not answer within 5 s");
+}
+
 #[test]
 fn wrong_usage_is_told_and_is_64() {
     let home = Home::new();
@@ -174,7 +216,7 @@ fn wrong_usage_is_told_and_is_64() {
     assert_eq!(facts["places"][0]["dials"][0]["end"], "refused");
 }
 
-/// Situation 1: asked for TLS where none is spoken.
+/// Asked for TLS where none is spoken.
 #[test]
 fn tls_on_a_plain_port() {
     let (home, ollama) = (Home::new(), slow(0));
@@ -183,7 +225,7 @@ fn tls_on_a_plain_port() {
     follow(&home, &cure[0]).is_sound();
 }
 
-/// Situations 2 and 3: asked in plain where TLS is spoken, and by an authority that nobody here knows.
+/// Asked in plain where TLS is spoken, and by an authority that nobody here knows.
 #[test]
 fn plain_http_on_a_tls_port_and_an_unknown_authority() {
     let (home, ollama) = (Home::new().settings("[tls]\nself_signed = true\n"), slow(0));
@@ -197,7 +239,7 @@ fn plain_http_on_a_tls_port_and_an_unknown_authority() {
     gate.end();
 }
 
-/// Situation 4: the certificate has expired.
+/// The certificate has expired.
 #[test]
 fn an_expired_certificate() {
     let (home, ollama) = (Home::new(), slow(0));
@@ -236,7 +278,7 @@ fn an_expired_certificate() {
     gate.end();
 }
 
-/// Situation 5: the model that is wanted is not there.
+/// The model that is wanted is not there.
 #[test]
 fn a_model_that_is_missing_is_pulled_through_the_gate() {
     let (home, ollama) = (Home::new(), slow(0));
@@ -256,7 +298,7 @@ fn a_model_that_is_missing_is_pulled_through_the_gate() {
     gate.end();
 }
 
-/// Situation 6: the model is larger than the memory.
+/// The model is larger than the memory.
 #[test]
 fn a_model_that_is_too_large_has_a_smaller_sibling() {
     let home = Home::new();
@@ -270,7 +312,7 @@ fn a_model_that_is_too_large_has_a_smaller_sibling() {
     assert_eq!(asked["model"], "qwen3:1.7b");
 }
 
-/// Situation 51: the same, seen before it is asked: it would never fit into this machine.
+/// The same, seen before it is asked: it would never fit into this machine.
 #[test]
 fn a_model_that_can_never_fit_is_not_asked() {
     let home = Home::new();
@@ -284,7 +326,7 @@ fn a_model_that_can_never_fit_is_not_asked() {
     small.warns("memory", "qwen3:235b does not fit into memory");
 }
 
-/// Situation 7: the key is none of the gate's.
+/// The key is none of the gate's.
 #[test]
 fn a_key_that_the_gate_does_not_know() {
     let (home, ollama) = (Home::new(), slow(0));
@@ -300,7 +342,7 @@ fn a_key_that_the_gate_does_not_know() {
     gate.end();
 }
 
-/// Situation 9: an upstream of the gate wants a key, and the settings give none.
+/// An upstream of the gate wants a key, and the settings give none.
 #[test]
 fn an_upstream_that_wants_a_key() {
     let (inner, ollama) = (Home::new(), slow(0));
@@ -320,7 +362,7 @@ fn an_upstream_that_wants_a_key() {
     behind.end();
 }
 
-/// Situation 10: a version with a hole that every page in a browser can use.
+/// A version with a hole that every page in a browser can use.
 #[test]
 fn a_version_with_an_open_hole() {
     let (home, ollama) = (Home::new(), slow(0));
@@ -333,7 +375,7 @@ fn a_version_with_an_open_hole() {
     follow(&home, &format!("{} {}", cure[1], ollama.url())).is_sound();
 }
 
-/// Situations 11 and 12: nobody listens; a proxy listens, and nobody behind it.
+/// Nobody listens; a proxy listens, and nobody behind it.
 #[test]
 fn a_server_that_does_not_run() {
     let Some(nginx) = front::find("nginx") else { return };

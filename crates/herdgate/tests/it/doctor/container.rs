@@ -207,7 +207,7 @@ macro_rules! gate {
     };
 }
 
-/// Situation 24: the container does not know its host, because it was started without `extra_hosts`.
+/// The container does not know its host, because it was started without `extra_hosts`.
 #[test]
 fn a_container_that_does_not_know_its_host() {
     let Some(stage) = Stage::set("", "0.0.0.0") else { return };
@@ -220,7 +220,7 @@ fn a_container_that_does_not_know_its_host() {
     gate.end();
 }
 
-/// Situations 25 and 26: it asks itself; then the Ollama of its host, which listens on loopback alone.
+/// It asks itself; then the Ollama of its host, which listens on loopback alone.
 #[test]
 fn a_container_that_asks_itself_and_then_a_loopback() {
     let Some(stage) = Stage::set("OLLAMA_BASE_URL=http://localhost:11434", "0.0.0.0") else { return };
@@ -238,7 +238,7 @@ fn a_container_that_asks_itself_and_then_a_loopback() {
     gate.end();
 }
 
-/// Situation 27: two stacks that share no network.
+/// Two stacks that share no network.
 #[test]
 fn a_container_in_another_network() {
     let Some(stage) = Stage::set("OLLAMA_BASE_URL=http://ollama-api:11434", "0.0.0.0") else { return };
@@ -254,7 +254,7 @@ fn a_container_in_another_network() {
     stage.doctor(&["http://ollama-api:11434"]).is_sound();
 }
 
-/// Situation 28: they share one, and the other listens on its own loopback.
+/// They share one, and the other listens on its own loopback.
 #[test]
 fn an_ollama_on_the_loopback_of_its_own_container() {
     let Some(stage) = Stage::set("", "127.0.0.1:11434") else { return };
@@ -271,7 +271,7 @@ fn an_ollama_on_the_loopback_of_its_own_container() {
     stage.doctor(&["ollama-api"]).is_sound();
 }
 
-/// Situation 29: a container that gets past the gate. Situation 30: a firewall of the host keeps it from the gate.
+/// A container that gets past the gate. A firewall of the host keeps it from the gate.
 #[test]
 fn a_container_past_the_gate_and_one_that_is_kept_out() {
     let Some(iptables) = front::find("iptables") else { return };
@@ -283,9 +283,10 @@ fn a_container_past_the_gate_and_one_that_is_kept_out() {
         report.cure("container", "webui uses the models at 10.88.0.1:11434 without a key, past the gate");
     assert_eq!(cure, ["sudo herdgate deploy ollama-override --write --run"]);
     report.warns("container", "webui does not reach the gate at 10.88.0.1:7860");
+    let sets = super::overridden(&stage.home, &cure[0]);
     drop(open);
-    // What that drop-in does.
-    let _shut = stage.ollama("host", "127.0.0.1:11434");
+    let host = &sets.iter().find(|(name, _)| name == "OLLAMA_HOST").unwrap().1;
+    let _shut = stage.ollama("host", host);
     gate!(stage, "10.88.0.1:7860", gate);
     stage.doctor(&[]).is_sound();
     let shell = |command: &str| {

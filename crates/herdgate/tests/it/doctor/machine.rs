@@ -93,7 +93,7 @@ impl Server {
     }
 }
 
-/// Situation 23: an Ollama has the port that the gate should have.
+/// An Ollama has the port that the gate should have.
 #[test]
 fn an_ollama_at_the_port_of_the_gate() {
     let Some(server) = Server::new() else { return };
@@ -108,7 +108,7 @@ fn an_ollama_at_the_port_of_the_gate() {
     server.doctor().is_sound();
 }
 
-/// Situation 31: another program has that port, and speaks no HTTP.
+/// Another program has that port, and speaks no HTTP.
 #[test]
 fn another_program_at_the_port_of_the_gate() {
     let Some(server) = Server::new() else { return };
@@ -122,7 +122,7 @@ fn another_program_at_the_port_of_the_gate() {
     server.doctor().is_sound();
 }
 
-/// Situation 32: an Ollama beside the one behind the gate, on every address.
+/// An Ollama beside the one behind the gate, on every address.
 #[test]
 fn an_ollama_on_every_address_beside_the_gate() {
     let Some(server) = Server::new() else { return };
@@ -139,7 +139,7 @@ fn an_ollama_on_every_address_beside_the_gate() {
     server.doctor().is_sound();
 }
 
-/// Situation 22: an upstream on loopback, as far as the gate knows, that is bound to all addresses.
+/// An upstream on loopback, as far as the gate knows, that is bound to all addresses.
 #[test]
 fn an_ollama_that_the_gate_knows_on_loopback_and_others_reach() {
     let Some(server) = Server::new() else { return };
@@ -152,7 +152,48 @@ fn an_ollama_that_the_gate_knows_on_loopback_and_others_reach() {
     server.doctor().is_sound();
 }
 
-/// Situations 54 and 55: the Ollama of this machine has another port than the gate looks at, by itself and by its settings.
+impl Server {
+    /// What systemd does with the drop-in of that cure: the Ollama ends, and starts anew with its variables.
+    #[track_caller]
+    fn restarted(&self, running: Running, cure: &str) -> Running {
+        let sets = super::overridden(&self.here, cure);
+        drop(running);
+        let host = sets.iter().find(|(name, _)| name == "OLLAMA_HOST").unwrap().1.clone();
+        let words: Vec<String> = sets.iter().map(|(name, value)| format!("'{name}={value}'")).collect();
+        self.start(&format!("exec env {} ollama serve", words.join(" ")), &host)
+    }
+}
+
+/// An Ollama without a key, off loopback, seen from another machine.
+#[test]
+fn an_ollama_that_wants_no_key() {
+    let Some(server) = Server::new() else { return };
+    let open = server.start("OLLAMA_HOST=10.77.0.2:11434 exec ollama serve", "10.77.0.2:11434");
+    let url = "http://10.77.0.2:11434";
+    let report = server.wire.doctor(&[url]);
+    let first = report.first("key", "anybody who reaches 10.77.0.2:11434 uses its models");
+    let cure = commands(&first["cure"]);
+    let _bound = server.restarted(open, &cure[0]);
+    let words: Vec<&str> = cure[1].split(' ').collect();
+    let gate = server.here.begin_at(words[3], &words[4..]);
+    gate.running.says("its upstreams", |line| line.starts_with("  upstream "));
+    server.wire.doctor(&[url]).is_sound();
+    gate.end();
+}
+
+/// The same as an upstream of the gate of that very machine, which can be walked around.
+#[test]
+fn an_upstream_of_this_machine_off_loopback() {
+    let Some(server) = Server::new() else { return };
+    let open = server.start("OLLAMA_HOST=10.77.0.2:11434 exec ollama serve", "10.77.0.2:11434");
+    server.settings("upstreams = [\"http://10.77.0.2:11434\"]\n");
+    let cure = server.doctor().cure("key", "it wants no key");
+    let _bound = server.restarted(open, &cure[0]);
+    server.settings("upstreams = [\"http://127.0.0.1:11434\"]\n");
+    server.doctor().is_sound();
+}
+
+/// The Ollama of this machine has another port than the gate looks at, by itself and by its settings.
 #[test]
 fn an_ollama_at_another_port() {
     let Some(server) = Server::new() else { return };
@@ -180,7 +221,7 @@ fn a_model_that_cannot_be_pulled() {
     drop(ollama);
 }
 
-/// Situation 33: pages of any origin.
+/// Pages of any origin.
 #[test]
 fn an_ollama_for_pages_of_any_origin() {
     let Some(server) = Server::new() else { return };
@@ -194,7 +235,7 @@ fn an_ollama_for_pages_of_any_origin() {
     server.doctor().is_well("origins");
 }
 
-/// Situations 34 and 35: nginx and Caddy lead to Ollama itself.
+/// A proxy, nginx or Caddy, leads to Ollama itself.
 #[test]
 fn proxies_that_lead_past_the_gate() {
     let (Some(nginx), Some(caddy)) = (front::find("nginx"), front::find("caddy")) else { return };
@@ -231,7 +272,7 @@ fn proxies_that_lead_past_the_gate() {
     heal(running, "caddy leads to Ollama itself: ");
 }
 
-/// Situation 36: a tunnel that was started by hand.
+/// A tunnel that was started by hand.
 #[test]
 fn a_tunnel_that_leads_past_the_gate() {
     let Some(server) = Server::new() else { return };
@@ -254,7 +295,7 @@ fn a_tunnel_that_leads_past_the_gate() {
     server.doctor().is_sound();
 }
 
-/// Situations 44 and 45: a firewall of this machine keeps clients from the gate, or lets them to Ollama itself.
+/// A firewall of this machine keeps clients from the gate, or lets them to Ollama itself.
 #[test]
 fn rules_that_close_the_gate_or_open_ollama() {
     let Some(iptables) = front::find("iptables") else { return };

@@ -1,6 +1,6 @@
 //! The same over networks: names, addresses, firewalls, and an Ollama that anybody reaches.
 
-use super::{Report, commands};
+use super::Report;
 use crate::harness::{Home, Networks, PATIENCE, front, testkit};
 use gate_testkit::{Ollama, Setup};
 use std::fs;
@@ -58,7 +58,7 @@ impl Wire {
     }
 
     #[track_caller]
-    fn doctor(&self, args: &[&str]) -> Report {
+    pub(super) fn doctor(&self, args: &[&str]) -> Report {
         super::doctor(&self.home, &[args, &["--no-inference"]].concat())
     }
 
@@ -83,7 +83,7 @@ macro_rules! gate {
     };
 }
 
-/// Situation 13: the name is unknown. The address comes from the server, as the cure says.
+/// The name is unknown. The address comes from the server, as the cure says.
 #[test]
 fn a_name_that_nobody_knows() {
     let Some(wire) = Wire::new() else { return };
@@ -98,7 +98,7 @@ fn a_name_that_nobody_knows() {
     gate.end();
 }
 
-/// Situation 21: the same, and the machine that has the name says so to who asks on the network (RFC 6762).
+/// The same, and the machine that has the name says so to who asks on the network (RFC 6762).
 #[test]
 fn a_local_name_that_only_the_network_knows() {
     let Some(wire) = Wire::new() else { return };
@@ -127,7 +127,7 @@ fn a_local_name_that_only_the_network_knows() {
     gate.end();
 }
 
-/// Situation 14: a slip in the name.
+/// A slip in the name.
 #[test]
 fn a_name_that_is_misspelt() {
     let Some(wire) = Wire::new() else { return };
@@ -135,11 +135,11 @@ fn a_name_that_is_misspelt() {
     gate!(wire, home, gate, ollama);
     let cure = wire.doctor(&["http://gpu-sever:7860"]).cure("name", "gpu-sever cannot be looked up");
     assert_eq!(cure, ["herdgate doctor gpu-server:7860"]);
-    wire.doctor(&["gpu-server:7860"]).is_sound();
+    super::follow(&wire.home, &cure[0]).is_sound();
     gate.end();
 }
 
-/// Situation 15: IPv6 first, where the server has IPv4 alone.
+/// IPv6 first, where the server has IPv4 alone.
 #[test]
 fn ipv6_first_and_the_server_has_ipv4_alone() {
     let Some(wire) = Wire::new() else { return };
@@ -152,7 +152,7 @@ fn ipv6_first_and_the_server_has_ipv4_alone() {
     gate.end();
 }
 
-/// Situations 16 and 17: a firewall turns it away, or drops it without a word.
+/// A firewall turns it away, or drops it without a word.
 #[test]
 fn a_firewall_between() {
     let Some(iptables) = front::find("iptables") else { return };
@@ -174,7 +174,7 @@ fn a_firewall_between() {
     gate.end();
 }
 
-/// Situation 18: an Ollama on loopback, where others shall reach it.
+/// An Ollama on loopback, where others shall reach it.
 #[test]
 fn an_ollama_on_loopback_alone() {
     let Some(wire) = Wire::new() else { return };
@@ -191,44 +191,7 @@ fn an_ollama_on_loopback_alone() {
     drop(ollama);
 }
 
-/// Situation 19: an Ollama without a key, off loopback.
-#[test]
-fn an_ollama_that_wants_no_key() {
-    let Some(wire) = Wire::new() else { return };
-    let ollama = wire.ollama("10.77.0.2:11434");
-    let url = "http://10.77.0.2:11434";
-    let report = wire.doctor(&[url]);
-    let cure = commands(&report.first("key", "anybody who reaches 10.77.0.2:11434 uses its models")["cure"]);
-    assert_eq!(cure[0], "sudo herdgate deploy ollama-override --write");
-    drop(ollama);
-    // What that drop-in does.
-    let _ollama = wire.ollama("127.0.0.1:11434");
-    let here = Home::new().through(&wire.net.moves_into("server"));
-    let words: Vec<&str> = cure[1].split(' ').collect();
-    let gate = here.begin_at(words[3], &words[4..]);
-    gate.running.says("its upstreams", |line| line.starts_with("  upstream "));
-    wire.doctor(&[url]).is_sound();
-    gate.end();
-}
-
-/// Situation 20: the same behind a gate of that very machine: the gate can be walked around.
-#[test]
-fn an_upstream_of_this_machine_off_loopback() {
-    let Some(wire) = Wire::new() else { return };
-    let ollama = wire.ollama("10.77.0.2:11434");
-    let here = Home::new().through(&wire.net.moves_into("server"));
-    let set =
-        |url: &str| fs::write(here.path("herdgate.toml"), format!("upstreams = [\"{url}\"]\n")).unwrap();
-    set("http://10.77.0.2:11434");
-    super::doctor(&here, &["--no-inference"]).first("key", "it wants no key");
-    drop(ollama);
-    let _ollama = wire.ollama("127.0.0.1:11434");
-    set("http://127.0.0.1:11434");
-    super::doctor(&here, &["--no-inference"]).is_sound();
-}
-
-/// Situation 52: the gate has its own port, and was asked for at Ollama's. Situation 53: below `/v1`, as clients of OpenAI's dialect
-/// are told.
+/// The gate has its own port, and was asked for at Ollama's; and below `/v1`, as clients of OpenAI's dialect are told.
 #[test]
 fn a_port_and_a_path_that_were_not_meant() {
     let Some(wire) = Wire::new() else { return };

@@ -10,7 +10,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
-/// Situations 37 and 38: a data directory that others look into, and a file in it that is somebody else's.
+/// A data directory that others look into, and a file in it that is somebody else's.
 #[test]
 fn a_data_directory_that_is_not_the_gates_alone() {
     let Some(server) = Server::new() else { return };
@@ -31,7 +31,7 @@ fn a_data_directory_that_is_not_the_gates_alone() {
     server.doctor().is_sound();
 }
 
-/// Situations 39 and 40: keys that nobody has used, and keys without an end.
+/// Keys that nobody has used, and keys without an end.
 #[test]
 fn keys_that_nobody_needs_or_that_never_end() {
     let Some(server) = Server::new() else { return };
@@ -59,7 +59,7 @@ fn keys_that_nobody_needs_or_that_never_end() {
     server.doctor().is_well("keys");
 }
 
-/// Situation 41: a proxy of the variables stands before the servers here.
+/// A proxy of the variables stands before the servers here.
 #[test]
 fn a_proxy_of_the_variables_in_the_way() {
     let set = |home: Home| home.env("http_proxy", "http://me:secret@proxy.example:3128");
@@ -73,7 +73,7 @@ fn a_proxy_of_the_variables_in_the_way() {
     super::doctor(&home, &["--no-inference"]).is_well("proxy");
 }
 
-/// Situation 42: too few files may be open, for a gate that runs and for one that will.
+/// Too few files may be open, for a gate that runs and for one that will.
 #[test]
 fn too_few_files_may_be_open() {
     let Some(server) = Server::with(|home, first| home.through(&format!("{first}\nulimit -n 500"))) else {
@@ -98,7 +98,7 @@ fn too_few_files_may_be_open() {
     super::doctor(&Home::new().through(&first), &["--no-inference"]).is_well("nofile");
 }
 
-/// Situation 43: the output of a gate goes into a file that nothing cuts.
+/// The output of a gate goes into a file that nothing cuts.
 #[test]
 fn output_that_grows_for_ever() {
     let Some(server) = Server::new() else { return };
@@ -139,7 +139,7 @@ fn output_that_grows_for_ever() {
     fs::remove_dir_all(server.wire.net.folder("server")).unwrap();
 }
 
-/// Situation 46: the disk of the gate's data is full. It is a small one that only these programs see.
+/// The disk of the gate's data is full. It is a small one that only these programs see.
 #[test]
 fn a_disk_that_is_full() {
     let (Some(unshare), Some(nsenter)) = (front::find("unshare"), front::find("nsenter")) else { return };
@@ -173,7 +173,7 @@ fn a_disk_that_is_full() {
     super::doctor(&home, &["--no-inference"]).is_sound();
 }
 
-/// Situation 47: a certificate that ends soon.
+/// A certificate that ends soon.
 #[test]
 fn a_certificate_that_ends_soon() {
     let Some(server) = Server::new() else { return };
@@ -209,7 +209,7 @@ fn a_certificate_that_ends_soon() {
     gate.end();
 }
 
-/// Situation 48: a port that this user may not have.
+/// A port that this user may not have.
 #[test]
 fn a_port_below_1024() {
     let Some(setpriv) = front::find("setpriv") else { return };
