@@ -74,10 +74,10 @@ pub(crate) struct TraefikArgs {
 pub(crate) struct CloudflaredArgs {
     #[command(flatten)]
     pub(crate) front: FrontArgs,
-    /// The tunnel's id or name, as `cloudflared tunnel list` shows it
+    /// The tunnel's id, as `cloudflared tunnel list` shows it; with --credentials also its name
     #[arg(long, value_name = "ID")]
     pub(crate) tunnel: String,
-    /// Its credentials [default: /etc/cloudflared/TUNNEL.json]
+    /// Its credentials [default: /etc/cloudflared/ID.json]
     #[arg(long, value_name = "FILE")]
     pub(crate) credentials: Option<PathBuf>,
 }

@@ -22,7 +22,7 @@ const KINDS: [&[&str]; 12] = [
     &["nginx", "--name", "ollama.example.com"],
     &["caddy", "--name", "ollama.example.com"],
     &["traefik", "--name", "ollama.example.com"],
-    &["cloudflared", "--name", "ollama.example.com", "--tunnel", "gpu"],
+    &["cloudflared", "--name", "ollama.example.com", "--tunnel", "6ff42ae2-765d-4adf-8112-31c55c1551ef"],
 ];
 
 /// Every file below a folder, but for the record of what was done.

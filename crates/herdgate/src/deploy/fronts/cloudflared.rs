@@ -2,6 +2,7 @@
 
 use super::{Behind, CLOUDFLARED, CloudflaredArgs, word};
 use crate::deploy::{Act, Deployment, Ground, Made, Way, tame_path};
+use anyhow::bail;
 use std::path::{Path, PathBuf};
 
 const FILE: &str = "/etc/cloudflared/config.yml";
@@ -22,6 +23,13 @@ pub(crate) fn make(asked: &CloudflaredArgs, ground: &Ground<'_>) -> anyhow::Resu
         Act::of("systemctl restart cloudflared.service"),
     ];
     deployment.after_undo = vec![Act::of("systemctl try-restart cloudflared.service")];
+    if asked.credentials.is_none() {
+        deployment.notes.push(format!(
+            "`cloudflared tunnel create` leaves the credentials in its user's home: sudo install -D -m 0600 ~/.cloudflared/{}.json {}",
+            asked.tunnel,
+            usual(&asked.tunnel).display()
+        ));
+    }
     deployment.notes.extend([
         "Cloudflare answers 524 where the first byte takes 100 s, whatever is set here: load large models beforehand (keep_alive)".to_owned(),
         "no tunnel should lead to Ollama's own port: `herdgate doctor` says so where one does".to_owned(),
@@ -29,10 +37,29 @@ pub(crate) fn make(asked: &CloudflaredArgs, ground: &Ground<'_>) -> anyhow::Resu
     Ok(deployment)
 }
 
+/// Where a service finds what `cloudflared tunnel create` leaves in the home of who calls it.
+fn usual(tunnel: &str) -> PathBuf {
+    PathBuf::from("/etc/cloudflared").join(format!("{tunnel}.json"))
+}
+
+/// Whether it is an id of a tunnel, a UUID.
+fn is_id(tunnel: &str) -> bool {
+    let is_hex = |part: &str| part.bytes().all(|sign| sign.is_ascii_hexdigit());
+    let lengths = tunnel.split('-').map(|part| if is_hex(part) { part.len() } else { 0 });
+    lengths.eq([8, 4, 4, 4, 12])
+}
+
 fn text(asked: &CloudflaredArgs, ground: &Ground<'_>, behind: &Behind) -> anyhow::Result<String> {
     let tunnel = word("--tunnel", &asked.tunnel)?;
-    let usual = || PathBuf::from("/etc/cloudflared").join(format!("{tunnel}.json"));
-    let credentials = asked.credentials.as_ref().map_or_else(usual, |path| ground.absolute(path));
+    let credentials = match &asked.credentials {
+        Some(path) => ground.absolute(path),
+        None if is_id(tunnel) => usual(tunnel),
+        None => bail!(
+            "a tunnel's credentials lie in a file that has its id, not its name\n\
+             hint: `cloudflared tunnel list` shows the id of {tunnel}: --tunnel ID\n\
+             hint: or say where they are: --credentials FILE"
+        ),
+    };
     let credentials = tame_path("--credentials", &credentials)?;
     let verified = match &behind.tls {
         None => String::new(),

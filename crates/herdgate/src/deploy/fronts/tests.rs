@@ -136,7 +136,7 @@ fn the_others_are_yaml() {
     let cloudflared = texts(
         super::CLOUDFLARED,
         "config.yml",
-        &["--tunnel=gpu", "--tunnel=6ff42ae2 --credentials=/root/c.json"],
+        &["--tunnel=6ff42ae2-765d-4adf-8112-31c55c1551ef", "--tunnel=gpu --credentials=/root/c.json"],
         cloudflared,
     );
     let all: Vec<String> =
@@ -196,11 +196,16 @@ http:
 
 #[test]
 fn cloudflared_is_told_this_and_keeps_what_else_it_serves() {
-    let made =
-        make(super::CLOUDFLARED, "", &["--name=ollama.example.com", "--tunnel=gpu"], cloudflared).unwrap();
+    let made = make(
+        super::CLOUDFLARED,
+        "",
+        &["--name=ollama.example.com", "--tunnel=6ff42ae2-765d-4adf-8112-31c55c1551ef"],
+        cloudflared,
+    )
+    .unwrap();
     let expected = "\
-tunnel: \"gpu\"
-credentials-file: \"/etc/cloudflared/gpu.json\"
+tunnel: \"6ff42ae2-765d-4adf-8112-31c55c1551ef\"
+credentials-file: \"/etc/cloudflared/6ff42ae2-765d-4adf-8112-31c55c1551ef.json\"
 
 ingress:
   - hostname: \"ollama.example.com\"
@@ -215,6 +220,23 @@ ingress:
 ";
     assert_eq!(text(&made, "config.yml").split_once("\n\n").unwrap().1, expected);
     assert_eq!(made.files[0].way, crate::deploy::Way::Sole);
+    let moved = "~/.cloudflared/6ff42ae2-765d-4adf-8112-31c55c1551ef.json /etc/cloudflared/6ff42ae2-765d-4adf-8112-31c55c1551ef.json";
+    assert!(made.notes.iter().any(|note| note.ends_with(moved)), "{:?}", made.notes);
+}
+
+#[test]
+fn a_tunnels_name_says_not_where_its_credentials_are() {
+    for name in ["gpu", "6ff42ae2", "6ff42ae2-765d-4adf-8112-31c55c1551eg"] {
+        let tunnel = format!("--tunnel={name}");
+        let error = make(super::CLOUDFLARED, "", &["--name=a.example", &tunnel], cloudflared)
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("--tunnel ID\nhint: ") && error.contains("--credentials FILE"), "{error}");
+        let named =
+            make(super::CLOUDFLARED, "", &["--name=a.example", &tunnel, "--credentials=c.json"], cloudflared)
+                .unwrap();
+        assert!(text(&named, "config.yml").contains("credentials-file: \"/srv/c.json\""));
+    }
 }
 
 #[test]
