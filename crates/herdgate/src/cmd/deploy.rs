@@ -4,7 +4,7 @@
 use crate::cli::{EXIT_FAILURE, EXIT_USAGE};
 use crate::cmd::settings;
 use crate::deploy::write::disk::Disk;
-use crate::deploy::write::{Plan, plan, plan_back};
+use crate::deploy::write::{Found, Plan, plan, plan_back};
 use crate::deploy::{
     Act, Astray, Base, Deployment, Ground, client, compose, dockerfile, firewall, fronts, ollama, shell_word,
     systemd,
@@ -146,10 +146,14 @@ pub(crate) fn run(args: &DeployArgs, flags: &Flags, out: &mut dyn Write, talk: &
         Err(error) => return wrong(&error, EXIT_FAILURE, talk),
     };
     let ground = Ground { loaded: &loaded, places: &places, here: &here, command: typed() };
-    let deployment = match args.kind.make(&ground) {
+    let mut deployment = match args.kind.make(&ground) {
         Ok(deployment) => deployment,
         Err(error) => return wrong(&error, EXIT_USAGE, talk),
     };
+    if let (Kind::Compose(_), Ok(Found::File(env))) = (&args.kind, desk.disk.look(Path::new(".env"))) {
+        let notes = compose::notes_beside(&deployment, &String::from_utf8_lossy(&env.bytes));
+        deployment.notes.extend(notes);
+    }
     if *write && root.is_none() && !deployment.astray.is_empty() {
         // Not even agreed to: what was there before is more likely what somebody wants than a service that nobody wrote down.
         let _closed = tell_astray("error: nothing was written", &deployment.astray, talk);

@@ -5,6 +5,7 @@
 //! knows.
 
 mod apps;
+mod beside;
 mod mounts;
 mod notes;
 mod publish;
@@ -16,6 +17,7 @@ mod yaml;
 use super::dockerfile::{USER, ports};
 use super::{Act, Base, Deployment, Ground, Made, is_loopback, shown, tame, tame_path};
 use crate::client::gate_url;
+pub(crate) use beside::notes as notes_beside;
 use clap::{Args, ValueEnum};
 use gate_config::{PlainKeys, UpstreamUrl};
 use mounts::Mounts;
@@ -31,6 +33,9 @@ const FILE: &str = "compose.yaml";
 /// The network that a stack has to itself, and the one of Ollama and the gate.
 const OWN: &str = "default";
 const BEHIND: &str = "models";
+/// The variable that leads a stack to another Ollama than its own text does. No program's own: `OLLAMA_URL` in a folder's `.env`
+/// would send programs past the gate, or the gate to itself.
+const LEAD: &str = "STACK_OLLAMA_URL";
 
 /// Options of `herdgate deploy compose`.
 #[derive(Debug, Args)]

@@ -52,7 +52,8 @@ fn what_is_printed_is_what_docker_compose_reads() {
     std::fs::write(home.path("compose.yaml"), &printed.out).unwrap();
     let mut command = Command::new("docker-compose");
     command.args(["-f", "compose.yaml", "config"]).current_dir(home.path(""));
-    match command.env("OLLAMA_URL", "http://gpu1:11434").output() {
+    let leads = [("STACK_OLLAMA_URL", "http://gpu1:11434"), ("OLLAMA_URL", "http://gpu2:11434")];
+    match command.envs(leads).output() {
         Ok(read) => {
             let (out, err) = (String::from_utf8_lossy(&read.stdout), String::from_utf8_lossy(&read.stderr));
             assert!(read.status.success(), "{err}");
@@ -60,5 +61,34 @@ fn what_is_printed_is_what_docker_compose_reads() {
             assert!(out.contains("source: auth-token") || out.contains("- auth-token"), "{out}");
         }
         Err(error) => leave_out(&format!("docker-compose: {error}")),
+    }
+}
+
+#[test]
+fn what_a_folder_says_to_its_programs_leads_no_stack_past_the_gate() {
+    let home = Home::new();
+    let env = home.run(&["key", "create", "app", "--for", "env", "--gate", "http://192.168.1.100:7860"]);
+    assert!(env.out.contains("\nOLLAMA_URL=http://192.168.1.100:7860\n"), "{}", env.out);
+    std::fs::write(home.path(".env"), &env.out).unwrap();
+    for (words, lines) in [
+        (&["--consumer", "--open-webui", "--n8n"][..], &["OLLAMA_BASE_URL: http://connect:11434"][..]),
+        (&[], &["HERDGATE_UPSTREAMS: http://ollama:11434"]),
+    ] {
+        let printed = home.run(&[&["deploy", "compose"], words].concat());
+        assert!(
+            printed.err.contains("OLLAMA_URL, OLLAMA_BASE_URL, OLLAMA_HOST, which this"),
+            "{}",
+            printed.err
+        );
+        std::fs::write(home.path("compose.yaml"), &printed.out).unwrap();
+        let mut command = Command::new("docker-compose");
+        match command.args(["-f", "compose.yaml", "config"]).current_dir(home.path("")).output() {
+            Ok(read) => {
+                let out = String::from_utf8_lossy(&read.stdout);
+                assert!(lines.iter().all(|line| out.contains(line)), "{words:?}: {out}");
+                assert!(!out.contains("192.168.1.100"), "{words:?}: {out}");
+            }
+            Err(error) => leave_out(&format!("docker-compose: {error}")),
+        }
     }
 }

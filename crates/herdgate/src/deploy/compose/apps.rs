@@ -1,16 +1,13 @@
 //! Programs of others in a stack. They ask `connect`, so that none needs a key; where somebody goes back to an Ollama of the
-//! stack's own, `OLLAMA_URL` leads there.
+//! stack's own, [`LEAD`] leads there.
 
 use super::yaml::{Map, Node};
-use super::{OWN, Stack};
-
-/// Where a program asks.
-const ASKED: &str = "${OLLAMA_URL:-http://connect:11434}";
+use super::{LEAD, OWN, Stack};
 
 impl Stack<'_> {
     pub(super) fn open_webui(&self) -> Map {
         let mut variables = vec![
-            format!("OLLAMA_BASE_URL={}", if self.is_gateless() { ASKED } else { "http://connect:11434" }),
+            format!("OLLAMA_BASE_URL={}", self.asked_by_apps()),
             // No end for an answer: loading a large model alone takes minutes.
             "AIOHTTP_CLIENT_TIMEOUT=".to_owned(),
             // Kept with the rest, so that a new container logs nobody out.
@@ -28,7 +25,7 @@ impl Stack<'_> {
     }
 
     pub(super) fn n8n(&self) -> Map {
-        let asked = if self.is_gateless() { ASKED } else { "http://connect:11434" };
+        let asked = self.asked_by_apps();
         let mut variables = vec![
             // What every credential of the kind Ollama holds, without anybody filling it in.
             format!("CREDENTIALS_OVERWRITE_DATA={{\"ollamaApi\":{{\"baseUrl\":\"{asked}\"}}}}"),
@@ -44,9 +41,14 @@ impl Stack<'_> {
         )
     }
 
-    /// Whether the stack has no gate of its own.
-    fn is_gateless(&self) -> bool {
-        self.mode == super::Mode::Consumer
+    /// Where a program asks: in a stack without a gate of its own that is somebody's to change.
+    fn asked_by_apps(&self) -> String {
+        let connect = "http://connect:11434";
+        if self.mode == super::Mode::Consumer {
+            format!("${{{LEAD}:-{connect}}}")
+        } else {
+            connect.to_owned()
+        }
     }
 
     fn app(&self, image: &str, port: &str, variables: Vec<String>, volume: &str) -> Map {

@@ -1,6 +1,6 @@
 //! What somebody does with a stack, and what they should know beside it.
 
-use super::{Mode, Stack};
+use super::{LEAD, Mode, Stack, publish};
 use crate::deploy::is_loopback;
 
 impl Stack<'_> {
@@ -28,8 +28,7 @@ impl Stack<'_> {
         }
         if self.is_local_optional() {
             lines.push(format!(
-                "back to an Ollama of its own: {}, then docker compose --profile ollama up --detach",
-                "OLLAMA_URL=http://ollama:11434 in .env"
+                "back to an Ollama of its own: {LEAD}=http://ollama:11434 in .env, then docker compose --profile ollama up --detach"
             ));
         }
         lines.iter().fold("#\n".to_owned(), |text, line| format!("{text}#   {line}\n"))
@@ -49,6 +48,7 @@ impl Stack<'_> {
         }
         notes.extend(self.mounts.notes(self.owner()));
         notes.extend(self.upstream_notes());
+        notes.extend(self.elsewhere.as_ref().and_then(|url| publish::unknown(&url.host, &self.asked.host)));
         let is_open = self.published().is_some_and(|publish| publish.is_everywhere());
         if self.mode != Mode::Consumer && is_open {
             notes.push(
@@ -87,11 +87,8 @@ impl Stack<'_> {
                     "{url} is the machine's loopback, which no container reaches: it became host.docker.internal, where an \
                      Ollama must listen (`herdgate deploy ollama-override --bind 172.17.0.1 --allow 172.16.0.0/12`)"
                 ));
-            } else if url.host.ends_with(".local")
-                && !self.asked.host.iter().any(|host| host.starts_with(&url.host))
-            {
-                notes
-                    .push(format!("containers cannot look up {host}: say --host {host}:IP", host = url.host));
+            } else {
+                notes.extend(publish::unknown(&url.host, &self.asked.host));
             }
         }
         notes

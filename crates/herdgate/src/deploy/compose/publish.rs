@@ -67,6 +67,14 @@ pub(super) fn host(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
+/// What is to be said of a name that containers cannot look up and `--host` does not give.
+pub(super) fn unknown(name: &str, hosts: &[String]) -> Option<String> {
+    let is_given =
+        |host: &String| host.split_once(':').is_some_and(|(given, _)| given.eq_ignore_ascii_case(name));
+    let is_unknown = name.to_ascii_lowercase().ends_with(".local") && !hosts.iter().any(is_given);
+    is_unknown.then(|| format!("containers cannot look up {name}: say --host {name}:IP"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

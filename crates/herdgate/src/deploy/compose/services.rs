@@ -2,7 +2,7 @@
 
 use super::publish::Publish;
 use super::yaml::{Map, Node, words};
-use super::{BEHIND, Gpu, Mode, OWN, Stack};
+use super::{BEHIND, Gpu, LEAD, Mode, OWN, Stack};
 use crate::deploy::dockerfile::ports;
 use crate::deploy::{is_loopback, shown, tame};
 use gate_config::Place;
@@ -128,7 +128,7 @@ impl Stack<'_> {
             });
             lines.extend(self.tuning()?);
         } else {
-            lines.push(format!("HERDGATE_UPSTREAMS=${{OLLAMA_URL:-{}}}", self.upstreams()?));
+            lines.push(format!("HERDGATE_UPSTREAMS=${{{LEAD}:-{}}}", self.upstreams()?));
         }
         if self.asked.coolify && self.mode != Mode::Provider {
             lines.push(format!("SERVICE_URL_HERDGATE_{first}"));
@@ -143,7 +143,7 @@ impl Stack<'_> {
         self.mode != Mode::AllInOne && config.upstreams_given && is_here
     }
 
-    /// What stands for `OLLAMA_URL` where nobody says one: nothing where the settings file does.
+    /// What stands for [`LEAD`] where nobody says one: nothing where the settings file does.
     fn upstreams(&self) -> anyhow::Result<String> {
         let loaded = self.ground.loaded;
         if !loaded.config.upstreams_given {

@@ -128,17 +128,17 @@ fn what_the_settings_say_is_what_the_stack_has() {
     let stack = file(UPSTREAMS, &[]);
     // Two minutes for requests that run, and what ending takes; the tables of the file are heard unless somebody says otherwise.
     assert!(stack.contains("stop_grace_period: \"125s\""), "{stack}");
-    assert!(stack.contains("HERDGATE_UPSTREAMS=${OLLAMA_URL:-}\""), "{stack}");
+    assert!(stack.contains("HERDGATE_UPSTREAMS=${STACK_OLLAMA_URL:-}\""), "{stack}");
     assert!(stack.contains("./herdgate.toml:/etc/herdgate/herdgate.toml:ro"), "{stack}");
     assert!(stack.contains("target: /etc/herdgate/token"), "{stack}");
     assert!(stack.contains("profiles: [\"ollama\"]"), "{stack}");
     let stack = file("", &[]);
-    assert!(stack.contains("HERDGATE_UPSTREAMS=${OLLAMA_URL:-http://ollama:11434}"), "{stack}");
+    assert!(stack.contains("HERDGATE_UPSTREAMS=${STACK_OLLAMA_URL:-http://ollama:11434}"), "{stack}");
     assert!(!stack.contains("profiles"), "{stack}");
     let made = made(LOOPBACK, &[]).unwrap();
     let stack = text(&made, "compose.yaml");
     assert!(
-        stack.contains("${OLLAMA_URL:-http://host.docker.internal:11434,http://cuda.local:11434}"),
+        stack.contains("${STACK_OLLAMA_URL:-http://host.docker.internal:11434,http://cuda.local:11434}"),
         "{stack}"
     );
     assert!(stack.contains("host.docker.internal:host-gateway"), "{stack}");
@@ -163,7 +163,7 @@ fn a_variable_that_the_stack_would_not_have_is_told() {
     let made = made.unwrap();
     assert!(made.notes.iter().any(|note| note.contains("HERDGATE_QUEUE__DEPTH")), "{:?}", made.notes);
     let stack = text(&made, "compose.yaml");
-    assert!(stack.contains("HERDGATE_UPSTREAMS=${OLLAMA_URL:-http://gpu1:11434}"), "{stack}");
+    assert!(stack.contains("HERDGATE_UPSTREAMS=${STACK_OLLAMA_URL:-http://gpu1:11434}"), "{stack}");
 }
 
 #[test]
@@ -195,6 +195,18 @@ fn a_gate_that_no_container_finds_is_refused() {
         let error = made("", &["--consumer", "--gate", gate]).unwrap_err().to_string();
         assert!(error.contains(told) && error.contains("\nhint: "), "{gate}: {error}");
     }
+}
+
+#[test]
+fn a_name_that_containers_cannot_look_up_is_told() {
+    let notes = |words: &[&str]| made("", &[&["--consumer"], words].concat()).unwrap().notes.join("\n");
+    assert!(
+        notes(&["--gate=http://cuda.local:7860"]).contains("look up cuda.local: say --host cuda.local:IP")
+    );
+    assert!(
+        !notes(&["--gate=http://cuda.local:7860", "--host=cuda.local:192.168.1.100"]).contains("look up")
+    );
+    assert!(!notes(&["--gate=http://gpu.example.com:7860"]).contains("look up"));
 }
 
 #[test]
@@ -310,10 +322,15 @@ fn programs_ask_connect_and_names_are_told_to_who_looks_them_up() {
         ],
     );
     // Back to an Ollama of the stack's own.
-    has(&["--consumer", "--open-webui"], &["- \"OLLAMA_BASE_URL=${OLLAMA_URL:-http://connect:11434}\""]);
+    has(
+        &["--consumer", "--open-webui"],
+        &["- \"OLLAMA_BASE_URL=${STACK_OLLAMA_URL:-http://connect:11434}\""],
+    );
     let head = file("", &["--consumer"]);
     assert!(
-        head.contains("OLLAMA_URL=http://ollama:11434 in .env, then docker compose --profile ollama up"),
+        head.contains(
+            "STACK_OLLAMA_URL=http://ollama:11434 in .env, then docker compose --profile ollama up"
+        ),
         "{head}"
     );
     // What Coolify fills in, and nothing else.
