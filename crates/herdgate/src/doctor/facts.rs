@@ -5,6 +5,7 @@
 mod ask;
 mod dial;
 mod dns;
+mod goals;
 mod inside;
 mod machine;
 mod memory;
@@ -13,6 +14,7 @@ mod multicast;
 mod names;
 mod places;
 mod question;
+mod registry;
 mod resolver;
 mod running;
 mod served;

@@ -174,28 +174,6 @@ fn one_question_of_sixteen_tokens_is_asked_or_none() {
     assert!(asked.len() == 1 && body["options"]["num_predict"] == 16, "{body}");
 }
 
-/// A server that says a letter now and then, and never a whole line.
-#[test]
-fn a_server_that_drips() {
-    use std::io::Write as _;
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let drip = |mut stream: std::net::TcpStream| {
-        let mut next: &[u8] = b"HTTP/1.1 200 OK\r\nX-Slow: ";
-        // Who asked leaves at some time.
-        while stream.write_all(next).is_ok() {
-            std::thread::sleep(Duration::from_millis(20));
-            next = b".";
-        }
-    };
-    std::thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            std::thread::spawn(move || drip(stream));
-        }
-    });
-    doctor(&Home::new(), &[&url]).first("answer", "it takes connections, and does not answer within 5 s");
-}
-
 #[test]
 fn wrong_usage_is_told_and_is_64() {
     let home = Home::new();

@@ -1,24 +1,26 @@
-//! The servers to look at, and the looking: each by itself, side by side, step after step until one explains the rest.
+//! The servers that are looked at, and the looking: each by itself, side by side, step after step until one explains the rest.
 
 use super::Look;
 use super::ask::{Question, Way};
 use super::dial::{self, Around, Dial, End};
+use super::goals::{Goal, around_it, of_settings, of_target, without_version};
 use super::machine::Container;
 use super::memory::{self, Memory};
 use super::models::{self, Models};
 use super::names::{self, Eyes, Names};
 use super::question::{self, Told};
+use super::registry;
 use super::served::{self, Failed, Served, What};
-use super::tls::{TlsFacts, Trust};
+use super::tls::TlsFacts;
 use crate::together::together;
-use gate_config::{Config, Listener, Locations, UpstreamUrl};
+use gate_config::UpstreamUrl;
 use serde::{Deserialize, Serialize};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 use tokio::time::timeout_at;
 
 /// Servers that are looked at; a fleet has far fewer.
-const MOST: usize = 64;
+pub(super) const MOST: usize = 64;
 /// All together, the question too: who waits a minute has left.
 const ALL: Duration = Duration::from_secs(57);
 
@@ -26,9 +28,6 @@ const ALL: Duration = Duration::from_secs(57);
 const LEAST: Duration = Duration::from_secs(1);
 /// Of it, for names that a container does not know and this machine may.
 const AFTER: Duration = Duration::from_secs(8);
-/// Where Ollama pulls models from.
-const REGISTRY: (&str, u16) = ("registry.ollama.ai", 443);
-
 /// What a server is to whoever asks.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -108,16 +107,6 @@ impl Place {
     }
 }
 
-/// A server that shall be looked at.
-struct Goal {
-    url: UpstreamUrl,
-    role: Role,
-    trust: Trust,
-    /// A server that only routes of the settings lead to is no Ollama, and is asked nothing.
-    is_ollama: bool,
-    is_guess: bool,
-}
-
 pub(super) async fn gather(look: &Look) -> Looked {
     let goals = match (&look.target, &look.settings) {
         (Some(url), _) => vec![of_target(look, url.clone())],
@@ -194,61 +183,10 @@ async fn at_goals(goals: &[Goal], eyes: &Eyes, model: Option<&str>, end: Instant
             place.memory.is_some() && place.models.as_ref().is_some_and(|models| models.find(named).is_none())
         };
         if let Some(place) = places.iter_mut().find(is_missing) {
-            place.registry = timeout_at(end.into(), registry()).await.ok().flatten();
+            place.registry = timeout_at(end.into(), registry::look()).await.ok().flatten();
         }
     }
     Looked { places, ways, end }
-}
-
-fn of_target(look: &Look, url: UpstreamUrl) -> Goal {
-    let trust = Trust::of_target(look.roots.clone(), look.bearer.clone());
-    Goal { url, role: Role::Target, trust, is_ollama: true, is_guess: false }
-}
-
-/// A client of OpenAI's dialect is told a URL with its version; what is asked here has none.
-fn without_version(mut url: UpstreamUrl) -> UpstreamUrl {
-    for end in ["/v1", "/api"] {
-        url.base = url.base.strip_suffix(end).unwrap_or(&url.base).to_owned();
-    }
-    url
-}
-
-/// What belongs to this machine alone is looked for at the address by which a container finds the machine.
-fn around_it(
-    config: &Config,
-    locations: &Locations,
-    container: &Container,
-    gateway: Option<IpAddr>,
-) -> Vec<Goal> {
-    let mut goals = of_settings(config, locations);
-    for goal in &mut goals {
-        let is_loopback =
-            goal.url.host == "localhost" || goal.url.host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
-        if is_loopback && !container.on_host {
-            goal.url.host = gateway.map(|ip| ip.to_string()).unwrap_or_default();
-        }
-        // Nobody shall be shown what the settings keep for the gate.
-        goal.trust = goal.trust.without_credentials();
-    }
-    goals.retain(|goal| !goal.url.host.is_empty() && goal.is_ollama);
-    goals
-}
-
-/// Whether what Ollama pulls from is reached: its name, and its port. Nothing is asked there.
-async fn registry() -> Option<String> {
-    let is_set = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    if ["HTTPS_PROXY", "https_proxy"].iter().any(is_set) {
-        return None;
-    }
-    let (host, port) = REGISTRY;
-    let names = names::look_up(&Eyes::Here, host).await;
-    if let Some(why) = names.failed {
-        return Some(format!("{host} cannot be looked up ({why})"));
-    }
-    let addresses: Vec<SocketAddr> =
-        names.addresses.into_iter().map(|ip| SocketAddr::new(ip, port)).collect();
-    let dials = dial::dial_all(&addresses).await;
-    dials.iter().all(|dial| dial.end != End::Open).then(|| format!("{host} does not answer"))
 }
 
 /// Asks a model of the first server that has one.
@@ -280,43 +218,6 @@ async fn also_at(way: &Way) -> Vec<SocketAddr> {
     };
     let asked = together(others.take(MOST).map(|own| ask(own.ip())).collect()).await;
     asked.into_iter().flatten().collect()
-}
-
-/// The upstreams, then every listener, as who is on this machine reaches it.
-fn of_settings(config: &Config, locations: &Locations) -> Vec<Goal> {
-    let upstreams = config.upstreams.iter().map(|upstream| Goal {
-        url: upstream.url.clone(),
-        role: Role::Upstream,
-        trust: Trust::of_upstream(upstream),
-        is_ollama: upstream.is_ollama,
-        is_guess: !config.upstreams_given && config.local.enabled,
-    });
-    let listeners = config.listen.iter().map(|listener| Goal {
-        url: nearest(listener, config),
-        role: Role::Listener,
-        trust: Trust::of_gate(config, locations),
-        is_ollama: true,
-        is_guess: false,
-    });
-    upstreams.chain(listeners).take(MOST).collect()
-}
-
-fn nearest(listener: &Listener, config: &Config) -> UpstreamUrl {
-    let address = listener.address.address;
-    let ip = match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() && listener.address.is_everywhere() => {
-            Ipv4Addr::LOCALHOST.into()
-        }
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    UpstreamUrl {
-        tls: listener.is_tls(config),
-        host: ip.to_string(),
-        port: address.port(),
-        base: String::new(),
-    }
 }
 
 /// Looks at one server, until then and no longer: each step has its own limit, and who drips could use up all of them.

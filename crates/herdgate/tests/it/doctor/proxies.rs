@@ -126,3 +126,25 @@ fn a_model_that_takes_longer_than_the_look() {
     ollama.clear_orders();
     super::follow(&home, &cure[0]).is_well("question");
 }
+
+/// A server that says a letter now and then, and never a whole line.
+#[test]
+fn a_server_that_drips() {
+    use std::io::Write as _;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let drip = |mut stream: std::net::TcpStream| {
+        let mut next: &[u8] = b"HTTP/1.1 200 OK\r\nX-Slow: ";
+        // Who asked leaves at some time.
+        while stream.write_all(next).is_ok() {
+            std::thread::sleep(Duration::from_millis(20));
+            next = b".";
+        }
+    };
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            std::thread::spawn(move || drip(stream));
+        }
+    });
+    doctor(&Home::new(), &[&url]).first("answer", "it takes connections, and does not answer within 5 s");
+}
