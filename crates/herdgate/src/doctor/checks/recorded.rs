@@ -27,6 +27,7 @@ pub(super) fn all() -> Vec<Situation> {
         include_str!("../recorded/gpu.json"),
         include_str!("../recorded/docker.json"),
         include_str!("../recorded/firewall.json"),
+        include_str!("../recorded/gate.json"),
     ]
     .into_iter()
     .flat_map(|text| serde_json::from_str::<Vec<Situation>>(text).unwrap())
