@@ -38,7 +38,7 @@ fn settings(facts: &Facts, unit: &Unit) -> Finding {
         let seen = format!("ollama.service itself sets {}", names.join(", "));
         return Finding::warn(CHECK, ABOUT, seen)
             .because("the next update writes that file anew, and they are lost")
-            .cured(moved(&unit.own));
+            .cured(moved());
     }
     if unit.laid_over.is_empty() {
         if let Some(lost) = unreached(facts) {
@@ -73,14 +73,14 @@ fn unreached(facts: &Facts) -> Option<&Place> {
     facts.places.iter().find(is_lost)
 }
 
-/// The same lines in a drop-in, and out of the unit.
-fn moved(own: &[(String, String)]) -> Cure {
-    let lines: Vec<String> =
-        own.iter().map(|(name, value)| format!("Environment=\"{name}={value}\"")).collect();
-    let text = format!("[Service]\\n{}\\n", lines.join("\\n"));
+/// The same lines in a drop-in, and out of the unit. A secret may be among them: none is shown.
+fn moved() -> Cure {
+    let unit = "/etc/systemd/system/ollama.service";
     Cure::run(format!("sudo mkdir -p {DIRECTORY}"))
-        .then(format!("printf '{text}' | sudo tee {DIRECTORY}/override.conf"))
-        .then("sudo sed -i '/^Environment=.*OLLAMA_/d' /etc/systemd/system/ollama.service")
+        .then(format!(
+            "(echo '[Service]'; sudo grep '^Environment=.*OLLAMA_' {unit}) | sudo tee -a {DIRECTORY}/override.conf >/dev/null"
+        ))
+        .then(format!("sudo sed -i '/^Environment=.*OLLAMA_/d' {unit}"))
         .then("sudo systemctl daemon-reload && sudo systemctl restart ollama")
 }
 
@@ -126,10 +126,22 @@ mod tests {
         let own = found(Unit { own: vec![pair("OLLAMA_HOST", "0.0.0.0")], ..there() }, false);
         assert_eq!((own.mark, own.seen.as_str()), (Mark::Warn, "ollama.service itself sets OLLAMA_HOST"));
         let run = own.cure.unwrap().run;
-        assert!(
-            run[1].contains(r#"printf '[Service]\nEnvironment="OLLAMA_HOST=0.0.0.0"\n' | sudo tee"#),
-            "{run:?}"
-        );
+        // The whole line goes where no update comes, and what it sets is not shown: a key could be in it.
+        let folder = tempfile::tempdir().unwrap();
+        let (unit, dropped) = (folder.path().join("unit"), folder.path().join("override.conf"));
+        std::fs::write(&unit, "[Service]\nEnvironment=\"OLLAMA_API_KEY=sk-SECRET\"\nRestart=always\n")
+            .unwrap();
+        for command in &run[1..3] {
+            let command = command
+                .replace("sudo ", "")
+                .replace(&format!("{DIRECTORY}/override.conf"), dropped.to_str().unwrap());
+            let command = command.replace("/etc/systemd/system/ollama.service", unit.to_str().unwrap());
+            let done = std::process::Command::new("sh").args(["-c", &command]).output().unwrap();
+            assert!(done.status.success() && done.stdout.is_empty(), "{command}: {done:?}");
+        }
+        let text = |path| std::fs::read_to_string(path).unwrap();
+        assert_eq!(text(&dropped), "[Service]\nEnvironment=\"OLLAMA_API_KEY=sk-SECRET\"\n");
+        assert_eq!(text(&unit), "[Service]\nRestart=always\n");
         let lost = found(there(), true);
         assert!(
             lost.mark == Mark::Bad && lost.seen.contains("http://10.0.0.2:11434 is not reached"),

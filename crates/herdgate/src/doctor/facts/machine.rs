@@ -10,6 +10,7 @@ pub(super) mod gpu;
 mod own;
 mod proxies;
 mod services;
+pub(super) mod shown;
 pub(super) mod sockets;
 pub(super) mod tool;
 

@@ -1,5 +1,6 @@
 //! The service that Ollama's installer makes, and what is laid over it: files alone.
 
+use super::machine::{files, shown};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::Path;
@@ -16,7 +17,7 @@ const MOST: usize = 64;
 pub(in crate::doctor) struct Unit {
     /// Whether there is one.
     pub(in crate::doctor) is_there: bool,
-    /// `OLLAMA_…` variables that are set in the unit itself, with their values.
+    /// `OLLAMA_…` variables that are set in the unit itself, with their values, as far as these are no secrets.
     pub(in crate::doctor) own: Vec<(String, String)>,
     /// Those of drop-ins.
     pub(in crate::doctor) laid_over: Vec<(String, String)>,
@@ -41,7 +42,7 @@ pub(super) fn look() -> Unit {
 }
 
 fn read(file: &Path) -> String {
-    fs::read_to_string(file).unwrap_or_default()
+    files::read(file).unwrap_or_default()
 }
 
 /// `Environment=` (systemd.exec(5)): assignments apart by blanks, each of which may stand in quotes.
@@ -53,7 +54,7 @@ fn variables(text: &str) -> Vec<(String, String)> {
             if let Some((name, value)) = word.split_once('=')
                 && name.starts_with("OLLAMA_")
             {
-                found.push((name.to_owned(), value.to_owned()));
+                found.push((name.to_owned(), shown::value(name, value)));
             }
         }
     }
@@ -82,8 +83,11 @@ mod tests {
 
     #[test]
     fn variables_stand_in_quotes_or_not() {
-        let text = "[Service]\nEnvironment=\"OLLAMA_HOST=0.0.0.0\" OLLAMA_KEEP_ALIVE=24h\nEnvironment='PATH=/bin'\n#Environment=OLLAMA_X=1\n";
+        let text = "[Service]\nEnvironment=\"OLLAMA_HOST=0.0.0.0\" OLLAMA_KEEP_ALIVE=24h\nEnvironment=OLLAMA_API_KEY=sk-SECRET\nEnvironment='PATH=/bin'\n#Environment=OLLAMA_X=1\n";
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-        assert_eq!(variables(text), [pair("OLLAMA_HOST", "0.0.0.0"), pair("OLLAMA_KEEP_ALIVE", "24h")]);
+        assert_eq!(
+            variables(text),
+            [pair("OLLAMA_HOST", "0.0.0.0"), pair("OLLAMA_KEEP_ALIVE", "24h"), pair("OLLAMA_API_KEY", "...")]
+        );
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Of a container's variables only those that name Ollama's address are kept.
 
-use super::tool;
+use super::{shown, tool};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::net::IpAddr;
@@ -135,7 +135,10 @@ pub(in crate::doctor::facts) async fn all(engine: &str) -> Option<Vec<Container>
 fn last(text: &str) -> Option<String> {
     let lines = || text.lines().rev().map(str::trim).filter(|line| !line.is_empty());
     let tells = |line: &&str| line.to_ascii_lowercase().contains("error");
-    lines().find(tells).or_else(|| lines().next()).map(|line| line.chars().take(LETTERS).collect())
+    lines()
+        .find(tells)
+        .or_else(|| lines().next())
+        .map(|line| shown::line(line).chars().take(LETTERS).collect())
 }
 
 /// Reads `docker inspect`.
@@ -171,7 +174,7 @@ fn one(value: &Value) -> Container {
         name: text(&value["Name"]).trim_start_matches('/').to_owned(),
         aliases: aliases(value),
         pid: state["Pid"].as_u64().and_then(|pid| u32::try_from(pid).ok()).unwrap_or_default(),
-        listens: set("OLLAMA_HOST").filter(|_| is_ollama),
+        listens: set("OLLAMA_HOST").filter(|_| is_ollama).map(|host| shown::value("OLLAMA_HOST", &host)),
         has_key: KEYS.iter().any(|name| set(name).is_some()),
         fronted: fronted(value, &variables).filter(|_| is_ollama),
         is_guarded: labels(value).any(|(name, _)| GUARDS.iter().any(|guard| name.contains(guard))),
@@ -234,7 +237,12 @@ fn tunnels(value: &Value, image: &str, variables: &[String]) -> Option<String> {
         return None;
     }
     let urls = variables.iter().filter_map(|word| word.strip_prefix("TUNNEL_URL="));
-    words(&value["Config"]).chain(urls).find(|word| word.contains(":11434")).map(without_user)
+    words(&value["Config"]).chain(urls).find(|word| word.contains(":11434")).map(told)
+}
+
+/// A word without a user's name and a password, and without what is asked.
+fn told(word: &str) -> String {
+    shown::line(word.split(['?', '#']).next().unwrap_or_default()).replace("...@", "")
 }
 
 /// A folder that it must not lose, where no volume keeps it.
@@ -254,12 +262,13 @@ fn words(config: &Value) -> impl Iterator<Item = &str> {
 fn asks(variables: &[String], is_ollama: bool) -> Vec<(String, String)> {
     let is_named = |(name, _): &(&str, &str)| ASKS.contains(name) && !(is_ollama && *name == "OLLAMA_HOST");
     let named = variables.iter().filter_map(|word| word.split_once('=')).filter(is_named);
-    let urls = named.flat_map(|(name, urls)| urls.split(';').map(move |url| (name.to_owned(), url.trim())));
-    let urls = urls.map(|(name, url)| {
+    let urls =
+        named.flat_map(|(name, urls)| shown::urls(urls).into_iter().map(move |url| (name.to_owned(), url)));
+    let urls = urls.filter_map(|(name, url)| {
         // The command line's own variable does without a scheme.
         let bare = name == "OLLAMA_HOST" && !url.is_empty() && !url.contains("://");
-        let url = if bare { format!("http://{url}") } else { without_user(url) };
-        (name, url)
+        let url = if bare { shown::url(&format!("http://{url}")) } else { shown::url(&url) };
+        Some((name, url?))
     });
     let is_here = |url: &str| {
         let host = url.split_once("://").map(|(_, rest)| rest.split(['/', ':']).next().unwrap_or_default());
@@ -279,13 +288,6 @@ fn aliases(value: &Value) -> Vec<String> {
     aliases.sort();
     aliases.dedup();
     aliases
-}
-
-fn without_user(url: &str) -> String {
-    match (url.split_once("://"), url.rsplit_once('@')) {
-        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://{host}"),
-        _ => url.to_owned(),
-    }
 }
 
 /// `{"11434/tcp": [{"HostIp": "", "HostPort": "11434"}]}`; no address is every address.

@@ -2,7 +2,7 @@
 //!
 //! Never: the value of a variable that is not Ollama's, or that could be a secret.
 
-use super::{files, tool};
+use super::{files, shown, tool};
 use crate::doctor::facts::unit::words;
 use crate::together::together;
 use serde::{Deserialize, Serialize};
@@ -166,14 +166,11 @@ fn lets_in(text: &str) -> Option<(Vec<String>, Option<String>)> {
 
 /// Ollama's variables, and those of proxies without what stands before an `@`.
 fn kept<'w>(words: impl Iterator<Item = &'w str>) -> Variables {
-    let secrets = ["KEY", "TOKEN", "SECRET", "PASSWORD", "AUTH"];
-    let is_secret = |name: &str| secrets.iter().any(|word| name.contains(word));
     let mut kept = Variables::new();
     for (name, value) in words.filter_map(|word| word.split_once('=')) {
-        if super::proxies::NAMES.contains(&name) {
-            kept.insert(name.to_owned(), super::proxies::masked(value));
-        } else if (name.starts_with("OLLAMA_") && !is_secret(name)) || name == "CUDA_VISIBLE_DEVICES" {
-            kept.insert(name.to_owned(), value.to_owned());
+        let is_ollamas = name.starts_with("OLLAMA_") && !shown::is_secret(name);
+        if is_ollamas || name == "CUDA_VISIBLE_DEVICES" || super::proxies::NAMES.contains(&name) {
+            kept.insert(name.to_owned(), shown::value(name, value));
         }
     }
     kept
@@ -197,7 +194,7 @@ fn last_error(journal: &str) -> Option<String> {
     let lines = || journal.lines().rev().filter(|line| !line.trim().is_empty() && !is_systemds(line));
     let own = |line: &&str| tells(line) && !line.contains(".service: ");
     let found = lines().find(own).or_else(|| lines().find(|line| tells(line))).or_else(|| lines().next())?;
-    Some(found.trim().chars().take(LETTERS).collect())
+    Some(shown::line(found.trim()).chars().take(LETTERS).collect())
 }
 
 /// Where it listened, and what it computes on since the last start.

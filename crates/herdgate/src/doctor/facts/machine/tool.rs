@@ -2,6 +2,7 @@
 
 use std::env;
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 use tokio::io::AsyncReadExt as _;
@@ -46,13 +47,38 @@ pub(super) async fn told(tool: &str, words: &[&str]) -> Option<String> {
     ask(tool, words).await.filter(|said| said.is_success).map(|said| said.out)
 }
 
-/// People's PATH often lacks the folders of the administrator's tools, of which many answer to anybody.
+/// People's PATH often lacks the folders of the administrator's tools, of which many answer to anybody. What lies in the working directory
+/// is no tool.
 fn path() -> OsString {
-    let mut path = env::var_os("PATH").unwrap_or_default();
-    let folders: Vec<_> = env::split_paths(&path).collect();
+    folders(env::var_os("PATH"))
+}
+
+fn folders(path: Option<OsString>) -> OsString {
+    let path = path.unwrap_or_default();
+    let mut folders: Vec<PathBuf> = env::split_paths(&path).filter(|folder| folder.is_absolute()).collect();
     let has = |folder: &str| folders.iter().any(|known| known.as_os_str() == folder);
-    if has("/usr/bin") && !has("/usr/sbin") {
-        path.push(":/usr/sbin:/sbin");
+    let lacks: &[&str] = if folders.is_empty() {
+        &["/usr/sbin", "/usr/bin", "/sbin", "/bin"]
+    } else if has("/usr/bin") && !has("/usr/sbin") {
+        &["/usr/sbin", "/sbin"]
+    } else {
+        &[]
+    };
+    folders.extend(lacks.iter().map(PathBuf::from));
+    env::join_paths(folders).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_tool_is_taken_from_the_working_directory() {
+        let of = |path: Option<&str>| folders(path.map(OsString::from)).into_string().unwrap();
+        for none in [None, Some(""), Some(":"), Some("."), Some("bin:./sbin")] {
+            assert_eq!(of(none), "/usr/sbin:/usr/bin:/sbin:/bin", "{none:?}");
+        }
+        assert_eq!(of(Some("/usr/bin:")), "/usr/bin:/usr/sbin:/sbin");
+        assert_eq!(of(Some("/opt/bin::/usr/sbin:/usr/bin")), "/opt/bin:/usr/sbin:/usr/bin");
     }
-    path
 }
