@@ -25,7 +25,7 @@ use std::time::Duration;
 /// What one `herdgate deploy …` makes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Deployment {
-    /// The word of the command, by which `--undo` finds it again.
+    /// The words of the command, by which `--undo` finds it again.
     pub(crate) kind: &'static str,
     pub(crate) base: Base,
     pub(crate) files: Vec<Made>,
@@ -71,6 +71,8 @@ pub(crate) enum Base {
     System,
     /// The working directory, or `--root`; paths are relative.
     Here,
+    /// The home directory of whoever asks, or `--root`; paths begin with `~`.
+    Home,
 }
 
 /// One file.
@@ -98,6 +100,8 @@ pub(crate) enum Way {
     Block,
     /// It is refused: what it says is needed, and only a person can put both together.
     Sole,
+    /// It is left as it is, unless it is exactly what was written last: others write to it, and it has no place for a part.
+    New,
 }
 
 /// A command of somebody else's program.
@@ -178,6 +182,27 @@ pub(crate) fn shown(url: &UpstreamUrl) -> String {
     format!("{}://{}{}", if url.tls { "https" } else { "http" }, url.authority(), url.base)
 }
 
+/// The command of this process, as somebody would type it to have the same again.
+pub(crate) fn typed() -> String {
+    command(std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()))
+}
+
+/// The command that makes the files, without the words that only say what becomes of them.
+fn command(words: impl Iterator<Item = String>) -> String {
+    let mut kept = vec!["herdgate".to_owned()];
+    let mut skips_one = false;
+    for word in words {
+        let is_value = std::mem::replace(&mut skips_one, word == "--root" || word == "--only");
+        let says_where = ["--write", "--undo", "--yes", "-y", "--run"].contains(&word.as_str())
+            || word.starts_with("--root=")
+            || word.starts_with("--only=");
+        if !(is_value || skips_one || says_where) {
+            kept.push(shell_word(&word));
+        }
+    }
+    kept.join(" ")
+}
+
 /// A text that means itself in the formats of all kinds: no blank, quote, backslash, comment or control character.
 ///
 /// # Errors
@@ -230,5 +255,15 @@ mod tests {
             assert!(tame("the name", text).is_err(), "{text:?}");
         }
         assert_eq!(tame("the name", "/etc/ä/x-1.pem").unwrap(), "/etc/ä/x-1.pem");
+    }
+
+    #[test]
+    fn the_command_is_what_makes_the_same_file_again() {
+        let of = |line: &str| command(line.split(' ').map(str::to_owned));
+        assert_eq!(of("deploy systemd --write --yes --root /x --keep 3"), "herdgate deploy systemd --keep 3");
+        assert_eq!(
+            of("--config a deploy systemd --root=/x -y --only b.timer"),
+            "herdgate --config a deploy systemd"
+        );
     }
 }

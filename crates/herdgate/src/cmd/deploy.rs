@@ -4,10 +4,10 @@
 use crate::cli::{EXIT_FAILURE, EXIT_USAGE};
 use crate::cmd::settings;
 use crate::deploy::write::disk::Disk;
-use crate::deploy::write::{Found, Plan, plan, plan_back};
+use crate::deploy::write::{Foreign, Found, Plan, plan, plan_back};
 use crate::deploy::{
-    Act, Astray, Base, Deployment, Ground, client, compose, dockerfile, firewall, fronts, ollama, shell_word,
-    systemd,
+    Act, Astray, Base, Deployment, Ground, client, compose, dockerfile, firewall, fronts, ollama, systemd,
+    typed,
 };
 use anyhow::{Context as _, anyhow, bail};
 use clap::{Args, Subcommand};
@@ -72,7 +72,7 @@ struct Placing {
 }
 
 impl Kind {
-    /// The word of the command, and what its files are below.
+    /// The words of the command, and what its files are below.
     fn word(&self) -> (&'static str, Base) {
         match self {
             Kind::Systemd(_) => (systemd::KIND, Base::System),
@@ -84,7 +84,7 @@ impl Kind {
             Kind::Cloudflared(_) => (fronts::CLOUDFLARED, Base::System),
             Kind::Compose(_) => (compose::KIND, Base::Here),
             Kind::Dockerfile(_) => (dockerfile::KIND, Base::Here),
-            Kind::Client(_) => (client::KIND, Base::Here),
+            Kind::Client(asked) => asked.client.kind(),
         }
     }
 
@@ -100,14 +100,6 @@ impl Kind {
             Kind::Compose(asked) => compose::make(asked, ground),
             Kind::Dockerfile(asked) => dockerfile::make(asked, ground),
             Kind::Client(asked) => client::make(asked, ground),
-        }
-    }
-
-    /// Why a person must put it in place, where only a person can.
-    fn is_printed_alone(&self) -> Option<String> {
-        match self {
-            Kind::Client(asked) => asked.client.is_printed_alone(),
-            _ => None,
         }
     }
 }
@@ -128,14 +120,10 @@ pub(crate) fn run(args: &DeployArgs, flags: &Flags, out: &mut dyn Write, talk: &
     if (*write && *undo) || (only.is_some() && (*write || *undo)) {
         return wrong(&anyhow!("--write, --undo and --only go without each other"), EXIT_USAGE, talk);
     }
-    let printed_alone = args.kind.is_printed_alone();
-    if let (Some(why), true) = (&printed_alone, *write || *undo) {
-        return wrong(&anyhow!("nothing was written: {why}"), EXIT_USAGE, talk);
-    }
-    let desk = Desk { word, disk: Disk::new(word, base, root.as_deref()), yes: *yes, run: *run };
+    let desk = || Ok(Desk { word, disk: Disk::new(word, base, root.as_deref())?, yes: *yes, run: *run });
     if *undo {
         // Who takes files back shall not have to mend settings first.
-        return done(desk.undo(talk), EXIT_FAILURE, talk);
+        return done(desk().and_then(|desk: Desk| desk.undo(talk)), EXIT_FAILURE, talk);
     }
     let (loaded, places) = match settings::load(flags) {
         Ok(loaded) => loaded,
@@ -150,7 +138,9 @@ pub(crate) fn run(args: &DeployArgs, flags: &Flags, out: &mut dyn Write, talk: &
         Ok(deployment) => deployment,
         Err(error) => return wrong(&error, EXIT_USAGE, talk),
     };
-    if let (Kind::Compose(_), Ok(Found::File(env))) = (&args.kind, desk.disk.look(Path::new(".env"))) {
+    if let (Kind::Compose(_), Ok(Found::File(env))) =
+        (&args.kind, desk().and_then(|desk: Desk| Ok(desk.disk.look(Path::new(".env"))?)))
+    {
         let notes = compose::notes_beside(&deployment, &String::from_utf8_lossy(&env.bytes));
         deployment.notes.extend(notes);
     }
@@ -160,10 +150,11 @@ pub(crate) fn run(args: &DeployArgs, flags: &Flags, out: &mut dyn Write, talk: &
         return EXIT_USAGE;
     }
     if *write {
-        done(desk.write(&deployment, talk), EXIT_FAILURE, talk)
+        let written = desk().and_then(|desk: Desk| desk.write(&deployment, talk));
+        let is_wrong = written.as_ref().is_err_and(|error| error.is::<Foreign>());
+        done(written, if is_wrong { EXIT_USAGE } else { EXIT_FAILURE }, talk)
     } else {
-        let place = printed_alone.is_none().then_some(ground.command.as_str());
-        done(print(&deployment, only.as_deref(), place, out, talk), EXIT_USAGE, talk)
+        done(print(&deployment, only.as_deref(), &ground.command, out, talk), EXIT_USAGE, talk)
     }
 }
 
@@ -177,31 +168,10 @@ fn wrong(error: &anyhow::Error, code: u8, talk: &mut dyn Write) -> u8 {
     code
 }
 
-/// The command of this process, as somebody would type it to have the same again.
-pub(crate) fn typed() -> String {
-    command(std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()))
-}
-
-/// The command that makes the files, without the words that only say what becomes of them.
-fn command(words: impl Iterator<Item = String>) -> String {
-    let mut kept = vec!["herdgate".to_owned()];
-    let mut skips_one = false;
-    for word in words {
-        let is_value = std::mem::replace(&mut skips_one, word == "--root" || word == "--only");
-        let says_where = ["--write", "--undo", "--yes", "-y", "--run"].contains(&word.as_str())
-            || word.starts_with("--root=")
-            || word.starts_with("--only=");
-        if !(is_value || skips_one || says_where) {
-            kept.push(shell_word(&word));
-        }
-    }
-    kept.join(" ")
-}
-
 fn print(
     deployment: &Deployment,
     only: Option<&str>,
-    command: Option<&str>,
+    command: &str,
     out: &mut dyn Write,
     talk: &mut dyn Write,
 ) -> anyhow::Result<()> {
@@ -223,7 +193,7 @@ fn print(
     }
     let _closed = tell_astray("note", &deployment.astray, talk);
     let _closed = tell_notes(&deployment.notes, talk);
-    if let (None, Some(command)) = (only, command) {
+    if only.is_none() {
         let follows = if deployment.then.is_empty() { "" } else { "; what must follow:" };
         let _closed = writeln!(talk, "hint: `{command} --write` puts it in place{follows}");
         let _closed = tell_acts(&deployment.then, talk);
@@ -361,19 +331,4 @@ fn hinted(error: anyhow::Error) -> anyhow::Error {
     let is_denied =
         error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == ErrorKind::PermissionDenied);
     if is_denied { anyhow!("{error:#}\nhint: run it as root: sudo") } else { error }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_command_is_what_makes_the_same_file_again() {
-        let of = |line: &str| command(line.split(' ').map(str::to_owned));
-        assert_eq!(of("deploy systemd --write --yes --root /x --keep 3"), "herdgate deploy systemd --keep 3");
-        assert_eq!(
-            of("--config a deploy systemd --root=/x -y --only b.timer"),
-            "herdgate --config a deploy systemd"
-        );
-    }
 }

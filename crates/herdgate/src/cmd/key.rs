@@ -17,9 +17,8 @@ mod wanted;
 
 pub(crate) use args::KeyArgs;
 
-use crate::cmd::deploy::typed;
 use crate::cmd::settings;
-use crate::deploy::Ground;
+use crate::deploy::{Ground, typed};
 use args::{KeyCommand, ListArgs, RevokeArgs, ShowArgs};
 use gate_config::{Config, KeySetting, Listen, Loaded, Locations, Place, Problem};
 use gate_keys::{Entropy, Key, KeyDigest, KeyName, KeyStore, OsEntropy, StoreError, UnixSeconds};

@@ -1,10 +1,11 @@
 //! `herdgate deploy client KIND` and `herdgate key create NAME --for KIND`: the settings of programs that ask the gate, ready to
 //! be pasted.
 //!
-//! One file a kind, each a function from a [`Setup`] to a text. A key is in it only where [`Key::Here`] gives one, for the standard
+//! One file a kind, each a function from a [`Filled`] to a text. A key is in it only where [`KeyAt::Here`] gives one, for the standard
 //! output of whoever made it; else the text says where the key goes. No program has it in its source either way. How long a client
 //! waits is made from the gate's own times: it must not be the client who gives up while a model loads.
 
+mod address;
 mod claude_code;
 mod codex;
 mod container;
@@ -13,25 +14,26 @@ mod env;
 mod fetch;
 mod head;
 mod javascript;
+mod kind;
 mod langchain;
 mod n8n;
 mod open_webui;
 mod paste;
-mod place;
 mod python;
 #[cfg(test)]
 mod tests;
 
-use super::{Base, Deployment, Ground, Made, Way, tame};
+pub(crate) use kind::Client;
+
+use super::{Deployment, Ground, tame};
+use address::Address;
 use anyhow::{anyhow, bail};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use gate_keys::ModelGlob;
-use gate_types::{ModelName, Scope, ScopeSet};
-use place::Place;
+use gate_types::ModelName;
+use kind::Form;
 use std::path::PathBuf;
 
-/// The word of the command.
-pub(crate) const KIND: &str = "client";
 /// Ollama's variable for how much a model hears of a conversation.
 const CONTEXT: &str = "OLLAMA_CONTEXT_LENGTH";
 /// Stands where nobody has named a model; no model is called so.
@@ -61,91 +63,9 @@ pub(crate) struct AboutArgs {
     pub(crate) ca: Option<PathBuf>,
 }
 
-/// The clients that settings are made for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Client {
-    /// Open WebUI's container: a part of its stack
-    OpenWebui,
-    /// n8n's container: its Ollama credential, as a part of its stack
-    N8n,
-    /// Ollama's library for Python
-    Python,
-    /// Ollama's library for JavaScript
-    Javascript,
-    /// JavaScript without a library
-    Fetch,
-    /// LangChain for Python
-    Langchain,
-    /// Continue, in an editor
-    Continue,
-    /// Claude Code
-    ClaudeCode,
-    /// Codex
-    Codex,
-    /// A .env file for shells, compose and whatever reads variables
-    Env,
-}
-
-impl Client {
-    /// The word of the command line.
-    pub(crate) fn word(self) -> String {
-        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
-    }
-
-    /// What its key must open: the least that it asks by itself.
-    pub(crate) fn scopes(self) -> ScopeSet {
-        let all: &[Scope] = match self {
-            // They list models, and make vectors of documents.
-            Client::OpenWebui
-            | Client::N8n
-            | Client::Python
-            | Client::Javascript
-            | Client::Langchain
-            | Client::Env => &[Scope::Infer, Scope::Embed, Scope::Read],
-            Client::Continue => &[Scope::Infer, Scope::Embed, Scope::Read],
-            Client::ClaudeCode | Client::Codex | Client::Fetch => &[Scope::Infer],
-        };
-        ScopeSet::of(all)
-    }
-
-    const fn is_container(self) -> bool {
-        matches!(self, Client::OpenWebui | Client::N8n)
-    }
-
-    /// Where its settings belong.
-    const fn path(self) -> &'static str {
-        match self {
-            Client::OpenWebui | Client::N8n => "compose.override.yaml",
-            Client::Python => "herdgate_client.py",
-            Client::Langchain => "herdgate_langchain.py",
-            Client::Javascript => "herdgate_client.mjs",
-            Client::Fetch => "herdgate_fetch.mjs",
-            Client::Continue => "~/.continue/config.yaml",
-            Client::ClaudeCode => "~/.claude/settings.json",
-            Client::Codex => "~/.codex/config.toml",
-            Client::Env => ".env",
-        }
-    }
-
-    /// Why `--write` leaves its settings to a person, where it does.
-    pub(crate) fn is_printed_alone(self) -> Option<String> {
-        let path = self.path();
-        match self {
-            Client::Env => None,
-            Client::Python | Client::Javascript | Client::Fetch | Client::Langchain => Some(format!(
-                "a program is printed alone: redirect it to a file, `herdgate deploy client {} > {path}`",
-                self.word()
-            )),
-            _ => Some(format!(
-                "{path} is written by others too, and has no place for a part that is herdgate's alone: put what is printed into it by hand"
-            )),
-        }
-    }
-}
-
 /// Where the key is.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Key<'k> {
+pub(crate) enum KeyAt<'k> {
     /// Nobody has told: the settings say where it goes.
     Elsewhere,
     /// It has just been made, under this name.
@@ -153,16 +73,16 @@ pub(crate) enum Key<'k> {
 }
 
 /// What the settings of a client are made from.
-pub(crate) struct Setup<'s> {
+pub(crate) struct Filled<'s> {
     client: Client,
-    place: Place,
+    address: Address,
     model: Option<String>,
     is_model_asked_for: bool,
     /// For how long a client must be ready to hear nothing.
     wait: Wait,
     /// Tokens that a model hears of a conversation.
     context: u64,
-    key: Key<'s>,
+    key: KeyAt<'s>,
     command: &'s str,
 }
 
@@ -178,15 +98,14 @@ struct Wait {
 /// # Errors
 /// Where the settings of the gate do not tell enough.
 pub(crate) fn make(asked: &ClientArgs, ground: &Ground<'_>) -> anyhow::Result<Deployment> {
-    let setup = Setup::of(asked.client, &asked.about, ground)?;
-    let mode = if asked.client == Client::Env { 0o600 } else { 0o644 };
-    let made = Made { mode, way: Way::Block, ..Made::new(asked.client.path(), setup.text()) };
-    let mut deployment = Deployment::new(KIND, Base::Here, vec![made]);
-    deployment.notes = setup.notes();
+    let filled = Filled::of(asked.client, &asked.about, ground)?;
+    let (kind, base) = asked.client.kind();
+    let mut deployment = Deployment::new(kind, base, vec![asked.client.file(filled.text())]);
+    deployment.notes = filled.notes();
     Ok(deployment)
 }
 
-impl<'s> Setup<'s> {
+impl<'s> Filled<'s> {
     /// Reads everything but the key.
     ///
     /// # Errors
@@ -196,14 +115,14 @@ impl<'s> Setup<'s> {
             Some(text) => Some(read_model(text)?),
             None => named(ground).map(|model| model.short().to_owned()),
         };
-        Ok(Setup {
+        Ok(Filled {
             client,
-            place: Place::of(asked, ground, client.is_container())?,
+            address: Address::of(asked, ground, client.is_container())?,
             model,
             is_model_asked_for: asked.model.is_some(),
             wait: Wait::of(ground),
             context: context(ground),
-            key: Key::Elsewhere,
+            key: KeyAt::Elsewhere,
             command: &ground.command,
         })
     }
@@ -233,41 +152,34 @@ impl<'s> Setup<'s> {
 
     /// What to know beside settings with a key.
     pub(crate) fn notes_of_filled_in(&self) -> Vec<String> {
-        let key = Key::Here { secret: "", name: "" };
+        let key = KeyAt::Here { secret: "", name: "" };
         self.with(key).notes()
     }
 
-    fn with<'k>(&self, key: Key<'k>) -> Setup<'k>
+    fn with<'k>(&self, key: KeyAt<'k>) -> Filled<'k>
     where
         's: 'k,
     {
-        Setup { key, place: self.place.clone(), model: self.model.clone(), wait: self.wait.clone(), ..*self }
+        Filled {
+            key,
+            address: self.address.clone(),
+            model: self.model.clone(),
+            wait: self.wait.clone(),
+            ..*self
+        }
     }
 
     /// The settings with a key that has just been made: for the standard output of whoever made it, and nothing else.
     pub(crate) fn filled_in(&self, secret: &str, name: &str) -> String {
-        let setup = self.with(Key::Here { secret, name });
-        match self.client {
-            Client::Python | Client::Javascript | Client::Fetch | Client::Langchain => {
-                paste::script(&setup, secret, name)
-            }
-            _ => setup.text(),
+        let filled = self.with(KeyAt::Here { secret, name });
+        match self.client.row().form {
+            Form::Program { install, by } => paste::script(&filled, (secret, name), install, by),
+            Form::Stack | Form::File | Form::Variables => filled.text(),
         }
     }
 
     fn text(&self) -> String {
-        match self.client {
-            Client::OpenWebui => open_webui::text(self),
-            Client::N8n => n8n::text(self),
-            Client::Python => python::text(self),
-            Client::Javascript => javascript::text(self),
-            Client::Fetch => fetch::text(self),
-            Client::Langchain => langchain::text(self),
-            Client::Continue => r#continue::text(self),
-            Client::ClaudeCode => claude_code::text(self),
-            Client::Codex => codex::text(self),
-            Client::Env => env::text(self),
-        }
+        (self.client.row().text)(self)
     }
 
     /// What whoever asked should know beside the text.
@@ -276,7 +188,7 @@ impl<'s> Setup<'s> {
         if self.client == Client::ClaudeCode {
             // JSON has no comments.
             notes.extend(claude_code::notes(self));
-            notes.extend(self.place.why.iter().cloned());
+            notes.extend(self.address.why.iter().cloned());
             notes.push(self.wait.why.clone());
         }
         if self.model.is_none() {
@@ -284,7 +196,7 @@ impl<'s> Setup<'s> {
                 "no model is named: put one in the place of {NO_MODEL}, or say --model NAME (`herdgate models` lists them)"
             ));
         }
-        if matches!(self.key, Key::Elsewhere) {
+        if matches!(self.key, KeyAt::Elsewhere) {
             notes.push(format!(
                 "`herdgate key create NAME --for {}` makes a key and prints these settings with it",
                 self.client.word()
@@ -294,11 +206,11 @@ impl<'s> Setup<'s> {
     }
 
     fn url(&self) -> &str {
-        &self.place.url
+        &self.address.url
     }
 
     fn ca(&self) -> Option<&str> {
-        self.place.ca.as_deref()
+        self.address.ca.as_deref()
     }
 
     fn model(&self) -> &str {
@@ -308,16 +220,16 @@ impl<'s> Setup<'s> {
     /// The secret, where it is here.
     fn secret(&self) -> Option<&str> {
         match self.key {
-            Key::Here { secret, .. } => Some(secret),
-            Key::Elsewhere => None,
+            KeyAt::Here { secret, .. } => Some(secret),
+            KeyAt::Elsewhere => None,
         }
     }
 
     /// The file beside a program that has the key.
     fn key_file(&self) -> String {
         let name = match self.key {
-            Key::Here { name, .. } => name,
-            Key::Elsewhere => "herdgate",
+            KeyAt::Here { name, .. } => name,
+            KeyAt::Elsewhere => "herdgate",
         };
         format!("{name}.key")
     }

@@ -11,7 +11,7 @@ mod tests;
 
 pub(crate) use record::{Entry, Record, digest};
 
-use super::{Deployment, Way};
+use super::{Deployment, Made, Way};
 use anyhow::bail;
 use similar::TextDiff;
 use std::io;
@@ -33,6 +33,18 @@ pub(crate) enum Found {
     File(Kept),
     /// Something that nobody wants replaced: a folder, a link.
     Other(&'static str),
+}
+
+/// A file of others is where a new one should be, and stays as it is.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "nothing was written: {} is there already, and not as `herdgate deploy {kind}` wrote it\n\
+     hint: put into it by hand what the command prints without --write, or move it away first",
+    path.display()
+)]
+pub(crate) struct Foreign {
+    path: PathBuf,
+    kind: &'static str,
 }
 
 /// One change of the disk.
@@ -73,25 +85,23 @@ pub(crate) fn plan(
         let known = before.entry(&made.path);
         let bytes = match made.way {
             Way::Block => with_block(is.as_ref(), deployment.kind, &made.text),
-            Way::Whole | Way::Sole => made.text.clone().into_bytes(),
+            Way::Whole | Way::Sole | Way::New => made.text.clone().into_bytes(),
         };
-        if made.way == Way::Sole && known.is_none() && is.as_ref().is_some_and(|is| is.bytes != bytes) {
-            bail!(
-                "{} is there already, and what it says is needed\nhint: put what this command prints into it by hand",
-                made.path.display()
-            );
+        if let Some(is) = is.as_ref().filter(|is| is.bytes != bytes) {
+            may_change(made, is, known, deployment.kind)?;
         }
         let mode = match (&is, made.way) {
-            (Some(is), Way::Block) => is.mode,
-            (_, Way::Block | Way::Whole | Way::Sole) => made.mode,
+            (Some(is), Way::Block | Way::New) => is.mode,
+            (None, Way::Block | Way::New) | (_, Way::Whole | Way::Sole) => made.mode,
         };
         let shall = Kept { mode, owner: is.as_ref().and_then(|is| is.owner), bytes };
         let is_right = is.as_ref() == Some(&shall);
         // What was right before anything was written is somebody else's, and is left to them by an undo.
         if known.is_some() || !is_right {
             let was = known.map_or_else(|| is.clone(), |known| known.was.clone());
-            let is_block = made.way == Way::Block;
-            entries.push(Entry { path: made.path.clone(), was, wrote: digest(&shall.bytes), is_block });
+            let (is_block, is_new) = (made.way == Way::Block, made.way == Way::New);
+            let (path, wrote) = (made.path.clone(), digest(&shall.bytes));
+            entries.push(Entry { path, was, wrote, is_block, is_new });
         }
         if !is_right {
             steps.push(Step { path: made.path.clone(), is, shall: Some(shall) });
@@ -111,6 +121,20 @@ pub(crate) fn plan(
         after_undo: deployment.after_undo.clone(),
     };
     Ok(Plan { steps, record, notes })
+}
+
+/// Whether a file with something else in it may become this one.
+fn may_change(made: &Made, is: &Kept, known: Option<&Entry>, kind: &'static str) -> anyhow::Result<()> {
+    let path = &made.path;
+    match (made.way, known) {
+        (Way::Sole, None) => bail!(
+            "{} is there already, and what it says is needed\nhint: put what this command prints into it by hand",
+            path.display()
+        ),
+        (Way::New, Some(known)) if known.wrote == digest(&is.bytes) => Ok(()),
+        (Way::New, _) => Err(Foreign { path: path.clone(), kind }.into()),
+        (Way::Sole, Some(_)) | (Way::Block | Way::Whole, _) => Ok(()),
+    }
 }
 
 /// Back to what was there before the first deployment.
@@ -137,6 +161,13 @@ fn back(
 ) -> anyhow::Result<Option<Step>> {
     let is = present(&entry.path, look(&entry.path))?;
     let is_as_written = is.as_ref().is_none_or(|is| digest(&is.bytes) == entry.wrote);
+    if entry.is_new && !is_as_written {
+        notes.push(format!(
+            "{} was changed since it was written: it is left as it is, for whoever changed it",
+            entry.path.display()
+        ));
+        return Ok(None);
+    }
     let shall = match &is {
         Some(is) if entry.is_block => rest_of(is, entry, kind),
         Some(_) | None => entry.was.clone(),

@@ -5,11 +5,11 @@ use super::Desk;
 use super::args::CreateArgs;
 use super::trouble::{Trouble, usage};
 use super::wanted::Wanted;
-use crate::deploy::client::{AboutArgs, Setup};
+use crate::deploy::client::{AboutArgs, Filled};
 
 impl<'d> Desk<'d> {
     /// The settings, where some were asked for.
-    pub(super) fn setup(&self, args: &CreateArgs, wanted: &Wanted) -> Result<Option<Setup<'d>>, Trouble> {
+    pub(super) fn setup(&self, args: &CreateArgs, wanted: &Wanted) -> Result<Option<Filled<'d>>, Trouble> {
         let (Some(client), Some(ground)) = (args.client, self.ground) else {
             return match args.about == AboutArgs::default() {
                 true => Ok(None),
@@ -19,12 +19,12 @@ impl<'d> Desk<'d> {
                 )),
             };
         };
-        let setup = Setup::of(client, &args.about, ground).and_then(|setup| setup.among(&wanted.models));
+        let setup = Filled::of(client, &args.about, ground).and_then(|setup| setup.among(&wanted.models));
         setup.map(Some).map_err(Trouble::Setup)
     }
 
     /// Says what somebody does with the settings that were printed.
-    pub(super) fn say_setup(&mut self, args: &CreateArgs, setup: &Setup<'_>) {
+    pub(super) fn say_setup(&mut self, args: &CreateArgs, setup: &Filled<'_>) {
         if let (Some(client), None) = (args.client, &args.scope) {
             self.say(format_args!("These scopes are what {} asks for.", client.word()));
         }

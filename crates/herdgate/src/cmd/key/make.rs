@@ -5,7 +5,7 @@ use super::shape::prefix;
 use super::trouble::{Trouble, both, usage};
 use super::wanted::{Wanted, read_name, read_overlap};
 use super::{Desk, first_key_is};
-use crate::deploy::client::{Client, Setup};
+use crate::deploy::client::{Client, Filled};
 use gate_keys::{
     Key, KeyStore as _, Kind, Mark, Minted, ModelGlob, NewKey, SshKey, State, StoreError, digest_text, mint,
 };
@@ -176,7 +176,7 @@ impl Desk<'_> {
         &mut self,
         made: &Made,
         key: &Key,
-        setup: Option<&Setup<'_>>,
+        setup: Option<&Filled<'_>>,
         json: bool,
     ) -> Result<(), Trouble> {
         let filled_in = |secret: &str| setup.map(|setup| setup.filled_in(secret, key.name.as_str()));

@@ -1,55 +1,55 @@
 //! Claude Code: variables and a model in its `settings.json`. JSON has no comments, so what it is is said beside it.
 
-use super::Setup;
+use super::Filled;
 use serde_json::{Map, Value, json};
 
 /// The last version that answered through a gate.
 const RUN: &str = "2.1.330";
 
-pub(super) fn text(setup: &Setup<'_>) -> String {
+pub(super) fn text(filled: &Filled<'_>) -> String {
     let mut env = Map::new();
     let mut put = |name: &str, value: String| env.insert(name.to_owned(), Value::String(value));
-    put("ANTHROPIC_BASE_URL", setup.url().to_owned());
-    if let Some(secret) = setup.secret() {
+    put("ANTHROPIC_BASE_URL", filled.url().to_owned());
+    if let Some(secret) = filled.secret() {
         put("ANTHROPIC_AUTH_TOKEN", secret.to_owned());
     }
     // It asks small models for small things: all of them are this one.
     for size in ["OPUS", "SONNET", "HAIKU"] {
-        put(&format!("ANTHROPIC_DEFAULT_{size}_MODEL"), setup.model().to_owned());
+        put(&format!("ANTHROPIC_DEFAULT_{size}_MODEL"), filled.model().to_owned());
     }
     for time in ["API_TIMEOUT_MS", "CLAUDE_STREAM_FIRST_BYTE_TIMEOUT_MS", "CLAUDE_STREAM_IDLE_TIMEOUT_MS"] {
-        put(time, setup.milliseconds().to_string());
+        put(time, filled.milliseconds().to_string());
     }
-    put("CLAUDE_CODE_MAX_CONTEXT_TOKENS", setup.context.to_string());
+    put("CLAUDE_CODE_MAX_CONTEXT_TOKENS", filled.context.to_string());
     put("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1".to_owned());
     // Words that differ from request to request at the head of a prompt would have the model read all of it anew.
     put("CLAUDE_CODE_ATTRIBUTION_HEADER", "0".to_owned());
-    if let Some(file) = setup.ca() {
+    if let Some(file) = filled.ca() {
         put("NODE_EXTRA_CA_CERTS", file.to_owned());
     }
     let mut settings = Map::new();
-    settings.insert("model".to_owned(), json!(setup.model()));
+    settings.insert("model".to_owned(), json!(filled.model()));
     settings.insert("env".to_owned(), Value::Object(env));
-    if setup.secret().is_none() {
+    if filled.secret().is_none() {
         settings.insert("apiKeyHelper".to_owned(), json!("cat ~/.claude/herdgate.key"));
     }
     format!("{:#}\n", Value::Object(settings))
 }
 
-pub(super) fn notes(setup: &Setup<'_>) -> Vec<String> {
+pub(super) fn notes(filled: &Filled<'_>) -> Vec<String> {
     let mut notes = vec![
         format!(
             "settings of Claude Code for the gate, for {}: where there is one already, put these fields into it; version {RUN} was run with them",
-            setup.client.path()
+            filled.client.row().path
         ),
-        if setup.secret().is_some() {
+        if filled.secret().is_some() {
             "the key is in it: whoever reads the file may use it (chmod 600)".to_owned()
         } else {
             "the key belongs into ~/.claude/herdgate.key (chmod 600), alone".to_owned()
         },
-        setup.context_line("CLAUDE_CODE_MAX_CONTEXT_TOKENS"),
+        filled.context_line("CLAUDE_CODE_MAX_CONTEXT_TOKENS"),
     ];
-    if setup.ca().is_some() {
+    if filled.ca().is_some() {
         notes.push("NODE_EXTRA_CA_CERTS is the file of the gate's own authority".to_owned());
     }
     notes

@@ -1,19 +1,19 @@
 //! Codex: a provider of models in its `config.toml`.
 
-use super::Setup;
+use super::Filled;
 
 /// The last version that answered through a gate.
 const RUN: &str = "0.169.0";
 
-pub(super) fn text(setup: &Setup<'_>) -> String {
+pub(super) fn text(filled: &Filled<'_>) -> String {
     let run = format!("Run with Codex {RUN}.");
-    let context = setup.context_line("model_context_window");
-    let ca = setup.ca().map(|file| {
+    let context = filled.context_line("model_context_window");
+    let ca = filled.ca().map(|file| {
         format!("In the environment of Codex: CODEX_CA_CERTIFICATE={file}, the gate's own authority.")
     });
     let mut lines = vec![
         run.as_str(),
-        if setup.secret().is_some() {
+        if filled.secret().is_some() {
             "The key is in here: whoever reads this file may use it (chmod 600)."
         } else {
             "The key belongs into the environment of Codex, as HERDGATE_KEY."
@@ -21,12 +21,12 @@ pub(super) fn text(setup: &Setup<'_>) -> String {
         &context,
     ];
     lines.extend(ca.as_deref());
-    let head = setup.head(
+    let head = filled.head(
         "#",
         "herdgate for Codex. Where there is a config.toml already: what is above the table goes to its top, the table to its end.",
         &lines,
     );
-    let key = setup.secret().map_or_else(
+    let key = filled.secret().map_or_else(
         || {
             "env_key = \"HERDGATE_KEY\"\nenv_key_instructions = \"herdgate key create NAME --for codex\""
                 .to_owned()
@@ -42,9 +42,9 @@ pub(super) fn text(setup: &Setup<'_>) -> String {
          [model_providers.herdgate]\nname = \"herdgate\"\nbase_url = \"{}/v1\"\n\
          # The one that Codex still speaks.\nwire_api = \"responses\"\n{key}\n\
          # Between two words.\nstream_idle_timeout_ms = {}\n",
-        setup.model(),
-        setup.context,
-        setup.url(),
-        setup.milliseconds(),
+        filled.model(),
+        filled.context,
+        filled.url(),
+        filled.milliseconds(),
     )
 }

@@ -1,13 +1,13 @@
 //! A `.env` file that shells, compose and libraries read alike: a name, `=`, and a text without quotes.
 
-use super::Setup;
+use super::Filled;
 
-pub(super) fn text(setup: &Setup<'_>) -> String {
+pub(super) fn text(filled: &Filled<'_>) -> String {
     let connect = format!(
         "Programs that send no key find the gate at http://127.0.0.1:11434 while this runs with HERDGATE_KEY: `{}`",
-        setup.connect()
+        filled.connect()
     );
-    let head = setup.head(
+    let head = filled.head(
         "#",
         "herdgate as variables, for shells (`set -a; . ./.env`), compose and libraries. Not for the gate's own environment.",
         &[
@@ -16,8 +16,8 @@ pub(super) fn text(setup: &Setup<'_>) -> String {
             "OpenAI's and Anthropic's libraries wait 600 s, unless they are given a timeout.",
         ],
     );
-    let (url, model) = (setup.url(), setup.model());
-    let keys = match setup.secret() {
+    let (url, model) = (filled.url(), filled.model());
+    let keys = match filled.secret() {
         Some(secret) => format!(
             "\n# The key, by the names that programs look for: whoever reads this file may use it (chmod 600).\n\
              HERDGATE_KEY={secret}\nOLLAMA_API_KEY={secret}\nOPENAI_API_KEY={secret}\nANTHROPIC_AUTH_TOKEN={secret}\n"
@@ -28,7 +28,7 @@ pub(super) fn text(setup: &Setup<'_>) -> String {
                 .to_owned()
         }
     };
-    let ca = setup.ca().map_or_else(String::new, |file| {
+    let ca = filled.ca().map_or_else(String::new, |file| {
         format!(
             "\n# The gate's own authority. Node believes it beside the others; what is behind SSL_CERT_FILE (Python's httpx, OpenSSL, Go) or\n\
              # CURL_CA_BUNDLE (curl) would be believed alone, so set them only for programs that ask nobody else.\n\

@@ -1,11 +1,11 @@
 //! `fetch` in Node, and what of it is for pages: a stream read line by line, with its end and its errors.
 
-use super::Setup;
+use super::Filled;
 
 pub(super) const WHY_UNDICI: &str = "Node's own fetch gives up after 300 s without a word and has no setting for that; its engine, undici, has one as a package.";
 
-pub(super) fn text(setup: &Setup<'_>) -> String {
-    let head = setup.head(
+pub(super) fn text(filled: &Filled<'_>) -> String {
+    let head = filled.head(
         "//",
         "herdgate by fetch, without a library of Ollama's: `npm install undici@7`.",
         &[
@@ -43,7 +43,7 @@ pub(super) fn text(setup: &Setup<'_>) -> String {
          if (!isDone) throw new Error('the answer broke off')\n\
          }}\n\n\
          {}",
-        constants(setup),
+        constants(filled),
         main(
             "for await (const words of chat([{ role: 'user', content: question }])) process.stdout.write(words)"
         ),
@@ -62,8 +62,8 @@ pub(super) fn main(line: &str) -> String {
 }
 
 /// Address, model, the dispatcher with its times, and where the key comes from.
-pub(super) fn constants(setup: &Setup<'_>) -> String {
-    let connect = setup.ca().map_or_else(
+pub(super) fn constants(filled: &Filled<'_>) -> String {
+    let connect = filled.ca().map_or_else(
         || "connect: { timeout: 10_000 },".to_owned(),
         |file| format!("// The gate's own authority, which it alone is checked by.\n  connect: {{ timeout: 10_000, ca: readFileSync('{file}') }},"),
     );
@@ -80,10 +80,10 @@ pub(super) fn constants(setup: &Setup<'_>) -> String {
          const file = process.env.HERDGATE_KEY_FILE || new URL('{file}', import.meta.url)\n  \
          return (process.env.HERDGATE_KEY || readFileSync(file, 'utf8')).trim()\n\
          }}\n",
-        setup.url(),
-        setup.model(),
-        grouped(setup.milliseconds()),
-        file = setup.key_file(),
+        filled.url(),
+        filled.model(),
+        grouped(filled.milliseconds()),
+        file = filled.key_file(),
     )
 }
 

@@ -1,21 +1,21 @@
 //! The first lines of a text: what it is, made by what, where it goes, what is to be known of it.
 
-use super::{NO_MODEL, Setup};
+use super::{Filled, NO_MODEL};
 
 /// Columns of a comment.
 pub(super) const WIDTH: usize = 110;
 
-impl Setup<'_> {
+impl Filled<'_> {
     /// The first lines of a text whose comments begin with `mark`: what it is, made by what, where it goes, then these and what is
     /// to be known of address and times.
     pub(super) fn head(&self, mark: &str, what: &str, lines: &[&str]) -> String {
-        let made = format!("Made by `{}`; belongs at {}.", self.command, self.client.path());
+        let made = format!("Made by `{}`; belongs at {}.", self.command, self.client.row().path);
         let model = self
             .model
             .is_none()
             .then(|| format!("{NO_MODEL} stands for a model: `herdgate models` lists them."));
         let all = [what.to_owned(), made].into_iter().chain(lines.iter().map(|line| (*line).to_owned()));
-        let all = all.chain(self.place.why.iter().cloned()).chain(model).chain([self.wait.why.clone()]);
+        let all = all.chain(self.address.why.iter().cloned()).chain(model).chain([self.wait.why.clone()]);
         all.flat_map(|line| wrapped(&line)).fold(String::new(), |text, line| format!("{text}{mark} {line}\n"))
     }
 }

@@ -1,9 +1,9 @@
 //! Ollama's own library for JavaScript, in Node.
 
-use super::{Setup, fetch};
+use super::{Filled, fetch};
 
-pub(super) fn text(setup: &Setup<'_>) -> String {
-    let head = setup.head(
+pub(super) fn text(filled: &Filled<'_>) -> String {
+    let head = filled.head(
         "//",
         "herdgate from Node, by Ollama's own library: `npm install ollama undici@7`.",
         &["Run by herdgate's tests with ollama 0.6.4 and undici 7.30.2, in Node 20.", fetch::WHY_UNDICI],
@@ -16,7 +16,7 @@ pub(super) fn text(setup: &Setup<'_>) -> String {
          fetch: (url, options) => fetch(url, {{ ...options, dispatcher }}),\n\
          }})\n\n\
          {}",
-        fetch::constants(setup),
+        fetch::constants(filled),
         fetch::main(
             "const messages = [{ role: 'user', content: question }]\n  \
              for await (const part of await gate.chat({ model: MODEL, messages, stream: true })) process.stdout.write(part.message.content)"

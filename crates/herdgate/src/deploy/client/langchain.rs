@@ -1,9 +1,9 @@
 //! LangChain for Python: `ChatOllama`, which hands on what Ollama's library takes.
 
-use super::{Setup, python};
+use super::{Filled, python};
 
-pub(super) fn text(setup: &Setup<'_>) -> String {
-    let head = setup.head(
+pub(super) fn text(filled: &Filled<'_>) -> String {
+    let head = filled.head(
         "#",
         "herdgate from LangChain: `pip install langchain-ollama` (1.0 or newer).",
         &[
@@ -11,7 +11,7 @@ pub(super) fn text(setup: &Setup<'_>) -> String {
             "OllamaEmbeddings takes base_url and client_kwargs as ChatOllama does.",
         ],
     );
-    let (ssl, verify) = match setup.ca() {
+    let (ssl, verify) = match filled.ca() {
         Some(_) => ("import ssl\n", "        \"verify\": ssl.create_default_context(cafile=CA),\n"),
         None => ("", ""),
     };
@@ -31,6 +31,6 @@ pub(super) fn text(setup: &Setup<'_>) -> String {
          for part in model.stream(question):\n        \
          print(part.content, end=\"\", flush=True)\n    \
          print()\n",
-        python::constants(setup),
+        python::constants(filled),
     )
 }

@@ -1,24 +1,17 @@
 //! A program and its key as one text for a shell: two files, the key in one of its own that nobody else may read.
 
-use super::{Client, Setup};
+use super::Filled;
 
 /// Writes over nothing, and stops at the first file that is there: the key comes first, so that it is not lost.
-pub(super) fn script(setup: &Setup<'_>, secret: &str, name: &str) -> String {
-    let (path, key_file) = (setup.client.path(), setup.key_file());
-    let program = if path.ends_with(".py") { "python3" } else { "node" };
-    let install = match setup.client {
-        Client::Langchain => "pip install langchain-ollama",
-        Client::Python => "pip install ollama",
-        Client::Javascript => "npm install ollama undici@7",
-        _ => "npm install undici@7",
-    };
+pub(super) fn script(filled: &Filled<'_>, (secret, name): (&str, &str), install: &str, by: &str) -> String {
+    let (path, key_file) = (filled.client.row().path, filled.key_file());
     format!(
         "# A program that asks the gate, and its key \"{name}\" in a file of its own: paste it into a shell, or pipe it into one: … | sh\n\
          # It makes two files in the working directory, and writes over none that is there.\n\
          (\nset -eC\numask 077\n\
          cat >{key_file} <<'END OF KEY'\n{secret}\nEND OF KEY\n\
          cat >{path} <<'END OF PROGRAM'\n{}END OF PROGRAM\n\
-         echo 'Now: {install} && {program} {path} \"Why is the sky blue?\"' >&2\n)\n",
-        setup.text(),
+         echo 'Now: {install} && {by} {path} \"Why is the sky blue?\"' >&2\n)\n",
+        filled.text(),
     )
 }

@@ -4,6 +4,8 @@
 use super::head::{WIDTH, wrapped};
 use super::*;
 use crate::deploy::testing::{all, likes, make_of, text};
+use crate::deploy::{Base, Made};
+use clap::ValueEnum as _;
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -61,27 +63,21 @@ fn expected(
 
 fn made(client: Client, settings: &str, words: &[&str]) -> anyhow::Result<Deployment> {
     let file = (!settings.is_empty()).then(|| (PathBuf::from("/srv/herdgate.toml"), settings.to_owned()));
-    let word = client.word();
     let words: Vec<&str> =
-        [word.as_str()].into_iter().chain(words.iter().copied().filter(|word| !word.is_empty())).collect();
-    make_of(KIND, file, &[], &words, make)
+        [client.word()].into_iter().chain(words.iter().copied().filter(|word| !word.is_empty())).collect();
+    make_of("client", file, &[], &words, make)
 }
 
 /// The same with a key in it.
 fn filled_in(client: Client, settings: &str, words: &[&str]) -> String {
     let file = (!settings.is_empty()).then(|| (PathBuf::from("/srv/herdgate.toml"), settings.to_owned()));
-    let word = client.word();
     let words: Vec<&str> =
-        [word.as_str()].into_iter().chain(words.iter().copied().filter(|word| !word.is_empty())).collect();
+        [client.word()].into_iter().chain(words.iter().copied().filter(|word| !word.is_empty())).collect();
     let kind = |asked: &ClientArgs, ground: &Ground<'_>| {
-        let setup = Setup::of(asked.client, &asked.about, ground)?;
-        Ok(Deployment::new(KIND, Base::Here, vec![Made::new("filled", setup.filled_in(SECRET, "bot"))]))
+        let filled = Filled::of(asked.client, &asked.about, ground)?;
+        Ok(Deployment::new("client", Base::Here, vec![Made::new("filled", filled.filled_in(SECRET, "bot"))]))
     };
-    text(&make_of(KIND, file, &[], &words, kind).unwrap(), "filled").to_owned()
-}
-
-fn is_program(client: Client) -> bool {
-    matches!(client, Client::Python | Client::Javascript | Client::Fetch | Client::Langchain)
+    text(&make_of("client", file, &[], &words, kind).unwrap(), "filled").to_owned()
 }
 
 /// What any of them says, whatever it is written in.
@@ -124,7 +120,7 @@ impl Folder {
     /// With a key: in a file of its own where it is a program's, and nowhere in the program.
     fn write_filled(&self, count: usize, client: Client, name: &str, filled: &str) {
         let program = filled.split_once("<<'END OF PROGRAM'\n");
-        assert_eq!(program.is_some(), is_program(client), "{filled}");
+        assert_eq!(program.is_some(), matches!(client.row().form, Form::Program { .. }), "{filled}");
         let Some((before, program)) = program else {
             assert!(filled.contains(SECRET) && !filled.contains("HERDGATE_KEY:?"), "{filled}");
             return self.write(count, &format!("filled-{name}"), filled);
@@ -132,6 +128,14 @@ impl Folder {
         assert!(before.contains(SECRET) && !program.contains(SECRET), "{filled}");
         self.write(count, &format!("filled-{name}.sh"), filled);
         self.write(count, &format!("filled-{name}"), program.split("END OF PROGRAM").next().unwrap());
+    }
+}
+
+#[test]
+fn the_word_of_the_command_line_is_the_one_of_its_row() {
+    for client in Client::value_variants() {
+        let value = client.to_possible_value().unwrap();
+        assert_eq!(client.row().kind, format!("client {}", value.get_name()));
     }
 }
 
@@ -154,7 +158,7 @@ fn every_kind_for_every_gate() {
             }
             (expected, made) => panic!("{client:?} {words:?} {settings}: {expected:?}, {made:?}"),
         };
-        let name = Path::new(client.path()).file_name().unwrap().to_str().unwrap();
+        let name = Path::new(client.row().path).file_name().unwrap().to_str().unwrap();
         let plain = text(&deployment, name);
         check(client, settings, words, plain, place);
         assert!(!plain.contains("sk-hg-0"), "{plain}");
@@ -319,12 +323,16 @@ fn a_key_of_some_models_is_given_one_of_them() {
     ] {
         let patterns: Vec<ModelGlob> = patterns.iter().map(|text| ModelGlob::parse(text).unwrap()).collect();
         let kind = |asked: &ClientArgs, ground: &Ground<'_>| {
-            let setup = Setup::of(asked.client, &asked.about, ground)?.among(&patterns)?;
-            Ok(Deployment::new(KIND, Base::Here, vec![Made::new("filled", setup.filled_in(SECRET, "bot"))]))
+            let filled = Filled::of(asked.client, &asked.about, ground)?.among(&patterns)?;
+            Ok(Deployment::new(
+                "client",
+                Base::Here,
+                vec![Made::new("filled", filled.filled_in(SECRET, "bot"))],
+            ))
         };
         let file = Some((PathBuf::from("/srv/herdgate.toml"), settings.to_owned()));
         let words: Vec<&str> = ["env", words].into_iter().filter(|word| !word.is_empty()).collect();
-        let made = make_of(KIND, file, &[], &words, kind).map(|made| made.files[0].text.clone());
+        let made = make_of("client", file, &[], &words, kind).map(|made| made.files[0].text.clone());
         match (model, made) {
             (Ok(line), Ok(text)) => assert!(text.contains(line), "{text}"),
             (Err(word), Err(error)) => assert!(error.to_string().contains(word), "{error}"),

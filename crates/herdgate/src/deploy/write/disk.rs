@@ -1,9 +1,9 @@
 //! Carries a [`Plan`] out. The record is on the disk before the first file is touched, each file is replaced in one step, and
 //! what fails half-way is taken back by the same `--undo` as what did not.
 
-use super::{Found, Kept, Plan, Record, Step};
+use super::{Found, Kept, Plan, Record, Step, present};
 use crate::deploy::{Base, Made, Way};
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use rustix::fs::{Gid, Uid};
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Write as _};
@@ -22,15 +22,24 @@ pub(crate) struct Disk {
 }
 
 impl Disk {
-    /// Below `root` where there is one, else below `/` or the working directory.
-    pub(crate) fn new(kind: &str, base: Base, root: Option<&Path>) -> Self {
+    /// Below `root` where there is one, else below `/`, the working directory or the home directory.
+    ///
+    /// # Errors
+    /// Where nobody knows the home directory.
+    pub(crate) fn new(kind: &str, base: Base, root: Option<&Path>) -> anyhow::Result<Self> {
         let (root, folder) = match (root, base) {
             (Some(root), Base::System) => (root.to_owned(), root.join("var/lib/herdgate-deploy")),
-            (Some(root), Base::Here) => (root.to_owned(), root.join(".herdgate-deploy")),
+            (Some(root), Base::Here | Base::Home) => (root.to_owned(), root.join(".herdgate-deploy")),
             (None, Base::System) => ("/".into(), "/var/lib/herdgate-deploy".into()),
             (None, Base::Here) => (PathBuf::new(), ".herdgate-deploy".into()),
+            (None, Base::Home) => {
+                let home = std::env::home_dir().filter(|home| home.is_absolute());
+                let home =
+                    home.context("there is no home directory\nhint: set HOME, or name one: --root DIR")?;
+                (home.clone(), home.join(".herdgate-deploy"))
+            }
         };
-        Disk { root, folder: folder.join(kind) }
+        Ok(Disk { root, folder: folder.join(kind.replace(' ', "-")) })
     }
 
     /// Where what was there before is kept.
@@ -39,7 +48,8 @@ impl Disk {
     }
 
     fn at(&self, path: &Path) -> PathBuf {
-        self.root.join(path.strip_prefix("/").unwrap_or(path))
+        let below = path.strip_prefix("/").or_else(|_| path.strip_prefix("~"));
+        self.root.join(below.unwrap_or(path))
     }
 
     /// What lies at a path of a deployment.
@@ -144,6 +154,9 @@ impl Disk {
         }
         for step in &plan.steps {
             let path = self.at(&step.path);
+            // Whoever was asked took their time.
+            let is = present(&step.path, self.look(&step.path))?;
+            ensure!(is == step.is, "{} was changed meanwhile: it was left as it is", path.display());
             self.change(step, &path).with_context(|| format!("cannot change {}", path.display()))?;
         }
         if record.is_empty() { Ok(()) } else { self.remember(&record) }

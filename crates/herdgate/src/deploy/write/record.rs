@@ -31,6 +31,8 @@ pub(crate) struct Entry {
     pub(crate) wrote: String,
     /// Only a part of the file is the deployment's.
     pub(crate) is_block: bool,
+    /// Others write to it as well: what they changed is theirs, and stays.
+    pub(crate) is_new: bool,
 }
 
 impl Record {
@@ -52,6 +54,7 @@ impl Record {
                 "was": entry.was.as_ref().map(kept),
                 "wrote": entry.wrote,
                 "block": entry.is_block,
+                "new": entry.is_new,
             })
         };
         let acts = |acts: &[Act]| acts.iter().map(|act| json!(act.0)).collect::<Vec<_>>();
@@ -104,6 +107,7 @@ impl Record {
                 was: kept(&value["was"])?,
                 wrote: text(&value["wrote"])?,
                 is_block: value["block"].as_bool().unwrap_or_default(),
+                is_new: value["new"].as_bool().unwrap_or_default(),
             })
         };
         let act = |value: &Value| -> anyhow::Result<Act> {

@@ -1,7 +1,7 @@
 //! Plans, their carrying out below a folder of the test's own, and the way back.
 
 use super::disk::Disk;
-use super::{Found, Plan, Record, Way, plan, plan_back};
+use super::{Foreign, Found, Plan, Record, Way, plan, plan_back};
 use crate::deploy::{Act, Base, Deployment, Made};
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
@@ -39,7 +39,7 @@ fn machine() -> (TempDir, Disk) {
     fs::write(dir.path().join("etc/there/own"), "before\n").unwrap();
     fs::set_permissions(dir.path().join("etc/there/own"), Permissions::from_mode(0o640)).unwrap();
     fs::write(dir.path().join("etc/there/shared"), b"first\n\xff no line break").unwrap();
-    let disk = Disk::new("test", Base::System, Some(dir.path()));
+    let disk = Disk::new("test", Base::System, Some(dir.path())).unwrap();
     (dir, disk)
 }
 
@@ -63,11 +63,12 @@ fn undo(disk: &Disk) -> Plan {
 const OWN: (&str, &str, Way) = ("/etc/there/own", "after\n", Way::Whole);
 const SHARED: (&str, &str, Way) = ("/etc/there/shared", "ours\n", Way::Block);
 const NEW: (&str, &str, Way) = ("/etc/new/deep/file", "new\n", Way::Whole);
+const FRESH: (&str, &str, Way) = ("/etc/fresh/file", "fresh\n", Way::New);
 const ALONE: (&str, &str, Way) = ("/etc/there/sole", "alone\n", Way::Sole);
 
 #[test]
 fn every_choice_of_files_is_undone_to_the_byte_and_twice_changes_nothing() {
-    let every = [OWN, SHARED, NEW, ALONE];
+    let every = [OWN, SHARED, NEW, ALONE, FRESH];
     for choice in 1..1 << every.len() {
         let (dir, disk) = machine();
         let before = picture(dir.path());
@@ -127,6 +128,42 @@ fn what_others_change_in_a_shared_file_stays_and_in_our_own_is_told() {
         b"first\n\xff no line break\ntheirs\n"
     );
     assert_eq!(fs::read(dir.path().join("etc/there/own")).unwrap(), b"before\n");
+}
+
+#[test]
+fn a_new_file_is_ours_until_somebody_changes_it() {
+    let (dir, disk) = machine();
+    let path = dir.path().join("etc/fresh/file");
+    let later = deployment(&[(FRESH.0, "later\n", Way::New)]);
+    write(&disk, &deployment(&[FRESH]));
+    // Closed by its owner, and closed it stays.
+    fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+    write(&disk, &later);
+    assert_eq!(fs::read(&path).unwrap(), b"later\n");
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    fs::write(&path, "later, and theirs\n").unwrap();
+    let before = disk.record().unwrap();
+    let refused = plan(&later, &before, |path| disk.look(path)).unwrap_err();
+    assert!(refused.is::<Foreign>() && refused.to_string().contains("\nhint: "), "{refused}");
+    let back = undo(&disk);
+    assert!(back.steps.is_empty() && back.notes[0].contains("left as it is"), "{back:?}");
+    assert_eq!(fs::read(&path).unwrap(), b"later, and theirs\n");
+    // Nothing of it is ours any more, until it says what we would write.
+    assert!(plan(&later, &disk.record().unwrap(), |path| disk.look(path)).unwrap_err().is::<Foreign>());
+    fs::write(&path, "later\n").unwrap();
+    assert!(write(&disk, &later).steps.is_empty());
+    assert!(disk.record().unwrap().is_empty());
+}
+
+#[test]
+fn what_changes_while_somebody_is_asked_is_left() {
+    let (dir, disk) = machine();
+    let plan = plan(&deployment(&[FRESH]), &Record::default(), |path| disk.look(path)).unwrap();
+    fs::create_dir(dir.path().join("etc/fresh")).unwrap();
+    fs::write(dir.path().join("etc/fresh/file"), "theirs\n").unwrap();
+    let refused = disk.carry_out(&plan, &Record::default()).unwrap_err();
+    assert!(refused.to_string().contains("changed meanwhile"), "{refused}");
+    assert_eq!(fs::read(dir.path().join("etc/fresh/file")).unwrap(), b"theirs\n");
 }
 
 #[test]

@@ -18,7 +18,7 @@ const COPY: &str = "/etc/herdgate/tls-ca.pem";
 
 /// A gate as a client needs it.
 #[derive(Debug, Clone)]
-pub(super) struct Place {
+pub(super) struct Address {
     /// Without a slash at the end, and without a port where the scheme says it.
     pub(super) url: String,
     /// The file of the authority that vouches for it, where that is none of the system's.
@@ -29,7 +29,7 @@ pub(super) struct Place {
     pub(super) why: Vec<String>,
 }
 
-impl Place {
+impl Address {
     /// For a client on the gate's machine, in a container of it, or wherever `--gate` is meant for.
     ///
     /// # Errors
@@ -79,7 +79,7 @@ impl Place {
                 "The gate asks every client for a certificate (tls.client_required), which is not in these settings.".to_owned(),
             );
         }
-        Ok(Place { url: shown(&url), ca, is_below, why })
+        Ok(Address { url: shown(&url), ca, is_below, why })
     }
 }
 
