@@ -22,7 +22,7 @@ use clap::{Args, ValueEnum};
 use gate_config::{PlainKeys, UpstreamUrl};
 use mounts::Mounts;
 use publish::Publish;
-use services::MACHINE;
+use services::{ALONE, MACHINE};
 use std::path::{Path, PathBuf};
 use yaml::{Map, Node};
 
@@ -262,6 +262,13 @@ impl Stack<'_> {
                 &["Ollama and the gate alone; it has a way out, for models."],
                 BEHIND,
                 Node::Empty,
+            );
+        }
+        if self.asks_machine() && self.mode != Mode::Consumer {
+            networks.put_with(
+                &["The gate alone, so that this machine knows it by its address."],
+                ALONE,
+                services::alone(),
             );
         }
         if let Some(name) = &self.asked.network {

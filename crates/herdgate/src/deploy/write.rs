@@ -91,6 +91,8 @@ pub(crate) fn plan(
             may_change(made, is, known, deployment.kind)?;
         }
         let mode = match (&is, made.way) {
+            // A part that only its owner may read closes what stands around it.
+            (Some(is), Way::Block) if made.mode & 0o077 == 0 => is.mode & !0o077,
             (Some(is), Way::Block | Way::New) => is.mode,
             (None, Way::Block | Way::New) | (_, Way::Whole | Way::Sole) => made.mode,
         };

@@ -83,10 +83,7 @@ impl Stack<'_> {
         let mut notes = Vec::new();
         for url in config.upstreams.iter().map(|upstream| &upstream.url) {
             if is_loopback(&url.host) {
-                notes.push(format!(
-                    "{url} is the machine's loopback, which no container reaches: it became host.docker.internal, where an \
-                     Ollama must listen (`herdgate deploy ollama-override --bind 172.17.0.1 --allow 172.16.0.0/12`)"
-                ));
+                notes.push(super::services::machine_note(url));
             } else {
                 notes.extend(publish::unknown(&url.host, &self.asked.host));
             }

@@ -5,11 +5,16 @@ use super::yaml::{Map, Node, words};
 use super::{BEHIND, Gpu, LEAD, Mode, OWN, Stack};
 use crate::deploy::dockerfile::ports;
 use crate::deploy::{is_loopback, shown, tame};
-use gate_config::Place;
+use gate_config::{Place, UpstreamUrl};
 use std::time::Duration;
 
 /// Where the machine is, from inside of a container.
 pub(super) const MACHINE: &str = "host.docker.internal";
+/// The network that the gate alone has, where it asks this machine: its addresses, and the machine's own among them. Docker takes its
+/// networks from 172.16.0.0/12 and 192.168.0.0/16, so it is in neither.
+pub(super) const ALONE: &str = "machine";
+const ALONE_SUBNET: &str = "10.213.77.0/29";
+const ALONE_GATEWAY: &str = "10.213.77.1";
 /// What Ollama keeps its models in.
 const MODELS: &str = "ollama_data:/root/.ollama";
 
@@ -61,13 +66,18 @@ impl Stack<'_> {
         if self.mode != Mode::AllInOne {
             networks.put(BEHIND, Node::Empty);
         }
+        if self.asks_machine() {
+            networks.put(ALONE, Node::Empty);
+        }
         if self.asked.network.is_some() {
             let mut shared = Map::default();
             shared.put_with(&["By which other stacks ask for it."], "aliases", &["herdgate"][..]);
             networks.put("shared", shared);
         }
         service.put("networks", networks);
-        service.put("extra_hosts", self.hosts(self.asks_machine()));
+        // By that network, in which nobody else is: what comes from its addresses is the gate.
+        let machine = self.asks_machine().then(|| format!("{MACHINE}:{ALONE_GATEWAY}"));
+        service.put("extra_hosts", machine.into_iter().chain(self.hosts(false)).collect::<Vec<_>>());
         if self.mode != Mode::AllInOne && !self.is_local_optional() {
             service.put("depends_on", &["ollama"][..]);
         }
@@ -137,7 +147,7 @@ impl Stack<'_> {
     }
 
     /// Whether an upstream of the settings is this machine by its loopback.
-    fn asks_machine(&self) -> bool {
+    pub(super) fn asks_machine(&self) -> bool {
         let config = self.ground.config();
         let is_here = config.upstreams.iter().any(|one| is_loopback(&one.url.host));
         self.mode != Mode::AllInOne && config.upstreams_given && is_here
@@ -276,6 +286,23 @@ impl Stack<'_> {
             _ => format!("http://herdgate:{port}"),
         }
     }
+}
+
+/// The network of [`ALONE`].
+pub(super) fn alone() -> Map {
+    let mut addresses = Map::default();
+    addresses.put("subnet", ALONE_SUBNET).put("gateway", ALONE_GATEWAY);
+    Map::of("ipam", Map::of("config", Node::List(vec![addresses.into()])))
+}
+
+/// What must be done for an upstream at the machine's loopback, so that the gate alone reaches it.
+pub(super) fn machine_note(url: &UpstreamUrl) -> String {
+    format!(
+        "{url} is the machine's loopback, which no container reaches: it became {MACHINE}, where an Ollama must listen. Once the \
+         stack runs: sudo herdgate deploy ollama-override --bind {ALONE_GATEWAY}:{} --allow {ALONE_SUBNET} --write --run (that \
+         network has the gate alone; other containers stay out)",
+        url.port
+    )
 }
 
 /// How it is looked whether a service is well.

@@ -141,7 +141,13 @@ fn what_the_settings_say_is_what_the_stack_has() {
         stack.contains("${STACK_OLLAMA_URL:-http://host.docker.internal:11434,http://cuda.local:11434}"),
         "{stack}"
     );
-    assert!(stack.contains("host.docker.internal:host-gateway"), "{stack}");
+    // By a network that the gate alone has, whose addresses are the only ones that Ollama lets in.
+    assert!(stack.contains("- \"host.docker.internal:10.213.77.1\""), "{stack}");
+    assert_eq!(stack.matches("      machine: {}\n").count(), 1, "the gate alone is in it\n{stack}");
+    let network = "  machine:\n    ipam:\n      config:\n        - subnet: \"10.213.77.0/29\"\n          gateway: \"10.213.77.1\"\n";
+    assert!(stack.contains(network), "{stack}");
+    let cure = "ollama-override --bind 10.213.77.1:11434 --allow 10.213.77.0/29 --write --run";
+    assert!(made.notes.iter().any(|note| note.contains(cure)), "{:?}", made.notes);
     assert!(stack.contains("HERDGATE_LISTEN__ADDRESS=[::]:9000"), "{stack}");
     assert!(stack.contains("OLLAMA_NUM_PARALLEL=4"), "{stack}");
     for told in ["--host cuda.local:IP", "ollama-override", "local.models", "ufw"] {

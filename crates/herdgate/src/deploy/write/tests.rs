@@ -167,6 +167,24 @@ fn what_changes_while_somebody_is_asked_is_left() {
 }
 
 #[test]
+fn a_part_for_its_owner_alone_closes_the_file_around_it() {
+    let (dir, disk) = machine();
+    let before = picture(dir.path());
+    let shared = dir.path().join("etc/there/shared");
+    let mode = || fs::metadata(&shared).unwrap().permissions().mode() & 0o777;
+    let open = mode();
+    let mut secret = deployment(&[SHARED]);
+    secret.files[0].mode = 0o600;
+    let difference = write(&disk, &secret).difference();
+    assert_eq!((open & 0o044, mode()), (0o044, 0o600));
+    assert!(difference.contains("becomes 600"), "{difference}");
+    undo(&disk);
+    let mut now = picture(dir.path());
+    now.retain(|path, _| !path.starts_with(dir.path().join("var")));
+    assert_eq!(now, before);
+}
+
+#[test]
 fn nothing_is_written_through_a_link_over_a_folder_or_where_a_file_is_needed() {
     let (dir, disk) = machine();
     std::os::unix::fs::symlink("/etc/passwd", dir.path().join("etc/there/link")).unwrap();
