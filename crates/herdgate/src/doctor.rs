@@ -12,7 +12,7 @@ mod report;
 pub(crate) use checks::judge;
 pub(crate) use facts::{Facts, Look};
 pub(crate) use finding::{Finding, Mark};
-pub(crate) use report::{Style, json, lines};
+pub(crate) use report::{Style, json, lines, value};
 
 use anyhow::Context as _;
 use std::time::Duration;

@@ -68,8 +68,7 @@ pub(crate) fn run(args: &DoctorArgs, flags: &Flags, out: &mut dyn Write, talk: &
         }
     };
     if args.facts {
-        let written = serde_json::to_writer_pretty(&mut *out, &facts).map_err(io::Error::from);
-        return told(written.and_then(|()| writeln!(out)), 0);
+        return told(doctor::value(&facts, out), 0);
     }
     let findings = doctor::judge(&facts);
     let code = exit_code(&findings);

@@ -1,6 +1,7 @@
 //! Tells the findings: a line each for people, with colour only on a terminal, or one JSON object for programs.
 
 use super::finding::{Cure, Finding, Mark};
+use serde::Serialize;
 use serde_json::json;
 use std::io::{self, Write};
 
@@ -109,17 +110,37 @@ fn sum(findings: &[Finding]) -> String {
     }
 }
 
+/// Whether a terminal acts upon it, or it turns the order of others around: controls, and the format characters of Unicode.
+fn is_unseen(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+            | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
 /// What servers say must not move a cursor.
 fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+    text.chars().map(|c| if is_unseen(c) { '?' } else { c }).collect()
 }
 
 /// Writes the findings as one object. What stands in it stays; more may come.
 pub(crate) fn json(findings: &[Finding], out: &mut dyn Write) -> io::Result<()> {
     let is_sound = findings.iter().all(|finding| finding.mark != Mark::Bad);
-    let all = json!({ "ok": is_sound, "findings": findings });
-    serde_json::to_writer_pretty(&mut *out, &all)?;
-    writeln!(out)
+    value(&json!({ "ok": is_sound, "findings": findings }), out)
+}
+
+/// Writes JSON that a terminal may show, too: what is unseen stands there by its number.
+pub(crate) fn value(value: &impl Serialize, out: &mut dyn Write) -> io::Result<()> {
+    let mut units = [0; 2];
+    let mut shown = String::new();
+    // The line's end is JSON's own: in words there is none that is not written by its number already.
+    for c in serde_json::to_string_pretty(value)?.chars() {
+        if c != '\n' && is_unseen(c) {
+            c.encode_utf16(&mut units).iter().for_each(|unit| shown.push_str(&format!("\\u{unit:04x}")));
+        } else {
+            shown.push(c);
+        }
+    }
+    writeln!(out, "{shown}")
 }
 
 #[cfg(test)]
@@ -189,6 +210,19 @@ this machine
             assert!(!style(true, quiet).has_colour, "{quiet:?}");
         }
         assert!(style(true, &[("NO_COLOR", ""), ("TERM", "xterm")]).has_colour);
+    }
+
+    #[test]
+    fn nothing_unseen_reaches_a_terminal() {
+        let words = "a\u{9b}2J\u{202e}b\u{e0041}\u{1b}";
+        let finding = Finding::ok("x", "y", words);
+        let (mut text, mut told) = (Vec::new(), Vec::new());
+        lines(std::slice::from_ref(&finding), Style::default(), &mut text).unwrap();
+        json(&[finding], &mut told).unwrap();
+        assert!(String::from_utf8(text).unwrap().contains("a?2J?b??"));
+        let value: serde_json::Value = serde_json::from_slice(&told).unwrap();
+        assert_eq!(value["findings"][0]["seen"], words);
+        assert!(told.is_ascii());
     }
 
     #[test]

@@ -57,6 +57,11 @@ fn one(place: &Place, tls: &TlsFacts) -> Finding {
         ))
         .because("the clock of this machine is behind, or that of whoever made it was ahead")
         .cured(Cure::run("sudo timedatectl set-ntp true")),
+        Fault::Authority => bad(format!("the certificate, for {}, is an authority's (CA:TRUE)", names(tls)))
+            .because(
+                "many clients, herdgate's too, refuse it as a server's, also where they are told to trust it",
+            )
+            .cured(remade(place)),
         Fault::Other(why) => bad(format!("TLS fails: {why}")).because("no client gets through"),
     }
 }
@@ -135,6 +140,19 @@ fn renewed(place: &Place) -> Cure {
     .or(on(Cure::run("sudo certbot renew").note("where certbot made it")))
 }
 
+/// As a server's own, and no authority's.
+fn remade(place: &Place) -> Cure {
+    let host = &place.host;
+    let kind = if host.parse::<std::net::IpAddr>().is_ok() { "IP" } else { "DNS" };
+    let command = format!(
+        "openssl req -x509 -newkey rsa:3072 -nodes -days 365 -subj /CN={host} -addext subjectAltName={kind}:{host} -addext basicConstraints=critical,CA:FALSE -keyout key.pem -out cert.pem"
+    );
+    Cure::run(command)
+        .on(host.clone())
+        .note("in the place of the one there; clients trust cert.pem")
+        .or(renewed(place))
+}
+
 fn date(second: i64) -> String {
     Timestamp::from_second(second)
         .map_or_else(|_| second.to_string(), |time| time.strftime("%Y-%m-%d %H:%M UTC").to_string())
@@ -186,6 +204,7 @@ mod tests {
                 "is for gate.example, 10.0.0.2, and not for gpu1",
                 "https://gate.example:7860",
             ),
+            (Fault::Authority, false, "is an authority's (CA:TRUE)", "CA:FALSE"),
             (Fault::Expired, false, "good until 2027-01-17", "self_signed"),
             (Fault::NotYet, false, "good from 2026-11-17", "timedatectl"),
         ] {

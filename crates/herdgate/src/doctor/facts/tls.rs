@@ -47,6 +47,8 @@ pub(in crate::doctor) enum Fault {
     Name,
     Expired,
     NotYet,
+    /// It is that of an authority, as `openssl req -x509` makes them by itself.
+    Authority,
     /// Something else, in the library's words.
     Other(String),
 }
@@ -270,6 +272,8 @@ fn fault(bad: CertificateError) -> Fault {
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => Fault::Name,
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => Fault::Expired,
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => Fault::NotYet,
+        // webpki has it as an error of its own, which this one only wraps.
+        other if other.to_string().contains("CaUsedAsEndEntity") => Fault::Authority,
         other => Fault::Other(other.to_string()),
     }
 }
