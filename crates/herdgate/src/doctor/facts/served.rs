@@ -107,7 +107,9 @@ pub(super) async fn look(way: &Way) -> (Option<TlsFacts>, Served) {
         Ok(heard) => of(&heard),
         Err(unheard) => Served { failed: Some(failed(unheard)), ..Served::default() },
     };
-    if !way.url.tls && (served.failed.is_some() || matches!(served.what, What::Other(400, _))) {
+    // A gate with TLS says so in plain HTTP, too.
+    let may_be_tls = matches!(served.what, What::Other(400, _) | What::Gate(None));
+    if !way.url.tls && (served.failed.is_some() || may_be_tls) {
         served.is_tls = speaks_tls(way).await;
     }
     if served.failed.is_none() {
