@@ -267,6 +267,10 @@ impl Desk {
             return Ok(());
         }
         let plan = plan_back(self.word, &before, |path| self.disk.look(path))?;
+        if self.run && !(before.before_undo.is_empty() && before.after_undo.is_empty()) {
+            writeln!(talk, "to be run, as it was remembered when the files were written:")?;
+            tell_acts(&[&before.before_undo[..], &before.after_undo].concat(), talk)?;
+        }
         self.ask(&plan, "Put this back?", talk)?;
         if self.run {
             self.follow(&before.before_undo, talk)?;

@@ -4,9 +4,10 @@
 use super::{Found, Kept, Plan, Record, Step, present};
 use crate::deploy::{Base, Made, Way};
 use anyhow::{Context as _, bail, ensure};
-use rustix::fs::{Gid, Uid};
+use rustix::fs::{Gid, Mode, OFlags, Uid};
+use rustix::io::Errno;
 use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{self, ErrorKind, Write as _};
+use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -19,6 +20,8 @@ const RECORD: &str = "record.json";
 pub(crate) struct Disk {
     root: PathBuf,
     folder: PathBuf,
+    /// Somebody named the root.
+    is_tree: bool,
 }
 
 impl Disk {
@@ -27,6 +30,7 @@ impl Disk {
     /// # Errors
     /// Where nobody knows the home directory.
     pub(crate) fn new(kind: &str, base: Base, root: Option<&Path>) -> anyhow::Result<Self> {
+        let is_tree = root.is_some();
         let (root, folder) = match (root, base) {
             (Some(root), Base::System) => (root.to_owned(), root.join("var/lib/herdgate-deploy")),
             (Some(root), Base::Here | Base::Home) => (root.to_owned(), root.join(".herdgate-deploy")),
@@ -39,12 +43,17 @@ impl Disk {
                 (home.clone(), home.join(".herdgate-deploy"))
             }
         };
-        Ok(Disk { root, folder: folder.join(kind.replace(' ', "-")) })
+        Ok(Disk { root, folder: folder.join(kind.replace(' ', "-")), is_tree })
     }
 
     /// Where what was there before is kept.
     pub(crate) fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    fn leads_out(&self, path: &Path) -> bool {
+        let below = path.ancestors().skip(1).take_while(|folder| **folder != self.root);
+        below.into_iter().any(Path::is_symlink)
     }
 
     fn at(&self, path: &Path) -> PathBuf {
@@ -57,6 +66,10 @@ impl Disk {
     /// # Errors
     /// As the system says.
     pub(crate) fn look(&self, path: &Path) -> io::Result<Found> {
+        // A tree for an image may be a stranger's, and a link in it lead out to this machine.
+        if self.is_tree && (self.leads_out(&self.at(path)) || self.leads_out(&self.folder)) {
+            return Ok(Found::Other("below a folder that is a link"));
+        }
         let path = self.at(path);
         let about = match fs::symlink_metadata(&path) {
             Ok(about) => about,
@@ -82,13 +95,16 @@ impl Disk {
     /// Where it cannot be read or is damaged.
     pub(crate) fn record(&self) -> anyhow::Result<Record> {
         let file = self.folder.join(RECORD);
-        let text = match fs::read_to_string(&file) {
-            Ok(text) => text,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Record::default()),
-            Err(error) => return Err(error).with_context(|| format!("cannot read {}", file.display())),
+        let told = || format!("cannot read {}", file.display());
+        // Opened once, and judged and read as what it is: whoever may rename it cannot put another in its place in between.
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let folder = match rustix::fs::open(&self.folder, flags, Mode::empty()) {
+            Ok(folder) => File::from(folder),
+            Err(Errno::NOENT) => return Ok(Record::default()),
+            Err(error) => return Err(error).with_context(told),
         };
         // It says what is written and run: only who may do that anyway is believed.
-        let about = fs::metadata(&self.folder)?;
+        let about = folder.metadata()?;
         let own = rustix::process::geteuid().as_raw();
         if ![own, 0].contains(&about.uid()) || about.mode() & 0o022 != 0 {
             bail!(
@@ -96,8 +112,12 @@ impl Disk {
                 self.folder.display()
             );
         }
-        Record::read(&text, |name| fs::read(self.folder.join(name)))
-            .with_context(|| file.display().to_string())
+        let text = match read_in(&folder, RECORD) {
+            Ok(bytes) => String::from_utf8(bytes).with_context(told)?,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Record::default()),
+            Err(error) => return Err(error).with_context(told),
+        };
+        Record::read(&text, |name| read_in(&folder, name)).with_context(|| file.display().to_string())
     }
 
     /// The other kind that has one of these files as its own, with the file. What is a marked part of each may be several kinds'.
@@ -116,7 +136,7 @@ impl Disk {
             if folder == self.folder || !folder.is_dir() {
                 continue;
             }
-            let other = Disk { root: self.root.clone(), folder: folder.clone() }.record()?;
+            let other = Disk { folder: folder.clone(), ..self.clone() }.record()?;
             let held = |made: &&Made| {
                 other.entry(&made.path).is_some_and(|entry| !(entry.is_block && made.way == Way::Block))
             };
@@ -211,6 +231,18 @@ impl Disk {
             None => fs::remove_file(path),
         }
     }
+}
+
+/// A plain file of a folder that is open already.
+fn read_in(folder: &File, name: &str) -> io::Result<Vec<u8>> {
+    if name.contains('/') {
+        return Err(ErrorKind::InvalidInput.into());
+    }
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::openat(folder, name, flags, Mode::empty())?);
+    let mut bytes = Vec::new();
+    file.take(MOST).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// A new file in the place of the old one, in one step: who reads it sees one or the other.

@@ -6,7 +6,7 @@ use crate::deploy::Act;
 use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 /// Of its shape.
 const FORMAT: u64 = 1;
@@ -102,8 +102,12 @@ impl Record {
             Ok(Some(Kept { bytes, mode: number(&value["mode"])?, owner }))
         };
         let entry = |value: &Value| -> anyhow::Result<Entry> {
+            let path = PathBuf::from(text(&value["path"])?);
+            if path.components().any(|part| part == Component::ParentDir) {
+                bail!("{} leads out of its folder", path.display());
+            }
             Ok(Entry {
-                path: text(&value["path"])?.into(),
+                path,
                 was: kept(&value["was"])?,
                 wrote: text(&value["wrote"])?,
                 is_block: value["block"].as_bool().unwrap_or_default(),

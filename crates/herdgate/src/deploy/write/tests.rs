@@ -167,6 +167,27 @@ fn what_changes_while_somebody_is_asked_is_left() {
 }
 
 #[test]
+fn a_tree_with_links_for_folders_and_a_record_behind_a_link_are_left_alone() {
+    let (dir, disk) = machine();
+    write(&disk, &deployment(&[OWN]));
+    // Below a link nothing is written: it may lead out of the tree.
+    let out = TempDir::new().unwrap();
+    std::os::unix::fs::symlink(out.path(), dir.path().join("etc/new")).unwrap();
+    let refused = plan(&deployment(&[NEW]), &Record::default(), |path| disk.look(path));
+    assert!(refused.unwrap_err().to_string().contains("below a folder that is a link"));
+    // A record that says to leave its folder is none, nor one behind a link.
+    let file = disk.folder().join("record.json");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.replace("/etc/there/own", "../own")).unwrap();
+    assert!(format!("{:#}", disk.record().unwrap_err()).contains("leads out of its folder"));
+    let moved = out.path().join("moved");
+    fs::rename(disk.folder(), &moved).unwrap();
+    std::os::unix::fs::symlink(&moved, disk.folder()).unwrap();
+    assert!(disk.record().is_err());
+    assert_eq!(fs::read_dir(out.path()).unwrap().count(), 1);
+}
+
+#[test]
 fn a_part_for_its_owner_alone_closes_the_file_around_it() {
     let (dir, disk) = machine();
     let before = picture(dir.path());
