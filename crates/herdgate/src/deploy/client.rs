@@ -32,7 +32,7 @@ use clap::Args;
 use gate_keys::ModelGlob;
 use gate_types::ModelName;
 use kind::Form;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Ollama's variable for how much a model hears of a conversation.
 const CONTEXT: &str = "OLLAMA_CONTEXT_LENGTH";
@@ -148,6 +148,13 @@ impl<'s> Filled<'s> {
             self.model = plain.map(str::to_owned);
         }
         Ok(self)
+    }
+
+    /// What lies where the script of a program with its key would make a file: it writes over none, and the key would be lost.
+    pub(crate) fn in_the_way(&self, name: &str, here: &Path) -> Option<String> {
+        let is_program = matches!(self.client.row().form, Form::Program { .. });
+        let files = [self.client.row().path.to_owned(), format!("{name}.key")];
+        files.into_iter().find(|file| is_program && here.join(file).symlink_metadata().is_ok())
     }
 
     /// What to know beside settings with a key.

@@ -20,7 +20,21 @@ impl<'d> Desk<'d> {
             };
         };
         let setup = Filled::of(client, &args.about, ground).and_then(|setup| setup.among(&wanted.models));
-        setup.map(Some).map_err(Trouble::Setup)
+        let setup = setup.map_err(Trouble::Setup)?;
+        // With --json nobody pipes it into a shell.
+        match setup.in_the_way(&args.name, ground.here).filter(|_| !args.json) {
+            Some(file) => Err(usage(
+                format!(
+                    "{file} is in this folder already, and what would be printed writes over none: no key was made"
+                ),
+                &format!(
+                    "run it in another folder, move {file} away, or make the key alone, and the program by itself: \
+                     herdgate deploy client {}",
+                    client.word()
+                ),
+            )),
+            None => Ok(Some(setup)),
+        }
     }
 
     /// Says what somebody does with the settings that were printed.

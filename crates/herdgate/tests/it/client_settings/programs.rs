@@ -54,6 +54,34 @@ fn programs_and_their_keys_are_made_by_one_paste() {
 }
 
 #[test]
+fn no_key_is_made_for_a_folder_that_has_such_files_and_none_is_lost_in_one() {
+    let home = Home::new();
+    let words = ["key", "create", "bot", "--for", "python", "--model", "demo"];
+    for file in ["herdgate_client.py", "bot.key"] {
+        fs::write(home.path(file), "own").unwrap();
+        let refused = home.run(&words);
+        assert_eq!((refused.code, refused.out.as_str()), (64, ""), "{}", refused.err);
+        assert!(refused.err.contains(&format!("error: {file} is in this folder already")), "{}", refused.err);
+        fs::remove_file(home.path(file)).unwrap();
+    }
+    // The name is free: nothing was made. What is pasted elsewhere says where the key is.
+    let made = home.run(&words);
+    assert_eq!(made.code, 0, "{}", made.err);
+    for (file, says) in [
+        ("herdgate_client.py", "the key is in bot.key\nhint: herdgate deploy client python"),
+        ("bot.key", "key rotate bot"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(file), "own").unwrap();
+        let ended = command("sh", folder.path()).args(["-c", &made.out]).output().unwrap();
+        let err = String::from_utf8_lossy(&ended.stderr);
+        assert!(!ended.status.success() && err.contains(says), "{file}: {err}");
+        assert_eq!(fs::read_to_string(folder.path().join(file)).unwrap(), "own");
+        assert!(folder.path().join("bot.key").exists(), "{file}");
+    }
+}
+
+#[test]
 fn programs_take_the_key_from_the_environment_and_trust_the_gates_own_authority() {
     let ollama = testkit(Setup::default());
     let home = Home::new().settings(SELF_SIGNED);
