@@ -54,6 +54,11 @@ impl Voice {
         }
     }
 
+    /// Whether it is asked without TLS.
+    fn is_plain(&self) -> bool {
+        self.gate.to_string().starts_with("http://")
+    }
+
     /// There is no connection.
     pub(super) fn no_way(&self, no_way: &NoWay) {
         self.trouble(no_way.to_string(), no_way.hint());
@@ -68,7 +73,7 @@ impl Voice {
     /// A connection ended under a request.
     pub(super) fn broke_off(&self, error: &hyper::Error) {
         // What a gate that speaks TLS makes of plain HTTP looks like this, or like no HTTP at all, as the time falls.
-        let hint = if self.gate.to_string().starts_with("http://") {
+        let hint = if self.is_plain() {
             "was the gate restarted, or the network changed? The next request opens a new connection. A gate that speaks TLS \
              there is an https:// URL"
         } else {
@@ -104,8 +109,9 @@ impl Voice {
             // A key that may not see lists, or an address at which nobody shall show one: the status does not tell.
             StatusCode::FORBIDDEN => self.say(format!(
                 "{} answers, and refuses to list its models (403)\n\
-                 hint: a key without the scope \"read\" may still ask models; otherwise compare the address with the gate's",
-                self.gate
+                 hint: a key without the scope \"read\" may still ask models; otherwise compare the address with the gate's{}",
+                self.gate,
+                if self.is_plain() { ": one that speaks TLS there is an https:// URL" } else { "" }
             )),
             status if status.is_success() => {
                 self.say(format!("the gate at {} answers and takes the key", self.gate));
